@@ -1,0 +1,135 @@
+//! What every driver can do, and how it says what happened.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use rekey_model::{Fields, Handle, SecretBytes, Version};
+
+/// What a driver call comes to.
+pub type DriverFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, DriverError>> + Send + 'a>>;
+
+/// The cause of a failure; its text holds no secret.
+pub type Source = Box<dyn Error + Send + Sync>;
+
+/// A kind of target whose credential can be replaced while it is in use.
+///
+/// Every verb may be repeated: twice is once. No call outlives the deadline that the driver states for it at the
+/// target, so that after [`Driver::settle`] no earlier call can land any more.
+pub trait Driver: Send + Sync + fmt::Debug {
+    /// Makes the intended version valid beside the current one, with the expiry of a version that is not in use yet.
+    /// If it exists already under our name, sets the secret again.
+    fn install<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Installed>;
+
+    /// Looks whether the intended version is there; how an unknown answer of [`Driver::install`] is resolved.
+    fn find<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Found>;
+
+    /// Logs in afresh with `fields` over the consumer's route, runs the declared probes, and compares privileges with
+    /// those of `old`. `Refused` says which of the three failed.
+    fn probe<'a>(&'a self, fields: &'a Fields, old: Option<&'a Handle>) -> DriverFuture<'a, Proof>;
+
+    /// Who is on `handle` at the target now, as far as the target can tell.
+    fn usage<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, Usage>;
+
+    /// Sets when the target stops accepting `handle` by itself, and reads it back.
+    fn set_expiry<'a>(&'a self, handle: &'a Handle, expiry: Expiry) -> DriverFuture<'a, ()>;
+
+    /// Makes `handle` useless: new logins are refused, sessions ended, none seen twice in a row. Absent is success.
+    fn revoke<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, Cut>;
+
+    /// Removes what is left of a revoked `handle`. Absent is success. An adopted login is left, disabled.
+    fn clean_up<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, ()>;
+
+    /// How long after a call was given up it may still take effect at the target, at the most.
+    fn settle(&self) -> std::time::Duration;
+}
+
+/// A version that is to be made: durable before the target is touched (I9).
+#[derive(Debug, Clone)]
+pub struct Intent {
+    /// The version.
+    pub version: Version,
+    /// What it is to be called at the target; chosen once, never reused (I15).
+    pub handle: Handle,
+    /// The secret that we chose; none where the provider chooses.
+    pub secret: Option<Arc<SecretBytes>>,
+}
+
+/// A version that the target now accepts.
+#[derive(Debug)]
+pub struct Installed {
+    /// What consumers are to get.
+    pub fields: Fields,
+    /// What it is called at the target.
+    pub handle: Handle,
+}
+
+/// What is found under the name of an intent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Absent,
+    /// What we made.
+    Present,
+    /// Something that we did not make.
+    Foreign,
+}
+
+/// What a successful probe has shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// Declared probes that were run.
+    pub probes: usize,
+}
+
+/// When a target stops accepting a version by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// Soon: the version is not in use yet, and a forgotten attempt is to die by itself.
+    Soon,
+    /// Never: it is in use or may be.
+    Never,
+}
+
+/// Who uses a version at the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Usage {
+    /// These sessions, all of them.
+    Sessions(Vec<Session>),
+    /// This kind of target cannot tell.
+    CannotTell,
+}
+
+/// One session at a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Where it comes from, as the target tells.
+    pub client: String,
+    /// What it calls itself.
+    pub application: String,
+    /// When it began, in milliseconds since 1970 UTC by the target's clock; for display.
+    pub since_ms: i64,
+}
+
+/// A version that the target refuses and that has no session left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Sessions that were ended by this call.
+    pub sessions_ended: u32,
+}
+
+/// Why a driver call did not succeed, in terms of what may have happened. Its text never holds a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The target could not be reached, or asked to wait; nothing happened.
+    #[error("the target is not available")]
+    Unavailable(#[source] Source),
+    /// The target, or a check, said no; nothing happened.
+    #[error("refused")]
+    Refused(#[source] Source),
+    /// It may have happened: the answer was lost.
+    #[error("the answer was lost")]
+    Unknown(#[source] Source),
+}

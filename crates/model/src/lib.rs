@@ -1,0 +1,22 @@
+//! The words of Rekey as types: names, versions, stages, secrets, identities, moments.
+//!
+//! Everything here is plain data that was checked once, where it entered. This package owns what the words of
+//! `docs/glossary.md` mean; it knows no async, no I/O, no protobuf, no SQL.
+
+mod fingerprint;
+mod identity;
+mod moment;
+mod name;
+mod number;
+mod secret;
+mod span;
+mod stage;
+
+pub use fingerprint::Fingerprint;
+pub use identity::{Grant, Id, IdError, InstanceId, RotationId, SessionId, SpiffeId, TrustDomain};
+pub use moment::{BootId, Moment};
+pub use name::{CredentialName, FieldName, Handle, NameError};
+pub use number::{Generation, Incarnation, Order, Version};
+pub use secret::{Fields, FieldsError, SecretBytes};
+pub use span::{Span, SpanError};
+pub use stage::Stage;

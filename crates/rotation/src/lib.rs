@@ -1,0 +1,6 @@
+//! The rotation machine: what has been decided about one credential, and what follows from an event.
+//!
+//! Pure: time and the state of the holders are arguments, effects are data. [`Ledger`] is everything decided about one
+//! credential; [`Ledger::after`] is the only place where it changes; [`Ledger::due`] says what is to be done now. There
+//! is no list of effects beside it: an effect is due because of the state it was decided in, so that a restart performs
+//! it again and the commit of its outcome removes it. The rules are those of `docs/rotation.md`.
