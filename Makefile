@@ -1,0 +1,38 @@
+# The commands of this project; `make help` lists them. Each does its own set-up.
+.DEFAULT_GOAL := help
+ROTATIONS ?= 20
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: help demo test interop bench generate check audit
+
+help: ## List the commands
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## Watch a database password change under load (ROTATIONS=200 runs longer)
+	@scripts/setup.sh postgresql
+	@cargo build --quiet -p rekey-controller -p rekey-sidecar -p rekeyctl -p orders -p rekey-demo
+	@scripts/cargo-run.sh rekey-demo --rotations $(ROTATIONS)
+
+test: ## Format, lints, tidy and all tests against what apt and cargo give
+	@scripts/setup.sh postgresql
+	@scripts/test.sh
+
+interop: ## The PostgreSQL suites again, on PostgreSQL 18 (needs Java and Maven)
+	@scripts/setup.sh postgresql
+	@scripts/interop.sh
+
+bench: ## Ratios side by side in one run, into target/bench/local.json
+	@scripts/setup.sh
+	@cargo build --quiet --profile dist -p rekey-sidecar -p rekey-benches
+	@scripts/cargo-run.sh --profile dist bench
+
+generate: ## Write the generated code and documents anew
+	REKEY_REGENERATE=1 cargo test -p rekey-proto --test generated
+	REKEY_REGENERATE=1 cargo test -p rekey-controller schema
+
+check: ## Format and lints only
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+audit: ## Licences, bans and advisories (needs cargo-deny and its advisory database)
+	cargo deny check

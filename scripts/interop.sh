@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# make interop: what needs more than apt, cargo and pip give. Today: the PostgreSQL suites on PostgreSQL 18.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=$(tests/parts/postgres18.sh)
+echo "== PostgreSQL 18 from $bin"
+"$bin/postgres" --version
+REKEY_PG_BIN=$bin exec scripts/sum.sh cargo test --all-features --no-fail-fast -p rekey-drivers -p rekey-controller -p rekey-tests

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Makes sure that what the other commands need is there: a C compiler always, and the parts named as arguments.
+# Installs Debian packages as root or through sudo; otherwise prints the one line to run, and fails.
+set -euo pipefail
+
+missing=()
+command -v cc >/dev/null || missing+=(build-essential)
+for part in "$@"; do
+  case "$part" in
+    postgresql)
+      if [ -z "${REKEY_PG_BIN:-}" ] && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb >/dev/null; then
+        missing+=(postgresql)
+      fi ;;
+    *) echo "setup.sh: no such part: $part" >&2; exit 2 ;;
+  esac
+done
+command -v cargo >/dev/null || { echo "Rust is missing: install it with rustup, then run this again." >&2; exit 1; }
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+  if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then as_root=(sudo -n); else
+    echo "Missing: ${missing[*]}. Run this line, then this command again:" >&2
+    echo "  sudo apt-get update && sudo apt-get install -y ${missing[*]}" >&2
+    exit 1
+  fi
+fi
+command -v apt-get >/dev/null || { echo "Missing: ${missing[*]} (by their Debian names). Install them, then run this again." >&2; exit 1; }
+echo "installing: ${missing[*]}"
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
