@@ -1,1 +1,5 @@
-//! Not yet.
+//! The controller.
+
+pub mod ca;
+pub mod identity;
+pub mod tokens;
