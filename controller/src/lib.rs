@@ -2,4 +2,5 @@
 
 pub mod ca;
 pub mod identity;
+pub mod spec;
 pub mod tokens;

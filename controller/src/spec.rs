@@ -1,0 +1,150 @@
+//! The declaration of one credential: from JSON to types, once, with every problem named.
+//!
+//! A spec may name a target; it can name no file, environment variable or address on the controller. What is read here
+//! is not checked again: the executor, the fleet and the drivers take [`Spec`] as it is. Which credentials may stand
+//! beside each other, and which targets exist, is [`claims`]' business.
+
+pub mod claims;
+mod nearest;
+mod postgres;
+mod problem;
+mod reader;
+mod rules;
+pub mod schema;
+mod sections;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rekey_model::{CredentialName, Grant, Span, SpiffeId};
+use serde_json::Value;
+
+pub use postgres::{Adopt, PostgresSpec};
+pub use problem::Problem;
+pub use reader::Label;
+
+/// What was declared about one credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spec {
+    /// Its name.
+    pub name: CredentialName,
+    /// Who answers for it.
+    pub owner: Label,
+    /// Where it belongs, such as `production`.
+    pub environment: Label,
+    /// What its owner wants to find it by.
+    pub labels: BTreeMap<Label, Label>,
+    /// How and where it is changed.
+    pub driver: DriverSpec,
+    /// When it is changed without being asked; none: only by hand.
+    pub schedule: Option<Schedule>,
+    /// How the version before is ended.
+    pub grace: Grace,
+    /// Who gets it.
+    pub deliver: Deliver,
+}
+
+/// The driver's part of a spec: one variant a driver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DriverSpec {
+    /// A login role in PostgreSQL.
+    Postgres(PostgresSpec),
+}
+
+impl DriverSpec {
+    /// The driver's name, as in the spec and in the table of drivers.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) => "postgres",
+        }
+    }
+
+    /// The target, as it is named in the controller's config.
+    pub fn target(&self) -> &Label {
+        match self {
+            Self::Postgres(postgres) => &postgres.target,
+        }
+    }
+
+    /// The login to adopt, if one is declared.
+    pub fn adopt(&self) -> Option<&Adopt> {
+        match self {
+            Self::Postgres(postgres) => postgres.adopt.as_ref(),
+        }
+    }
+}
+
+/// When a credential is changed without being asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schedule {
+    /// How old a version gets.
+    pub every: Span,
+    /// By how much the next rotation may come earlier, drawn at random.
+    pub jitter: Span,
+}
+
+/// How the version before is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grace {
+    /// How long an application may keep a connection it has, at the most, as its owner declares.
+    pub max_reconnect: Span,
+    /// The least time that both versions are valid.
+    pub floor: Span,
+    /// How long nobody may have been seen on the old version.
+    pub quiet: Span,
+    /// When an unfinished grace alarms.
+    pub deadline: Span,
+}
+
+/// Who gets a credential, and how long they may serve it alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deliver {
+    /// Sidecars by SPIFFE id; empty: nobody.
+    pub to: Vec<Grant>,
+    /// What a sidecar does while the controller is away.
+    pub offline: Offline,
+}
+
+impl Deliver {
+    /// Whether `id` may have the credential.
+    pub fn covers(&self, id: &SpiffeId) -> bool {
+        self.to.iter().any(|grant| grant.covers(id))
+    }
+}
+
+/// What a sidecar does while the controller is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offline {
+    /// Serves until the target ends the version, or until the bound if there is one.
+    ServeUntilExpiry {
+        /// How long it may serve alone; none: without end.
+        bound: Option<Span>,
+    },
+    /// Stops with its lease.
+    FailClosed,
+}
+
+impl Offline {
+    /// How long a silent holder may still serve the credential; none: without end, only a person discounts it.
+    pub fn serves_alone_for(self) -> Option<Duration> {
+        match self {
+            Self::ServeUntilExpiry { bound } => bound.map(Span::get),
+            Self::FailClosed => Some(Duration::ZERO),
+        }
+    }
+}
+
+impl Spec {
+    /// Reads a spec, or names everything that is wrong with it.
+    pub fn parse(json: &Value) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let spec = sections::spec(json, &mut problems);
+        match spec {
+            Some(spec) if problems.is_empty() => Ok(spec),
+            Some(_) | None => Err(problems),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! Whether a spec fits the controller's config and the credentials beside it.
+
+use std::collections::BTreeMap;
+
+use rekey_model::TrustDomain;
+
+use super::nearest::nearest;
+use super::problem::Problem;
+use super::{DriverSpec, PostgresSpec, Spec};
+
+/// What the controller's config says that a spec may refer to.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The installation.
+    pub trust_domain: TrustDomain,
+    /// Each target's name, and the driver it is for.
+    pub targets: BTreeMap<String, &'static str>,
+}
+
+/// What in `spec` does not fit the controller's config.
+pub fn against_config(spec: &Spec, known: &Known) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    target(spec, known, &mut problems);
+    for (i, grant) in spec.deliver.to.iter().enumerate() {
+        let sidecars = format!("spiffe://{}/sidecar/", known.trust_domain);
+        if !grant.as_str().starts_with(&sidecars) {
+            problems.push(Problem::new(
+                format!("deliver.to[{i}]"),
+                "is no sidecar of this installation",
+                format!("begin it with {sidecars}"),
+            ));
+        }
+    }
+    problems
+}
+
+fn target(spec: &Spec, known: &Known, problems: &mut Vec<Problem>) {
+    let kind = spec.driver.kind();
+    let field = format!("{kind}.target");
+    let names: Vec<&str> =
+        known.targets.iter().filter(|(_, driver)| **driver == kind).map(|(name, _)| name.as_str()).collect();
+    let asked = spec.driver.target().as_str();
+    if names.contains(&asked) {
+        return;
+    }
+    let remedy = match (nearest(asked, &names), names.is_empty()) {
+        (Some(meant), _) => format!("did you mean `{meant}`?"),
+        (None, false) => format!("name one of: {}", names.join(", ")),
+        (None, true) => format!("add a {kind} target to the controller's config first"),
+    };
+    problems.push(Problem::new(field, format!("the controller's config has no such {kind} target"), remedy));
+}
+
+/// What `spec` claims that one of `others` has already. A spec of the same name is the same credential.
+pub fn against_others<'a>(spec: &Spec, others: impl IntoIterator<Item = &'a Spec>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for other in others.into_iter().filter(|other| other.name != spec.name) {
+        let (DriverSpec::Postgres(mine), DriverSpec::Postgres(theirs)) = (&spec.driver, &other.driver);
+        if mine.target == theirs.target {
+            overlap(mine, theirs, other.name.as_str(), &mut problems);
+        }
+    }
+    problems
+}
+
+/// Roles belong to a whole server, whichever database they are for: what Rekey may end there is told by the prefix.
+fn overlap(mine: &PostgresSpec, theirs: &PostgresSpec, other: &str, problems: &mut Vec<Problem>) {
+    let begins = |long: &str, short: &str| long == short || long.starts_with(&format!("{short}_v"));
+    let (a, b) = (mine.prefix.as_str(), theirs.prefix.as_str());
+    if begins(a, b) || begins(b, a) {
+        problems.push(Problem::new(
+            "postgres.prefix",
+            format!("{other} makes logins with this prefix at this target"),
+            "choose a prefix that no other credential at this target has",
+        ));
+    }
+    let logins = (mine.adopt.as_ref(), theirs.adopt.as_ref());
+    if let (Some(mine), Some(theirs)) = logins
+        && mine.login == theirs.login
+    {
+        problems.push(Problem::new(
+            "postgres.adopt.login",
+            format!("{other} has adopted this login"),
+            "adopt a login in one credential only, and deliver that one to all who need it",
+        ));
+    }
+}

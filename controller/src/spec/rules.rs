@@ -1,0 +1,75 @@
+//! What the times of one spec must be to each other, so that a rotation can end before the next begins.
+
+use std::time::Duration;
+
+use rekey_model::Span;
+
+use super::problem::Problem;
+use super::{Grace, Schedule};
+
+/// No time in a spec is longer: sums of them stay far from every limit of arithmetic.
+const LONGEST: Duration = Duration::from_hours(24 * 3660);
+
+/// Checks the times of a grace against each other.
+pub(super) fn grace(grace: &Grace, problems: &mut Vec<Problem>) {
+    let spans = [
+        ("grace.max_reconnect", grace.max_reconnect),
+        ("grace.floor", grace.floor),
+        ("grace.quiet", grace.quiet),
+        ("grace.deadline", grace.deadline),
+    ];
+    for (field, span) in spans {
+        not_too_long(field, span, problems);
+    }
+    if grace.quiet.get().is_zero() {
+        problems.push(Problem::new(
+            "grace.quiet",
+            "is zero: one look at the target would be all the evidence that nobody uses the old version",
+            "write a time above zero, such as `quiet: 15m`",
+        ));
+    }
+    if grace.floor < grace.max_reconnect {
+        problems.push(Problem::new(
+            "grace.floor",
+            "is shorter than grace.max_reconnect: the old version could end under an application that may still use it",
+            format!("write at least `floor: {}`", grace.max_reconnect),
+        ));
+    }
+    let least = sum(&[grace.floor, grace.quiet]);
+    if grace.deadline <= least {
+        problems.push(Problem::new(
+            "grace.deadline",
+            "is not longer than grace.floor and grace.quiet together: every grace would alarm",
+            format!("write more than {least}, such as `deadline: {}`", sum(&[least, least])),
+        ));
+    }
+}
+
+/// Checks that a rotation can end before the next one is due.
+///
+/// The margin is what may pass before the floor begins (holders move, applications reconnect: `max_reconnect`) and by
+/// how much the next rotation may come early (`jitter`).
+pub(super) fn schedule(schedule: Option<&Schedule>, grace: &Grace, problems: &mut Vec<Problem>) {
+    let Some(schedule) = schedule else { return };
+    not_too_long("schedule.every", schedule.every, problems);
+    not_too_long("schedule.jitter", schedule.jitter, problems);
+    let least = sum(&[grace.floor, grace.quiet, grace.max_reconnect, schedule.jitter]);
+    if schedule.every <= least {
+        problems.push(Problem::new(
+            "schedule.every",
+            "is too short: the next rotation would be due before the one before could end",
+            format!("write more than {least} (floor + quiet + max_reconnect + jitter), or shorten those"),
+        ));
+    }
+}
+
+fn sum(spans: &[Span]) -> Span {
+    Span::new(spans.iter().fold(Duration::ZERO, |sum, span| sum.saturating_add(span.get())))
+}
+
+fn not_too_long(field: &str, span: Span, problems: &mut Vec<Problem>) {
+    if span.get() > LONGEST {
+        let remedy = format!("write at most {}", Span::new(LONGEST));
+        problems.push(Problem::new(field, "is longer than ten years", remedy));
+    }
+}

@@ -1,0 +1,276 @@
+//! The problems of a spec as one table, and the schema beside the reader.
+
+use serde_json::{Value, json};
+
+use super::claims::{self, Known};
+use super::{Offline, Problem, Spec, schema};
+
+/// A spec with everything in it.
+fn whole() -> Value {
+    json!({
+        "credential": "orders/db",
+        "owner": "team-orders",
+        "environment": "production",
+        "labels": { "tier": "gold" },
+        "postgres": {
+            "target": "orders-pg", "database": "orders", "owner_role": "orders_owner", "prefix": "orders_app",
+            "adopt": { "login": "orders_legacy", "member": true },
+            "probes": ["SELECT count(*) FROM orders"],
+        },
+        "schedule": { "every": "30d", "jitter": "2d" },
+        "grace": { "max_reconnect": "30m", "floor": "1h", "quiet": "15m", "deadline": "48h" },
+        "deliver": {
+            "to": ["spiffe://rekey.local/sidecar/orders/*"],
+            "offline": "serve-until-expiry", "offline_for": "24h",
+        },
+    })
+}
+
+/// [`whole`] with what `pointer` names set to `value`; null takes it out.
+fn with(pointer: &str, value: Value) -> Value {
+    let mut spec = whole();
+    set(&mut spec, pointer, value);
+    spec
+}
+
+fn set(spec: &mut Value, pointer: &str, value: Value) {
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    let parent = spec.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+    if value.is_null() {
+        parent.remove(key);
+    } else {
+        parent.insert(key.to_owned(), value);
+    }
+}
+
+fn problems(spec: &Value) -> Vec<Problem> {
+    Spec::parse(spec).err().unwrap_or_default()
+}
+
+#[test]
+fn a_whole_spec_is_read() {
+    let spec = Spec::parse(&whole()).unwrap();
+    assert_eq!(spec.name.as_str(), "orders/db");
+    assert_eq!(spec.driver.kind(), "postgres");
+    assert_eq!(spec.driver.adopt().unwrap().login.as_str(), "orders_legacy");
+    assert!(spec.driver.adopt().unwrap().member);
+    assert_eq!(spec.deliver.to.len(), 1);
+    assert!(spec.deliver.covers(&"spiffe://rekey.local/sidecar/orders/a".parse().unwrap()));
+    assert!(!spec.deliver.covers(&"spiffe://rekey.local/sidecar/billing/a".parse().unwrap()));
+}
+
+#[test]
+fn what_may_be_left_out_may_be_left_out() {
+    let mut spec = whole();
+    let optional = [
+        "/labels",
+        "/postgres/adopt",
+        "/postgres/probes",
+        "/schedule",
+        "/deliver/to",
+        "/deliver/offline_for",
+    ];
+    for pointer in optional {
+        set(&mut spec, pointer, Value::Null);
+    }
+    let spec = Spec::parse(&spec).unwrap();
+    assert!(spec.deliver.to.is_empty(), "nobody gets it unless somebody is named");
+    assert_eq!(spec.deliver.offline, Offline::ServeUntilExpiry { bound: None });
+    assert_eq!(spec.deliver.offline.serves_alone_for(), None);
+    assert!(spec.schedule.is_none());
+}
+
+/// What is changed, the field that the problem names, and words of its message and remedy.
+#[rustfmt::skip]
+fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
+    vec![
+        (with("/credential", Value::Null), "credential", "is missing", "add `credential: orders/db`"),
+        (with("/credential", json!("Orders")), "credential", "character 1", "orders/db"),
+        (with("/credential", json!(7)), "credential", "is a number", "in quotes"),
+        (with("/owner", json!("")), "owner", "1 to 128", "team-orders"),
+        (with("/owner", json!("a\u{1b}[2J")), "owner", "control", "team-orders"),
+        (with("/environment", Value::Null), "environment", "is missing", "production"),
+        (with("/labels", json!([])), "labels", "must be a section, and is a list", "key: value"),
+        (with("/labels/tier", json!(1)), "labels.tier", "is a number", "in quotes"),
+        (with("/ower", json!("x")), "ower", "not known", "did you mean `owner`?"),
+        (with("/zzzzzzzzz", json!("x")), "zzzzzzzzz", "not known", "known here: credential, owner"),
+        (with("/postgres", Value::Null), "postgres", "is missing", "target: …"),
+        (with("/postgres/target", Value::Null), "postgres.target", "is missing", "orders-pg"),
+        (with("/postgres/host", json!("10.0.0.1")), "postgres.host", "not known", "known here: target"),
+        (with("/postgres/password_file", json!("/etc/passwd")), "postgres.password_file", "not known", ""),
+        (with("/postgres/database", json!("a".repeat(64))), "postgres.database", "1 to 63 bytes", "orders"),
+        (with("/postgres/prefix", json!("Orders")), "postgres.prefix", "a-z, 0-9", "orders_app"),
+        (with("/postgres/prefix", json!("a".repeat(37))), "postgres.prefix", "1 to 36", "orders_app"),
+        (with("/postgres/adopt", json!({"member": true})), "postgres.adopt.login", "is missing", "orders_legacy"),
+        (with("/postgres/adopt/member", json!("yes")), "postgres.adopt.member", "true or false", "member: true"),
+        (with("/postgres/adopt/login", json!("orders_owner")), "postgres.adopt.login", "owner role itself", "NOLOGIN"),
+        (with("/postgres/adopt/login", json!("orders_app_v1_x")), "postgres.adopt.login", "Rekey made", "another prefix"),
+        (with("/postgres/adopt/login", json!("a".repeat(64))), "postgres.adopt.login", "63 bytes", "as it exists"),
+        (with("/postgres/probes", json!("SELECT 1")), "postgres.probes", "must be a list", "probes: ["),
+        (with("/postgres/probes", json!(["SELECT 1", 1])), "postgres.probes[1]", "is a number", "in quotes"),
+        (with("/postgres/probes", json!(vec!["SELECT 1"; 17])), "postgres.probes", "has 17 entries", "at most 16"),
+        (with("/schedule", json!({})), "schedule.every", "is missing", "30d"),
+        (with("/schedule/every", json!("30 fortnights")), "schedule.every", "not a length of time", "30d"),
+        (with("/schedule/every", json!("2d")), "schedule.every", "too short", "floor + quiet + max_reconnect + jitter"),
+        (with("/schedule/every", json!("20000d")), "schedule.every", "ten years", "at most"),
+        (with("/grace/floor", json!("29m")), "grace.floor", "shorter than grace.max_reconnect", "floor: 30m"),
+        (with("/grace/quiet", json!("0s")), "grace.quiet", "is zero", "quiet: 15m"),
+        (with("/grace/deadline", json!("75m")), "grace.deadline", "not longer", "more than 1h 15m"),
+        (with("/grace/flor", json!("1h")), "grace.flor", "not known", "did you mean `floor`?"),
+        (with("/deliver", Value::Null), "deliver", "is missing", "spiffe://"),
+        (with("/deliver/to", json!(["*"])), "deliver.to[0]", "a grant is", "spiffe://"),
+        (with("/deliver/offline", json!("open")), "deliver.offline", "fail-closed", "serve-until-expiry"),
+        (with("/deliver/offline", json!("fail-closed")), "deliver.offline_for", "no meaning", "take it out"),
+    ]
+}
+
+#[test]
+fn each_problem_names_its_field_and_a_remedy() {
+    for (spec, field, message, remedy) in table() {
+        let found = problems(&spec);
+        assert_eq!(found.len(), 1, "{field}: {found:?}");
+        let problem = &found[0];
+        assert_eq!(problem.field, field, "{problem}");
+        assert!(problem.message.contains(message), "{problem:?} does not say {message:?}");
+        assert!(problem.remedy.contains(remedy), "{problem:?} does not advise {remedy:?}");
+        assert!(!problem.remedy.is_empty(), "{problem:?}");
+    }
+}
+
+#[test]
+fn all_problems_come_at_once() {
+    let mut spec = whole();
+    set(&mut spec, "/credential", json!("Orders"));
+    set(&mut spec, "/postgres/prefix", json!("9"));
+    set(&mut spec, "/grace/floor", json!("1m"));
+    set(&mut spec, "/grace/quiet", json!("0s"));
+    set(&mut spec, "/deliver/to", json!(["x", "y"]));
+    set(&mut spec, "/whatever_this_is", json!(1));
+    let fields: Vec<String> = problems(&spec).into_iter().map(|p| p.field).collect();
+    let wanted = [
+        "credential",
+        "postgres.prefix",
+        "deliver.to[0]",
+        "deliver.to[1]",
+        "whatever_this_is",
+        "grace.quiet",
+        "grace.floor",
+    ];
+    assert_eq!(fields, wanted);
+}
+
+#[test]
+fn the_limits_of_the_rules_are_where_they_say() {
+    let just = [
+        with("/schedule/every", json!("2d 1h 45m 1ms")),
+        with("/grace/floor", json!("30m")),
+        with("/grace/deadline", json!("1h 15m 1ms")),
+        with("/grace/quiet", json!("1ms")),
+    ];
+    for spec in just {
+        assert_eq!(problems(&spec), []);
+    }
+    assert_eq!(problems(&with("/schedule/every", json!("2d 1h 45m"))).len(), 1);
+}
+
+#[test]
+fn no_value_stands_in_a_problem() {
+    for pointer in ["/credential", "/owner", "/postgres/database", "/grace/floor", "/deliver/offline"] {
+        let spec = with(pointer, json!("MARKER \u{1b}"));
+        for problem in problems(&spec) {
+            assert!(!problem.to_string().contains("MARKER"), "{problem}");
+        }
+    }
+    let odd_key = with("/\u{1b}[2J", json!(1));
+    assert!(problems(&odd_key).iter().all(|p| !p.to_string().contains('\u{1b}')));
+}
+
+#[test]
+fn what_is_no_section_at_all_is_refused() {
+    for odd in [json!(null), json!([]), json!("a"), json!(1)] {
+        assert_eq!(problems(&odd).len(), 1, "{odd}");
+    }
+}
+
+fn known() -> Known {
+    let targets = [("orders-pg".to_owned(), "postgres"), ("billing-pg".to_owned(), "postgres")];
+    Known { trust_domain: "rekey.local".parse().unwrap(), targets: targets.into() }
+}
+
+fn named(name: &str, prefix: &str) -> Spec {
+    let mut spec = with("/credential", json!(name));
+    set(&mut spec, "/postgres/prefix", json!(prefix));
+    set(&mut spec, "/postgres/adopt", Value::Null);
+    Spec::parse(&spec).unwrap()
+}
+
+#[test]
+fn a_spec_names_only_what_the_config_has() {
+    let fits = Spec::parse(&whole()).unwrap();
+    assert_eq!(claims::against_config(&fits, &known()), []);
+    let typo = Spec::parse(&with("/postgres/target", json!("order-pg"))).unwrap();
+    assert_eq!(claims::against_config(&typo, &known())[0].remedy, "did you mean `orders-pg`?");
+    let none = Known { targets: [].into(), ..known() };
+    assert!(claims::against_config(&typo, &none)[0].remedy.contains("controller's config"));
+    for foreign in ["spiffe://other.local/sidecar/*", "spiffe://rekey.local/admin/*"] {
+        let spec = Spec::parse(&with("/deliver/to", json!([foreign]))).unwrap();
+        assert_eq!(claims::against_config(&spec, &known())[0].field, "deliver.to[0]", "{foreign}");
+    }
+}
+
+#[test]
+fn two_credentials_do_not_share_a_prefix_or_a_login() {
+    let orders = named("orders/db", "orders_app");
+    assert_eq!(claims::against_others(&named("orders/db", "orders_app"), [&orders]), []);
+    assert_eq!(claims::against_others(&named("a", "orders_ap"), [&orders]), []);
+    for taken in ["orders_app", "orders_app_v1"] {
+        let found = claims::against_others(&named("a", taken), [&orders]);
+        assert_eq!(found.len(), 1, "{taken}");
+        assert!(found[0].message.contains("orders/db"));
+        assert_eq!(claims::against_others(&orders, [&named("a", taken)]).len(), 1, "{taken}");
+    }
+    let mut elsewhere = with("/credential", json!("a"));
+    set(&mut elsewhere, "/postgres/target", json!("billing-pg"));
+    assert_eq!(claims::against_others(&Spec::parse(&elsewhere).unwrap(), [&orders]), []);
+    let mut same_login = with("/credential", json!("a"));
+    set(&mut same_login, "/postgres/prefix", json!("other"));
+    let whole = Spec::parse(&whole()).unwrap();
+    let found = claims::against_others(&Spec::parse(&same_login).unwrap(), [&whole]);
+    assert_eq!(found[0].field, "postgres.adopt.login");
+}
+
+#[test]
+fn the_committed_schema_is_what_the_types_say() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/credential.schema.json");
+    let wanted = serde_json::to_string_pretty(&schema::schema()).unwrap() + "\n";
+    if std::env::var_os("REKEY_REGENERATE").is_some() {
+        std::fs::write(path, &wanted).unwrap();
+    }
+    let found = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(found == wanted, "docs/credential.schema.json is out of date: run `make generate`");
+}
+
+/// The keys that the schema has for the section at `pointer`, sorted.
+fn keys_in_schema(pointer: &str) -> Vec<String> {
+    let schema = schema::schema();
+    let mut section = &schema;
+    for key in pointer.split('/').skip(1) {
+        section = &section["properties"][key];
+        let reference = section["$ref"].as_str().or_else(|| {
+            section["anyOf"].as_array().and_then(|any| any.iter().find_map(|one| one["$ref"].as_str()))
+        });
+        section = schema.pointer(reference.unwrap().strip_prefix('#').unwrap()).unwrap();
+    }
+    section["properties"].as_object().unwrap().keys().cloned().collect()
+}
+
+#[test]
+fn the_schema_and_the_reader_know_the_same_keys() {
+    for pointer in ["", "/postgres", "/postgres/adopt", "/schedule", "/grace", "/deliver"] {
+        let spec = with(&format!("{pointer}/zzzzzzzzzzzz"), json!(1));
+        let remedy = problems(&spec)[0].remedy.clone();
+        let mut read: Vec<&str> = remedy.split_once("known here: ").unwrap().1.split(", ").collect();
+        read.sort_unstable();
+        assert_eq!(read, keys_in_schema(pointer), "{pointer}");
+    }
+}
