@@ -4,3 +4,26 @@
 //! credential; [`Ledger::after`] is the only place where it changes; [`Ledger::due`] says what is to be done now. There
 //! is no list of effects beside it: an effect is due because of the state it was decided in, so that a restart performs
 //! it again and the commit of its outcome removes it. The rules are those of `docs/rotation.md`.
+
+mod after;
+mod alarm;
+mod due;
+mod emergency;
+mod ending;
+mod event;
+mod facts;
+mod guard;
+mod ledger;
+mod phase;
+mod refusal;
+
+pub use alarm::{Alarm, AlarmKind};
+pub use due::Step;
+pub use emergency::{Emergency, EmergencyId, EmergencyKind, Fencing};
+pub use ending::{Cause, Ending, EndingState};
+pub use event::{AtTarget, Event, Why};
+pub use facts::{Acked, Evidence, Facts, HolderFacts, Mode, Policy, Schedule, Usage};
+pub use guard::Unmet;
+pub use ledger::{Hold, Ledger, VersionRecord};
+pub use phase::{Phase, Rotation};
+pub use refusal::OutOfOrder;

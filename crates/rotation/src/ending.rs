@@ -1,0 +1,54 @@
+//! Endings: a lane of their own. What has been decided to end ends, however often the target says no.
+
+use rekey_model::{Moment, Stage};
+use serde::{Deserialize, Serialize};
+
+/// Why a version ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Nobody uses it any more.
+    Retire,
+    /// It never came into use, or was taken back.
+    Undo,
+    /// It was cut.
+    Emergency,
+}
+
+impl Cause {
+    /// The stage of a version that ended for this cause.
+    pub fn stage(self) -> Stage {
+        match self {
+            Self::Retire => Stage::Retired,
+            Self::Undo => Stage::Abandoned,
+            Self::Emergency => Stage::Revoked,
+        }
+    }
+}
+
+/// How far an ending is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndingState {
+    /// Decided.
+    Intended,
+    /// The target refused it once, but a call that makes it may still land: it is ended again when none can.
+    Settling,
+    /// The target refuses it and no call can make it again; what it owned is still to be cleaned up.
+    Ended,
+}
+
+/// The end of one version at the target: decided once, done again and again until it is so (I8).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// Why.
+    pub cause: Cause,
+    /// How far.
+    pub state: EndingState,
+    /// When it was decided.
+    pub since: Moment,
+    /// How often the target refused, since the last retry by a person.
+    pub refusals: u32,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+}

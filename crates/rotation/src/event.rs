@@ -1,0 +1,213 @@
+//! What can happen to a credential. Every event names what it is about, so that an answer that comes late, twice or to
+//! something that has moved on is refused and changes nothing.
+
+use rekey_model::{Handle, Moment, Order, RotationId, Version};
+use serde::{Deserialize, Serialize};
+
+use crate::emergency::EmergencyId;
+
+/// Something that happened. Stored as tagged JSON beside the ledger it led to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// Nothing but time, acknowledgements, reports or evidence: take every edge that has become free.
+    Look,
+    /// The application's login of today, handed in and seen to work, is version 1.
+    Adopt {
+        /// Its name at the target.
+        handle: Handle,
+    },
+    /// A rotation begins.
+    Begin {
+        /// Its id, drawn at random.
+        rotation: RotationId,
+        /// Why.
+        why: Why,
+    },
+    /// Number, name and sealed secret of the next version are stored in this commit.
+    Choose {
+        /// The planned rotation; for the replacement of a cut version, the id of the one that begins here.
+        rotation: RotationId,
+        /// The number, which must be the one after the last.
+        version: Version,
+        /// The name at the target.
+        handle: Handle,
+    },
+    /// The controller started: a call of its former life that makes the chosen version may still be on its way.
+    Resumed,
+    /// The answer to the making of a version was lost.
+    Lost {
+        /// The version.
+        version: Version,
+        /// Which attempt.
+        attempt: u32,
+        /// What is known.
+        why: String,
+    },
+    /// The target accepts a version.
+    Installed {
+        /// The version.
+        version: Version,
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// A version works: login, probes, privileges.
+    Probed {
+        /// The version.
+        version: Version,
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// The target was seen to accept a version without end.
+    Lifted {
+        /// The version.
+        version: Version,
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// The target or a check refused a version on its way to Proven, or the lifting of its expiry.
+    Refused {
+        /// The version.
+        version: Version,
+        /// Which attempt.
+        attempt: u32,
+        /// Why.
+        why: String,
+    },
+    /// A holder could not use what it was given, or refused logins were reported.
+    Failed {
+        /// The order that failed; an older one changes nothing.
+        order: Order,
+        /// Why.
+        why: String,
+    },
+    /// An operator sends the holders back.
+    Rollback {
+        /// Why.
+        reason: String,
+    },
+    /// An operator lets a rotation go on although no holder is live.
+    NoHolders,
+    /// The target refuses a version and has no session of it.
+    Ended {
+        /// The version.
+        version: Version,
+        /// When the call began that found it so.
+        asked: Moment,
+        /// Sessions that it ended.
+        sessions: u32,
+    },
+    /// Nothing of an ended version is left at the target.
+    CleanedUp {
+        /// The version.
+        version: Version,
+    },
+    /// The target refused to end or to clean up a version.
+    EndingRefused {
+        /// The version.
+        version: Version,
+        /// Why.
+        why: String,
+    },
+    /// An operator puts the brake on.
+    Hold {
+        /// Why.
+        reason: String,
+        /// Who.
+        by: String,
+    },
+    /// An operator takes the brake off.
+    Release,
+    /// An operator wants what is stuck to be tried again now.
+    Retry,
+    /// An operator cuts versions in an emergency.
+    Revoke {
+        /// Its id, drawn at random.
+        id: EmergencyId,
+        /// Only this version; none: every version that has not ended.
+        version: Option<Version>,
+        /// Why.
+        reason: String,
+        /// Who.
+        by: String,
+        /// Whether a cut current version is to be replaced.
+        replace: bool,
+    },
+    /// An operator has the credential forgotten.
+    Delete {
+        /// What becomes of its versions.
+        at_target: AtTarget,
+    },
+}
+
+impl Event {
+    /// Its name, as it stands in the stored JSON.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Look => "look",
+            Self::Adopt { .. } => "adopt",
+            Self::Begin { .. } => "begin",
+            Self::Choose { .. } => "choose",
+            Self::Resumed => "resumed",
+            Self::Lost { .. } => "lost",
+            Self::Installed { .. } => "installed",
+            Self::Probed { .. } => "probed",
+            Self::Lifted { .. } => "lifted",
+            Self::Refused { .. } => "refused",
+            Self::Failed { .. } => "failed",
+            Self::Rollback { .. } => "rollback",
+            Self::NoHolders => "no_holders",
+            Self::Ended { .. } => "ended",
+            Self::CleanedUp { .. } => "cleaned_up",
+            Self::EndingRefused { .. } => "ending_refused",
+            Self::Hold { .. } => "hold",
+            Self::Release => "release",
+            Self::Retry => "retry",
+            Self::Revoke { .. } => "revoke",
+            Self::Delete { .. } => "delete",
+        }
+    }
+}
+
+/// Why a rotation begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum Why {
+    /// There is no version yet.
+    First,
+    /// The current version is older than the schedule allows.
+    TooOld,
+    /// Somebody asked.
+    Asked {
+        /// In whose words.
+        reason: String,
+        /// Who.
+        by: String,
+        /// The request's id: the same again begins nothing.
+        request: String,
+    },
+    /// The current version was cut.
+    Replacement,
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::First => f.write_str("there is no version yet"),
+            Self::TooOld => f.write_str("the schedule says so"),
+            Self::Asked { reason, by, .. } if reason.is_empty() => write!(f, "asked by {by}"),
+            Self::Asked { reason, by, .. } => write!(f, "asked by {by}: {reason}"),
+            Self::Replacement => f.write_str("the current version was revoked"),
+        }
+    }
+}
+
+/// What becomes of the versions of a credential that is forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AtTarget {
+    /// All end, sessions included.
+    End,
+    /// The current one is left as it is.
+    Leave,
+}

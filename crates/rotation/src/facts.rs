@@ -1,0 +1,167 @@
+//! What is true around a credential at the moment of a decision: time, policy, holders, evidence at the target.
+//!
+//! Facts are read in the transaction that acts on them. Times are readings of the controller's own clocks (I19).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rekey_model::{InstanceId, Moment, Order, Version};
+use serde::{Deserialize, Serialize};
+
+/// What is true at the moment of a decision.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// Now.
+    pub now: Moment,
+    /// What the controller may do.
+    pub mode: Mode,
+    /// The credential's policy.
+    pub policy: &'a Policy,
+    /// Every holder that has the credential or is granted it, also those that are silent.
+    pub holders: &'a [HolderFacts],
+    /// Since when the controller listens to its holders without a break: silence before is not theirs.
+    pub listening_since: Moment,
+    /// What the target showed of the version that is being left, if it was looked at.
+    pub evidence: Option<&'a Evidence>,
+}
+
+/// What a controller may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Everything.
+    Normal,
+    /// Restored from a backup: nothing but emergencies.
+    ReconcileOnly,
+}
+
+/// What a credential's spec, its driver and the controller's config say about its rotations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// How often it rotates; none: only by hand.
+    pub schedule: Option<Schedule>,
+    /// The longest time an application may go on with a connection or a value it has (H).
+    pub max_reconnect: Duration,
+    /// The least length of a grace (G).
+    pub floor: Duration,
+    /// How long the target must show no session on the old version.
+    pub quiet: Duration,
+    /// When a grace is overdue and alarms.
+    pub deadline: Duration,
+    /// How long a sidecar may serve it without word from the controller; none: without end.
+    pub offline_for: Option<Duration>,
+    /// How long a holder counts as live after it was heard.
+    pub lease: Duration,
+    /// How far clocks may be apart (ε).
+    pub slack: Duration,
+    /// Of how many holders that counted at the promotion one may vanish unacknowledged before it alarms (a tenth: 10).
+    pub brake_divisor: u32,
+    /// How many refusals of one secret value are borne.
+    pub budget: u32,
+    /// How long after it was given up a call may still take effect at the target.
+    pub settle: Duration,
+    /// Whether the application's login of today is to be handed in as version 1.
+    pub adopts: bool,
+}
+
+/// How often a credential rotates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schedule {
+    /// The age at which the current version is too old.
+    pub every: Duration,
+    /// The most that is added to it, different for each credential and version.
+    pub jitter: Duration,
+    /// What makes credentials differ; the same for one credential at every start.
+    pub seed: u64,
+}
+
+/// One holder, as its rows say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HolderFacts {
+    /// The instance.
+    pub instance: InstanceId,
+    /// What people call it.
+    pub name: String,
+    /// When its hello was committed that began its present, unbroken possession of the credential.
+    pub since: Moment,
+    /// Whether it held nothing of this credential when it said that hello.
+    pub came_empty: bool,
+    /// When its last renewal, hello or other word was committed.
+    pub last_contact: Moment,
+    /// What it acknowledged in its present session; none: nothing yet. A hello acknowledges nothing.
+    pub acked: Option<Acked>,
+    /// What its processes say they use.
+    pub usage: Usage,
+    /// When it said goodbye, lost the grant, or was dismissed by an operator; none: it has not.
+    pub gone: Option<Moment>,
+}
+
+/// What a holder acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acked {
+    /// The order.
+    pub order: Order,
+    /// When it first acknowledged that order. A later session that repeats it, and whose hello said that it still held
+    /// that order, keeps the moment.
+    pub at: Moment,
+}
+
+/// What a holder's processes say they use.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Usage {
+    /// It has not reported in its present session.
+    #[default]
+    Silent,
+    /// It is declared unable to report.
+    CannotTell,
+    /// Its latest report.
+    Told {
+        /// The order that was live when it was gathered.
+        order: Order,
+        /// How many processes may still use each version.
+        processes: BTreeMap<Version, u32>,
+    },
+}
+
+/// What the target showed of one version's sessions, sampled without a gap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Evidence {
+    /// Looked at without a gap and never seen on.
+    Quiet {
+        /// The version.
+        version: Version,
+        /// The first sample of the unbroken row.
+        since: Moment,
+        /// The last one.
+        until: Moment,
+    },
+    /// Sessions were there at the last look.
+    Busy {
+        /// The version.
+        version: Version,
+        /// How many.
+        sessions: u32,
+    },
+    /// The look failed, or has not been made: this is not zero.
+    Unknown {
+        /// The version.
+        version: Version,
+    },
+    /// This kind of target cannot tell: the other conditions decide.
+    CannotTell {
+        /// The version.
+        version: Version,
+    },
+}
+
+impl Policy {
+    /// How often sessions are looked at while a version is being left.
+    pub fn sample_every(&self) -> Duration {
+        (self.quiet / 10).max(Duration::from_millis(20))
+    }
+
+    /// The longest pause between two samples that still belong to one unbroken row.
+    pub fn sample_gap(&self) -> Duration {
+        (self.quiet / 4).max(Duration::from_millis(250))
+    }
+}

@@ -1,0 +1,136 @@
+//! Where a rotation stands, and what is recorded about it.
+
+use std::fmt;
+
+use rekey_model::{Moment, RotationId, Version};
+use serde::{Deserialize, Serialize};
+
+use crate::event::Why;
+
+/// Where a rotation stands. Its edges are in `after.rs`, and as a table in `tests/table.rs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Begun; nothing is chosen.
+    Planned,
+    /// Number, name and secret of `next` are durable; the target may or may not know it.
+    Chosen,
+    /// The target accepts `next`.
+    Installed,
+    /// `next` works as a client needs it; its expiry is being lifted.
+    Proven,
+    /// Everybody is to use `next`; not everybody has said so.
+    Rolling,
+    /// Everybody uses `next`; `old` still works, until the evidence says that nobody needs it.
+    Grace,
+    /// `old` is being ended: no way back.
+    Retiring,
+    /// Holders go back to `old`; `next` still works.
+    Returning,
+    /// `next` is being ended: nobody uses it.
+    Undoing,
+    /// An ending was refused too often while Retiring: it goes on slowly and alarms.
+    StuckRetiring,
+    /// An ending was refused too often while Undoing: it goes on slowly and alarms.
+    StuckUndoing,
+    /// Ended well: `next` is current and `old` is gone.
+    Done,
+    /// Ended: `next` did not come into use, or was taken back.
+    Abandoned,
+}
+
+impl Phase {
+    /// Every phase, in the order of the table.
+    pub const ALL: [Self; 13] = [
+        Self::Planned,
+        Self::Chosen,
+        Self::Installed,
+        Self::Proven,
+        Self::Rolling,
+        Self::Grace,
+        Self::Retiring,
+        Self::Returning,
+        Self::Undoing,
+        Self::StuckRetiring,
+        Self::StuckUndoing,
+        Self::Done,
+        Self::Abandoned,
+    ];
+
+    /// Whether the rotation still goes on.
+    pub fn is_open(self) -> bool {
+        !matches!(self, Self::Done | Self::Abandoned)
+    }
+
+    /// The word for it, as people see it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Planned => "Planned",
+            Self::Chosen => "Chosen",
+            Self::Installed => "Installed",
+            Self::Proven => "Proven",
+            Self::Rolling => "Rolling",
+            Self::Grace => "Grace",
+            Self::Retiring => "Retiring",
+            Self::Returning => "Returning",
+            Self::Undoing => "Undoing",
+            Self::StuckRetiring | Self::StuckUndoing => "Stuck",
+            Self::Done => "Done",
+            Self::Abandoned => "Abandoned",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The moving of a credential to a new version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotation {
+    /// Its id.
+    pub id: RotationId,
+    /// Where it stands.
+    pub phase: Phase,
+    /// The version it leads to; none before Chosen.
+    pub next: Option<Version>,
+    /// The version it leads away from; none for the first version and for the replacement of a cut one.
+    pub old: Option<Version>,
+    /// Why it began.
+    pub why: Why,
+    /// Whether it replaces a version that was cut: a hold does not stop it.
+    pub replacement: bool,
+    /// When it began.
+    pub started: Moment,
+    /// When `next` became current; none before.
+    pub promoted: Option<Moment>,
+    /// When the holders were last told to change, by the promotion or the return.
+    pub turned: Option<Moment>,
+    /// How many holders counted at the promotion.
+    pub counted: u32,
+    /// When the last holder that counts had acknowledged `next`, by the controller's clock.
+    pub all_acked: Option<Moment>,
+    /// When Grace began.
+    pub grace_since: Option<Moment>,
+    /// When a holder that had not acknowledged was discounted by an operator or by its goodbye, last.
+    pub last_discount: Option<Moment>,
+    /// Whether an operator said that it may go on although no holder is live.
+    pub no_holders: bool,
+    /// How often the target refused `next` with its present secret.
+    pub refusals: u32,
+    /// When it ended.
+    pub ended: Option<Moment>,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+    /// Something failed and there is no way back: only forward.
+    pub forward_only: bool,
+}
+
+impl Rotation {
+    /// How long the holders took: from the commit of the promotion to the last acknowledgement.
+    pub fn propagation(&self) -> Option<std::time::Duration> {
+        Some(self.all_acked?.at_most_since(self.promoted?))
+    }
+}
