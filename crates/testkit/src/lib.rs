@@ -1,1 +1,22 @@
-//! Not yet.
+//! Starts real parts privately, for tests and the demo: a PostgreSQL cluster, our own binaries, certificates.
+//!
+//! Every part lives in its own temporary folder, listens on loopback or a Unix socket at a free place, and ends with
+//! its handle. A part that is missing on this machine fails loudly and names the line that installs it.
+#![allow(
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot have its parts may stop where it stands"
+)]
+
+pub mod cargo;
+pub mod certificates;
+pub mod postgres;
+pub mod process;
+
+/// The uid and gid that parts run as when the caller is root: PostgreSQL refuses root, and nobody needs it.
+pub const NOBODY: u32 = 65534;
+
+/// Who parts run as: [`NOBODY`] when the caller is root, else nobody else than the caller.
+pub fn unprivileged() -> Option<u32> {
+    rustix::process::geteuid().is_root().then_some(NOBODY)
+}
