@@ -52,6 +52,9 @@ generated!(
     admin, "admin/rekey.admin.v1.rs"
 );
 
+#[cfg(any(feature = "local", feature = "local-server", feature = "fleet", feature = "admin"))]
+pub mod refusal;
+
 /// The descriptors of all packages, for reflection and for tests that go through every call.
 pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.binpb");
 
