@@ -1,0 +1,170 @@
+//! The state of one followed credential: the live value, why there is none, how fresh it is.
+//!
+//! Written by `keeper` alone, read by every handle. The value is swapped whole; everything else stands behind a lock
+//! that the reading path never takes.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use rekey_model::{CredentialName, Version};
+use rekey_proto::local as wire;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::answer;
+use crate::clock;
+use crate::credential::{Credential, Freshness, PreviousVersion};
+use crate::error::{Error, Reason, Unavailable};
+use crate::usage::Usage;
+
+/// The most revoked versions that are remembered.
+const MOST_REVOKED: usize = 64;
+
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) name: CredentialName,
+    pub(crate) value: ArcSwapOption<Credential>,
+    pub(crate) usage: Usage,
+    /// Rises with each change of the value, also with its loss.
+    turns: watch::Sender<u64>,
+    told: Mutex<Told>,
+}
+
+/// What the sidecar told beside the value.
+#[derive(Debug)]
+struct Told {
+    why_nothing: Unavailable,
+    age: Duration,
+    stale: bool,
+    at: Instant,
+    /// Versions that the target was said to accept, beside the live one.
+    accepted: Vec<PreviousVersion>,
+    revoked: BTreeSet<Version>,
+}
+
+impl Slot {
+    pub(crate) fn new(name: CredentialName, reports: Arc<Notify>) -> Self {
+        let why_nothing = Unavailable {
+            name: name.clone(),
+            reason: Reason::Waiting,
+            message: String::new(),
+            retry_after: None,
+        };
+        Self {
+            name,
+            value: ArcSwapOption::empty(),
+            usage: Usage::new(reports),
+            turns: watch::Sender::new(0),
+            told: Mutex::new(Told {
+                why_nothing,
+                age: Duration::ZERO,
+                stale: true,
+                at: clock::now(),
+                accepted: Vec::new(),
+                revoked: BTreeSet::new(),
+            }),
+        }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one message of the stream. A message that makes no sense is refused and the last good value stays.
+    pub(crate) fn take(&self, message: wire::WatchResponse) -> Result<(), Error> {
+        use wire::watch_response::Update;
+        match message.update {
+            Some(Update::Credential(encoded)) => {
+                let credential = answer::credential(&self.name, encoded)?;
+                self.publish(Arc::new(credential), message.freshness.unwrap_or_default());
+            }
+            Some(Update::Unavailable(error)) => self.lose(answer::unavailable(&self.name, &error)),
+            None => return Err(Error::Malformed("it says nothing")),
+        }
+        Ok(())
+    }
+
+    /// Makes `credential` the live value.
+    fn publish(&self, credential: Arc<Credential>, freshness: wire::Freshness) {
+        let known = self.live_version();
+        let mut told = self.told();
+        told.age = Duration::from_millis(freshness.age_ms);
+        told.stale = freshness.stale;
+        told.at = clock::now();
+        told.note_revoked(known, &credential);
+        drop(told);
+        self.usage.handed_out(&credential);
+        self.value.store(Some(credential));
+        self.turns.send_modify(|turn| *turn += 1);
+    }
+
+    /// Notes that there is nothing to use now; what was there before goes if the reason says so.
+    pub(crate) fn lose(&self, why: Unavailable) {
+        let ends = why.reason.ends_the_value();
+        let revoked = why.reason == Reason::Revoked;
+        let live = self.live_version();
+        let mut told = self.told();
+        told.why_nothing = why;
+        if revoked {
+            told.revoke(live.into_iter());
+        }
+        if !ends && live.is_some() {
+            told.stale = true;
+        }
+        drop(told);
+        if ends {
+            self.value.store(None);
+            self.usage.look_again();
+        }
+        self.turns.send_modify(|turn| *turn += 1);
+    }
+
+    pub(crate) fn live_version(&self) -> Option<Version> {
+        self.value.load().as_ref().map(|credential| credential.version())
+    }
+
+    pub(crate) fn why_nothing(&self) -> Unavailable {
+        self.told().why_nothing.clone()
+    }
+
+    pub(crate) fn turns(&self) -> watch::Receiver<u64> {
+        self.turns.subscribe()
+    }
+
+    pub(crate) fn was_revoked(&self, version: Version) -> bool {
+        self.told().revoked.contains(&version)
+    }
+
+    pub(crate) fn freshness(&self, connected: bool) -> Freshness {
+        let told = self.told();
+        let vouched = connected && !told.stale;
+        let since = if vouched { Duration::ZERO } else { clock::now().duration_since(told.at) };
+        Freshness { age: told.age.saturating_add(since), stale: !vouched, connected }
+    }
+}
+
+impl Told {
+    /// Finds out from a new value which versions ended before their time, which only a revocation does.
+    ///
+    /// A version that is superseded in the ordinary way is among the `previous` of what supersedes it, and stays there
+    /// at least until its `accept_until`.
+    fn note_revoked(&mut self, live: Option<Version>, new: &Credential) {
+        let named = |version| new.version == version || new.previous.iter().any(|p| p.version == version);
+        let now = clock::wall();
+        let broken = self.accepted.iter().filter(|p| p.accept_until.is_some_and(|until| until > now));
+        let ended: Vec<_> =
+            broken.map(|p| p.version).chain(live).filter(|version| !named(*version)).collect();
+        self.revoke(ended.into_iter());
+        self.revoked.retain(|version| *version != new.version);
+        self.accepted.clone_from(&new.previous);
+    }
+
+    fn revoke(&mut self, versions: impl Iterator<Item = Version>) {
+        self.revoked.extend(versions);
+        while self.revoked.len() > MOST_REVOKED {
+            self.revoked.pop_first();
+        }
+    }
+}
