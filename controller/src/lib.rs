@@ -1,6 +1,7 @@
 //! The controller.
 
 pub mod ca;
+pub mod fields;
 pub mod identity;
 pub mod spec;
 pub mod tokens;

@@ -1,0 +1,96 @@
+//! How the fields of a version are written as bytes before they are sealed, and read after.
+//!
+//! A count, then each name and value with its length, big-endian. What is written is exact, so it is also all that is
+//! ever wiped; what is read is checked whole before anything of it is used.
+
+use std::collections::BTreeMap;
+
+use rekey_model::{FieldName, Fields, FieldsError, NameError, SecretBytes};
+
+/// Why unsealed bytes are not fields.
+#[derive(Debug, thiserror::Error)]
+pub enum FieldsReadError {
+    /// Too short, too long, or a field twice.
+    #[error("the stored fields cannot be read")]
+    Malformed,
+    /// A name outside the grammar.
+    #[error("the stored fields have a wrong name")]
+    Name(#[source] NameError),
+    /// More than a credential may have.
+    #[error("the stored fields are too many or too long")]
+    Size(#[source] FieldsError),
+}
+
+/// Writes `fields` for sealing.
+pub fn write(fields: &Fields) -> SecretBytes {
+    let size = fields.iter().map(|(name, value)| 1 + name.as_str().len() + 4 + value.size()).sum::<usize>();
+    // Exactly as long as needed: a buffer that grows would leave copies behind.
+    let mut bytes = Vec::with_capacity(1 + size);
+    bytes.push(u8::try_from(fields.len()).unwrap_or(u8::MAX));
+    for (name, value) in fields.iter() {
+        bytes.push(u8::try_from(name.as_str().len()).unwrap_or(u8::MAX));
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(&u32::try_from(value.size()).unwrap_or(u32::MAX).to_be_bytes());
+        bytes.extend_from_slice(value.expose());
+    }
+    SecretBytes::new(bytes)
+}
+
+/// Reads what [`write`] wrote.
+pub fn read(bytes: &SecretBytes) -> Result<Fields, FieldsReadError> {
+    let (count, mut rest) = bytes.expose().split_first().ok_or(FieldsReadError::Malformed)?;
+    let mut fields = BTreeMap::new();
+    for _ in 0..*count {
+        let (length, after) = rest.split_first().ok_or(FieldsReadError::Malformed)?;
+        let (name, after) = after.split_at_checked((*length).into()).ok_or(FieldsReadError::Malformed)?;
+        let (length, after) = after.split_first_chunk::<4>().ok_or(FieldsReadError::Malformed)?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        let (value, after) = after.split_at_checked(length).ok_or(FieldsReadError::Malformed)?;
+        let name = std::str::from_utf8(name).map_err(|_utf8| FieldsReadError::Malformed)?;
+        let name: FieldName = name.parse().map_err(FieldsReadError::Name)?;
+        if fields.insert(name, SecretBytes::new(value.to_vec())).is_some() {
+            return Err(FieldsReadError::Malformed);
+        }
+        rest = after;
+    }
+    if !rest.is_empty() {
+        return Err(FieldsReadError::Malformed);
+    }
+    Fields::new(fields).map_err(FieldsReadError::Size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(of: &[(&str, &[u8])]) -> Fields {
+        let fields = of.iter().map(|(name, value)| (name.parse().unwrap(), SecretBytes::new(value.to_vec())));
+        Fields::new(fields.collect()).unwrap()
+    }
+
+    #[test]
+    fn fields_read_as_they_were_written() {
+        let lists: [&[(&str, &[u8])]; 3] =
+            [&[], &[("password", b"a\0b")], &[("password", b""), ("username", b"orders_app_v3")]];
+        for of in lists {
+            let read = read(&write(&fields(of))).unwrap();
+            assert_eq!(read.len(), of.len());
+            for (name, value) in of {
+                assert_eq!(read.get(name).unwrap().expose(), *value);
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_not_written_so_is_refused_and_nothing_fails() {
+        let good = write(&fields(&[("password", b"secret"), ("username", b"orders")]));
+        for length in 0..good.size() {
+            assert!(read(&SecretBytes::new(good.expose()[..length].to_vec())).is_err(), "{length}");
+        }
+        let longer = [good.expose(), b"x"].concat();
+        assert!(read(&SecretBytes::new(longer)).is_err());
+        let one = &write(&fields(&[("password", b"secret")])).expose()[1..].to_vec();
+        let twice = [&[2], one.as_slice(), one.as_slice()].concat();
+        assert!(matches!(read(&SecretBytes::new(twice)), Err(FieldsReadError::Malformed)));
+    }
+}
