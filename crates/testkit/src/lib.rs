@@ -12,11 +12,13 @@ pub mod cargo;
 pub mod certificates;
 pub mod postgres;
 pub mod process;
+pub mod system;
 
-/// The uid and gid that parts run as when the caller is root: PostgreSQL refuses root, and nobody needs it.
-pub const NOBODY: u32 = 65534;
+/// The uid and gid that parts run as when the caller is root: `daemon`, which every system has. PostgreSQL refuses root
+/// and wants a user with a name; `nobody` will not do, since a sidecar refuses the overflow uid as a caller.
+pub const DAEMON: u32 = 1;
 
-/// Who parts run as: [`NOBODY`] when the caller is root, else nobody else than the caller.
+/// Who parts run as: [`DAEMON`] when the caller is root, else nobody else than the caller.
 pub fn unprivileged() -> Option<u32> {
-    rustix::process::geteuid().is_root().then_some(NOBODY)
+    rustix::process::geteuid().is_root().then_some(DAEMON)
 }

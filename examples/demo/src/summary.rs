@@ -93,10 +93,16 @@ impl Summary {
             ("queries failed", self.failed_queries),
             ("services were started again", u64::from(self.service_restarts)),
             ("login roles were left behind", self.orphan_roles),
-            ("logins with the revoked version came after every sidecar was fenced", self.refused_after_all_fenced),
+            (
+                "logins with the revoked version came after every sidecar was fenced",
+                self.refused_after_all_fenced,
+            ),
         ];
-        let mut failures: Vec<String> =
-            none.iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{count} {what}")).collect();
+        let mut failures: Vec<String> = none
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(what, count)| format!("{count} {what}"))
+            .collect();
         if self.rotations < wanted {
             failures.push(format!("only {} of {wanted} rotations were done", self.rotations));
         }

@@ -32,6 +32,11 @@ pub(crate) struct View {
 }
 
 impl Picture {
+    /// An empty picture of so many rotations to come.
+    pub(crate) fn of(wanted: u32) -> Self {
+        Self { wanted, ..Self::default() }
+    }
+
     /// Notes what happened, `at` so long after the start.
     pub(crate) fn note(&mut self, at: Duration, what: &str) {
         self.events.push(format!("{:>6.1} s  {what}", at.as_secs_f64()));
@@ -54,7 +59,10 @@ impl Picture {
         );
         _ = writeln!(text, "  now       {}", self.act);
         _ = writeln!(text, "            {}\n", self.rotation);
-        _ = writeln!(text, "  service     version  generation     logins    queries   failed   cut by revocation");
+        _ = writeln!(
+            text,
+            "  service     version  generation     logins    queries   failed   cut by revocation"
+        );
         for (name, stats) in tally.services() {
             _ = writeln!(text, "  {}", line(name, stats));
         }
@@ -98,14 +106,14 @@ impl View {
             new.iter().fold(String::new(), |text, event| text + event + "\n")
         };
         // A closed terminal must not fail the demo: its result is the summary.
-        _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
     }
 
     /// Clears the terminal before the first picture.
     pub(crate) fn begin(&self) {
         if self.terminal {
             let mut out = std::io::stdout().lock();
-            _ = out.write_all(b"\x1b[2J").and_then(|()| out.flush());
+            out.write_all(b"\x1b[2J").and_then(|()| out.flush()).ok();
         }
     }
 }

@@ -62,7 +62,7 @@ fn template(bin: &Path) -> Result<PathBuf> {
         .take(12)
         .collect();
     let me = rustix::process::geteuid().as_raw();
-    let cache = std::env::temp_dir().join(format!("rekey-testkit-{me}"));
+    let cache = std::env::temp_dir().join(format!("rekey-testkit-{me}-{}", unprivileged().unwrap_or(me)));
     if let Err(error) = fs::create_dir(&cache) {
         ensure!(error.kind() == std::io::ErrorKind::AlreadyExists, "make {}: {error}", cache.display());
     }

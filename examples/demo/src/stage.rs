@@ -1,0 +1,194 @@
+//! Where the demo plays: the system, the picture of it, and the clock; waits that keep the picture moving.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rekey_testkit::process::Process;
+use rekey_testkit::system::{CREDENTIAL, Pace, Programs, System, folder};
+use serde_json::Value;
+
+use crate::tally::Tally;
+use crate::view::{Picture, View};
+
+/// The three services, each with the sidecar it reads from.
+pub(crate) const SERVICES: [(&str, &str); 3] =
+    [("orders-1", "sidecar-1"), ("orders-2", "sidecar-2"), ("orders-3", "sidecar-3")];
+
+/// How often the picture is drawn anew.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// The system and everything that shows it.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    /// What plays.
+    pub(crate) system: System,
+    /// What is shown.
+    pub(crate) picture: Picture,
+    /// What the services counted.
+    pub(crate) tally: Tally,
+    view: View,
+    start: Instant,
+    calls: u32,
+}
+
+impl Stage {
+    /// Starts everything.
+    pub(crate) fn build(place: &Path, wanted: u32) -> Result<Self> {
+        let start = now();
+        let mut picture = Picture::of(wanted);
+        let mut view = View::new();
+        view.begin();
+        picture.note(start.elapsed(), "starting a private PostgreSQL and a controller");
+        view.show(&picture, start.elapsed(), &Tally::default());
+        let beside = std::env::current_exe()?.parent().map(Path::to_path_buf).context("where am I?")?;
+        let system = System::start(Programs::beside(&beside)?, place, Pace::default())?;
+        let mut stage = Self { system, picture, tally: Tally::default(), view, start, calls: 0 };
+        stage.note("the application's own login is adopted as version 1");
+        for (service, sidecar) in SERVICES {
+            stage.system.start_sidecar(sidecar)?;
+            stage.system.start_service(service, sidecar)?;
+            stage.tally.follow(service, stage.system.stats(service));
+            stage.note(&format!("{sidecar} has joined and serves {service}"));
+        }
+        Ok(stage)
+    }
+
+    /// Says what happened.
+    pub(crate) fn note(&mut self, what: &str) {
+        self.picture.note(self.start.elapsed(), what);
+        self.draw();
+    }
+
+    /// Says what is done now.
+    pub(crate) fn act(&mut self, what: &str) {
+        what.clone_into(&mut self.picture.act);
+        self.draw();
+    }
+
+    /// How long the demo runs.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Reads the figures and draws the picture.
+    pub(crate) fn draw(&mut self) {
+        self.tally.read();
+        self.view.show(&self.picture, self.start.elapsed(), &self.tally);
+    }
+
+    /// Lets the services work for a while.
+    pub(crate) fn pause(&mut self, time: Duration) {
+        let until = now() + time;
+        while now() < until {
+            std::thread::sleep(FRAME.min(time));
+            self.draw();
+        }
+    }
+
+    /// Runs `rekeyctl` while the picture moves, and gives the last JSON document that it printed.
+    pub(crate) fn ctl(&mut self, arguments: &[&str], limit: Duration) -> Result<Value> {
+        self.calls += 1;
+        let name = format!("rekeyctl-{}", self.calls);
+        let process = self.system.ctl_in_background(&name, arguments)?;
+        self.finish(process, &arguments.join(" "), limit)
+    }
+
+    /// Waits for a `rekeyctl` that runs already.
+    pub(crate) fn finish(&mut self, mut process: Process, line: &str, limit: Duration) -> Result<Value> {
+        let until = now() + limit;
+        let status = loop {
+            if let Some(status) = process.ended() {
+                break status;
+            }
+            if now() > until {
+                bail!("rekeyctl {line} has not ended after {limit:?}:\n{}", process.log_end());
+            }
+            std::thread::sleep(FRAME / 2);
+            self.show_rotation();
+            self.draw();
+        };
+        let log = process.log();
+        if !status.success() {
+            bail!("rekeyctl {line} failed ({status}):\n{}", process.log_end());
+        }
+        last_document(&log).with_context(|| format!("rekeyctl {line} printed no JSON:\n{log}"))
+    }
+
+    /// Waits until the credential's state is as wanted.
+    pub(crate) fn wait_until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let until = now() + limit;
+        loop {
+            let status = self.system.status();
+            if let Ok(status) = &status
+                && wanted(status)
+            {
+                return Ok(status.clone());
+            }
+            if now() > until {
+                bail!("{what}: not after {limit:?}; {CREDENTIAL} is {status:?}");
+            }
+            std::thread::sleep(FRAME / 2);
+            self.draw();
+        }
+    }
+
+    fn show_rotation(&mut self) {
+        let Ok(status) = self.system.status() else { return };
+        let text = |pointer: &str| {
+            status.pointer(pointer).map(ToString::to_string).unwrap_or_default().replace('"', "")
+        };
+        self.picture.rotation = match status.get("rotation").filter(|r| !r.is_null()) {
+            Some(_) => format!(
+                "v{} → v{}: {}, {} of {} sidecars have it",
+                text("/rotation/old"),
+                text("/rotation/next"),
+                text("/rotation/phase"),
+                text("/holders/acknowledged"),
+                text("/holders/counting"),
+            ),
+            None => String::new(),
+        };
+    }
+
+    /// Counts services that do not run any more.
+    pub(crate) fn dead_services(&mut self) -> u32 {
+        let dead = |stage: &mut Self, name: &str| {
+            stage.system.part(name).map_or(true, |part| part.ended().is_some())
+        };
+        SERVICES.iter().filter(|(service, _)| dead(self, service)).map(|_| 1).sum()
+    }
+
+    /// Ends the services so that their last figures are written.
+    pub(crate) fn end_services(&mut self) -> Result<()> {
+        SERVICES.iter().try_for_each(|(service, _)| self.system.end_part(service))?;
+        self.draw();
+        Ok(())
+    }
+}
+
+/// Makes the folder of a run that the parts can reach; below the temporary folder when the demo runs as root.
+pub(crate) fn place(wanted: &Path) -> Result<PathBuf> {
+    let parent =
+        if rekey_testkit::unprivileged().is_some() { std::env::temp_dir() } else { wanted.to_owned() };
+    folder(&std::path::absolute(parent)?, &format!("rekey-demo-{}", std::process::id()))
+}
+
+/// The last of the JSON documents in `text`, which stand one after the other.
+fn last_document(text: &str) -> Option<Value> {
+    serde_json::Deserializer::from_str(text).into_iter::<Value>().map_while(Result::ok).last()
+}
+
+/// Now, for the demo's own waits.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the demo measures its own run; nothing of Rekey depends on it"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
