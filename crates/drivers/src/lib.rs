@@ -4,7 +4,27 @@
 //! knows a phase: what an answer means for a rotation is decided elsewhere.
 
 mod driver;
+pub mod postgres;
+mod table;
 
 pub use driver::{
     Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Proof, Session, Source, Usage,
 };
+pub use table::{ALL, Class, Kind, Strategy};
+
+/// What is wrong with one field of a driver's settings. Its text holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct Problem {
+    /// The field, as it is written: `tls.ca_file`.
+    pub field: String,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem with `field`.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}

@@ -1,0 +1,145 @@
+//! What went wrong, in terms of what may have happened at the server.
+
+use std::error::Error as _;
+use std::io;
+
+use tokio_postgres::Error;
+use tokio_postgres::error::SqlState;
+
+use crate::DriverError;
+
+/// The longest text of a server that is passed on.
+const LONGEST: usize = 500;
+
+/// Why a call did not succeed. Texts hold names, never secrets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    /// The server cannot be reached, or asks to wait.
+    #[error("{0}")]
+    Away(String),
+    /// All was done, but what it should bring about takes longer.
+    #[error("{0}")]
+    NotYet(String),
+    /// The server or one of our checks says no.
+    #[error("{0}")]
+    No(String),
+}
+
+impl Fault {
+    /// A check of ours says no.
+    pub(super) fn no(why: impl Into<String>) -> Self {
+        Self::No(why.into())
+    }
+
+    /// What went wrong at a login. Nothing was done yet, whatever it was.
+    pub(super) fn of_login(error: &Error) -> Self {
+        if let Some(code) = error.code() {
+            return Self::by_code(code, format!("login: {}", told(error)));
+        }
+        let text = format!("login: {}", told(error));
+        let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        let away = match io {
+            Some(io) => !matches!(io.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput),
+            None => error.is_closed(),
+        };
+        if away { Self::Away(text) } else { Self::No(text) }
+    }
+
+    /// What went wrong with a statement. The server undoes the transaction when the connection is lost.
+    pub(super) fn of_statement(error: &Error) -> Self {
+        let text = told(error);
+        match error.code() {
+            Some(code) => Self::by_code(code, text),
+            None => Self::Away(text),
+        }
+    }
+
+    fn by_code(code: &SqlState, text: String) -> Self {
+        if asks_to_wait(code.code()) { Self::Away(text) } else { Self::No(text) }
+    }
+
+    /// The same with words about where it happened.
+    #[must_use]
+    pub(super) fn during(self, what: &str) -> Self {
+        match self {
+            Self::Away(text) => Self::Away(format!("{what}: {text}")),
+            Self::NotYet(text) => Self::NotYet(format!("{what}: {text}")),
+            Self::No(text) => Self::No(format!("{what}: {text}")),
+        }
+    }
+
+    /// As the caller of a driver sees it; `touched` when something may have been committed.
+    pub(super) fn reported(self, touched: bool) -> DriverError {
+        match self {
+            Self::Away(_) if touched => DriverError::Unknown(Box::new(self)),
+            Self::Away(_) | Self::NotYet(_) => DriverError::Unavailable(Box::new(self)),
+            Self::No(_) => DriverError::Refused(Box::new(self)),
+        }
+    }
+}
+
+/// Whether the same request may succeed later without anybody changing anything.
+pub(super) fn asks_to_wait(code: &str) -> bool {
+    // Connection, rollback by the server, resources, operator intervention (57014 is a timeout), system, internal;
+    // then: a transaction that waited too long, a standby, a lock.
+    ["08", "40", "53", "57", "58", "XX"].iter().any(|class| code.starts_with(class))
+        || ["25P03", "25P04", "25006", "55P03", "55006"].contains(&code)
+}
+
+/// Whether an answer to COMMIT leaves open whether it was done.
+pub(super) fn leaves_commit_open(error: &Error) -> bool {
+    error
+        .code()
+        .is_none_or(|code| ["08", "57", "58", "XX"].iter().any(|class| code.code().starts_with(class)))
+}
+
+/// The server's message and code, or ours, on one line. No DETAIL: it may quote rows.
+fn told(error: &Error) -> String {
+    match error.as_db_error() {
+        Some(db) => format!("{} ({})", one_line(db.message()), db.code().code()),
+        None => match error.source() {
+            Some(source) => format!("{error}: {}", one_line(&source.to_string())),
+            None => error.to_string(),
+        },
+    }
+}
+
+/// `text` without control characters, shortened.
+pub(super) fn one_line(text: &str) -> String {
+    let mut line: String =
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST + 1).collect();
+    if line.chars().count() > LONGEST {
+        line = line.chars().take(LONGEST).chain(['…']).collect();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_told_apart() {
+        for wait in ["08006", "40001", "53300", "57P03", "57014", "25006", "55P03", "XX000"] {
+            assert!(asks_to_wait(wait), "{wait}");
+        }
+        for no in ["28P01", "28000", "42501", "42601", "42704", "42710", "2BP01", "23505", "3D000", "0LP01"] {
+            assert!(!asks_to_wait(no), "{no}");
+        }
+    }
+
+    #[test]
+    fn what_may_have_happened_is_unknown_only_after_something_was_committed() {
+        let away = || Fault::Away("a".into());
+        assert!(matches!(away().reported(false), DriverError::Unavailable(_)));
+        assert!(matches!(away().reported(true), DriverError::Unknown(_)));
+        assert!(matches!(Fault::no("n").reported(true), DriverError::Refused(_)));
+        assert!(matches!(Fault::NotYet("n".into()).reported(true), DriverError::Unavailable(_)));
+    }
+
+    #[test]
+    fn a_servers_words_stay_on_one_line() {
+        assert_eq!(one_line("a\nb\u{1b}[31mc"), "a b [31mc");
+        assert_eq!(one_line(&"x".repeat(10_000)).chars().count(), LONGEST + 1);
+    }
+}

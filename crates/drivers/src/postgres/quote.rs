@@ -1,0 +1,63 @@
+//! Names and values inside SQL, and the verifier that stands for a password.
+
+use rekey_model::SecretBytes;
+
+/// The longest name: PostgreSQL cuts a longer one off without an error, and then it names something else.
+pub(super) const LONGEST_NAME: usize = 63;
+
+/// A text that cannot be a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a name in PostgreSQL has 1 to {LONGEST_NAME} bytes and no NUL")]
+pub(super) struct NotAName;
+
+/// `name` as a quoted identifier.
+pub(super) fn identifier(name: &str) -> Result<String, NotAName> {
+    if name.is_empty() || name.len() > LONGEST_NAME || name.contains('\0') {
+        return Err(NotAName);
+    }
+    Ok(format!("\"{}\"", name.replace('"', "\"\"")))
+}
+
+/// `text` as a literal, whatever `standard_conforming_strings` says. A NUL, which no text can hold, is left out.
+pub(super) fn literal(text: &str) -> String {
+    let doubled = text.replace('\0', "").replace('\'', "''");
+    if doubled.contains('\\') {
+        format!(" E'{}'", doubled.replace('\\', "\\\\"))
+    } else {
+        format!("'{doubled}'")
+    }
+}
+
+/// The SCRAM-SHA-256 verifier of a password, which the server stores as it is: the password itself is never sent.
+pub(super) fn verifier(password: &SecretBytes) -> String {
+    postgres_protocol::password::scram_sha_256(password.expose())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_and_the_impossible_ones_refused() {
+        assert_eq!(identifier("orders").unwrap(), r#""orders""#);
+        assert_eq!(identifier(r#"o"; DROP ROLE x; --"#).unwrap(), r#""o""; DROP ROLE x; --""#);
+        assert_eq!(identifier(&"ä".repeat(31)).unwrap().len(), 64);
+        for bad in ["", "a\0b", &"a".repeat(64), &"ä".repeat(32)] {
+            assert_eq!(identifier(bad), Err(NotAName));
+        }
+    }
+
+    #[test]
+    fn literals_end_where_they_should() {
+        assert_eq!(literal("it's"), "'it''s'");
+        assert_eq!(literal(r"\' OR 1"), r" E'\\'' OR 1'");
+        assert_eq!(literal("a\0b"), "'ab'");
+    }
+
+    #[test]
+    fn a_verifier_needs_no_quoting() {
+        let made = verifier(&SecretBytes::new(b"it's \\ $ \" secret".to_vec()));
+        assert!(made.starts_with("SCRAM-SHA-256$4096:"));
+        assert!(made.bytes().all(|c| c.is_ascii_alphanumeric() || b"+/=$:-".contains(&c)), "{made}");
+    }
+}

@@ -1,0 +1,365 @@
+//! What a target and an account are, as they are written and as they were checked.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekey_model::{CredentialName, SecretBytes, Span};
+use serde::{Deserialize, Serialize};
+
+use super::quote::{self, LONGEST_NAME};
+use crate::Problem;
+
+/// A PostgreSQL server as the controller's own config describes it: `targets.NAME.postgres`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetSettings {
+    /// A DNS name, an address, or the folder of a Unix socket (begins with `/`).
+    pub host: String,
+    /// The port.
+    #[serde(default = "default_port")]
+    pub port: u16,
+    /// Where consumers reach the server, if not as we do.
+    #[serde(default)]
+    pub consumer_host: Option<String>,
+    /// The port for consumers, if not ours.
+    #[serde(default)]
+    pub consumer_port: Option<u16>,
+    /// The database that the rotator logs in to for what concerns roles.
+    #[serde(default = "default_database")]
+    pub admin_database: String,
+    /// The rotator's login.
+    pub user: String,
+    /// The file with the rotator's password.
+    pub password_file: PathBuf,
+    /// TLS.
+    #[serde(default)]
+    pub tls: TlsSettings,
+    /// The longest time until a connection is open and logged in.
+    #[serde(default = "five_seconds")]
+    pub connect_timeout: Span,
+    /// The longest time for one statement; the server ends it.
+    #[serde(default = "five_seconds")]
+    pub statement_timeout: Span,
+    /// The longest time that a sent statement may be on its way; the server ends a transaction that waits longer.
+    #[serde(default = "five_seconds")]
+    pub transit: Span,
+    /// The longest time for a whole call of the driver.
+    #[serde(default = "half_a_minute")]
+    pub call_timeout: Span,
+    /// After which time a version that was never put into use stops working by itself.
+    #[serde(default = "one_hour")]
+    pub pending_life: Span,
+}
+
+/// TLS to a PostgreSQL server.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSettings {
+    /// Whether, and how strictly.
+    #[serde(default)]
+    pub mode: TlsMode,
+    /// The only authorities that are trusted, PEM.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// The name in the server's certificate, if it is not the host.
+    #[serde(default)]
+    pub server_name: Option<String>,
+}
+
+/// Whether TLS is spoken, and how strictly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsMode {
+    /// The certificate must be issued by the declared authority for the name. The default.
+    #[default]
+    VerifyFull,
+    /// Plain; only to a Unix socket or loopback.
+    Disable,
+}
+
+/// A credential's place at a PostgreSQL server, as its spec describes it: `postgres:` without `target`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Account {
+    /// The database that the application works in.
+    pub database: String,
+    /// The NOLOGIN role that owns the application's objects; every version's login acts as it.
+    pub owner_role: String,
+    /// Login roles are called `<prefix>_v<version>_<nonce>`.
+    pub prefix: String,
+    /// The login that the application has today.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<Adopt>,
+    /// The search path of every version's login; the database's own where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub search_path: Vec<String>,
+    /// Queries that a new version must be able to run; each is rolled back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<String>,
+}
+
+/// A login that is taken over as version 1. It is never dropped, only disabled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Adopt {
+    /// Its name.
+    pub login: String,
+    /// Whether it is made a member of the owner role.
+    #[serde(default)]
+    pub member: bool,
+}
+
+/// Whose roles these are: what the marker on each of them says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// This installation of Rekey.
+    pub installation: String,
+    /// The credential.
+    pub credential: CredentialName,
+}
+
+/// A PostgreSQL server, checked, with the rotator's password and the authority in hand.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub(super) route: Route,
+    pub(super) consumer: Route,
+    pub(super) admin_database: String,
+    pub(super) user: String,
+    pub(super) password: Arc<SecretBytes>,
+    pub(super) tls: Option<Tls>,
+    pub(super) timeouts: Timeouts,
+}
+
+/// A way to a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Route {
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+/// TLS, ready to be spoken.
+#[derive(Debug, Clone)]
+pub(super) struct Tls {
+    pub(super) config: Arc<rustls::ClientConfig>,
+    pub(super) server_name: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeouts {
+    pub(super) connect: Duration,
+    pub(super) statement: Duration,
+    pub(super) transit: Duration,
+    pub(super) call: Duration,
+    pub(super) pending_life: Duration,
+}
+
+impl TargetSettings {
+    /// Everything that is wrong with these settings, without a look at any file.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        self.check_route(&mut problems);
+        check_name(&mut problems, "admin_database", &self.admin_database);
+        check_name(&mut problems, "user", &self.user);
+        self.check_times(&mut problems);
+        problems
+    }
+
+    /// The target, with the password and the authorities (PEM) that were read from the files named.
+    pub fn with(&self, password: SecretBytes, ca_pem: Option<&[u8]>) -> Result<Target, Vec<Problem>> {
+        let mut problems = self.problems();
+        if password.size() == 0 || password.expose().contains(&0) {
+            problems.push(Problem::new("password_file", "holds no password, or one with a NUL byte"));
+        }
+        let tls = match (self.tls.mode, ca_pem) {
+            (TlsMode::Disable, _) => None,
+            (TlsMode::VerifyFull, None) => {
+                problems.push(Problem::new("tls.ca_file", "is needed: no other authority is trusted"));
+                None
+            }
+            (TlsMode::VerifyFull, Some(pem)) => match super::link::client_config(pem) {
+                Ok(config) => Some(Tls { config, server_name: self.tls.server_name.clone() }),
+                Err(message) => {
+                    problems.push(Problem::new("tls.ca_file", message));
+                    None
+                }
+            },
+        };
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let consumer_host = self.consumer_host.clone().unwrap_or_else(|| self.host.clone());
+        Ok(Target {
+            route: Route { host: self.host.clone(), port: self.port },
+            consumer: Route { host: consumer_host, port: self.consumer_port.unwrap_or(self.port) },
+            admin_database: self.admin_database.clone(),
+            user: self.user.clone(),
+            password: Arc::new(password),
+            tls,
+            timeouts: Timeouts {
+                connect: self.connect_timeout.get(),
+                statement: self.statement_timeout.get(),
+                transit: self.transit.get(),
+                call: self.call_timeout.get(),
+                pending_life: self.pending_life.get(),
+            },
+        })
+    }
+
+    fn check_route(&self, problems: &mut Vec<Problem>) {
+        let consumer = self.consumer_host.as_deref().map(|host| ("consumer_host", host));
+        for (field, host) in [Some(("host", self.host.as_str())), consumer].into_iter().flatten() {
+            if host.is_empty() || host.chars().any(|c| c.is_control() || c.is_whitespace()) {
+                problems
+                    .push(Problem::new(field, "is a DNS name, an address or the folder of a Unix socket"));
+            } else if self.tls.mode == TlsMode::Disable && !on_this_machine(host) {
+                problems.push(Problem::new(
+                    "tls.mode",
+                    format!("disable is only for a Unix socket or loopback, not for {field} {host:?}"),
+                ));
+            } else if self.tls.mode == TlsMode::VerifyFull && host.starts_with('/') {
+                problems.push(Problem::new("tls.mode", "a Unix socket speaks no TLS: write disable"));
+            }
+        }
+        if self.port == 0 || self.consumer_port == Some(0) {
+            problems.push(Problem::new("port", "is 1 to 65535"));
+        }
+        if self.tls.mode == TlsMode::VerifyFull && self.tls.ca_file.is_none() {
+            problems.push(Problem::new("tls.ca_file", "is needed: no other authority is trusted"));
+        }
+        if let Some(name) = &self.tls.server_name
+            && rustls::pki_types::ServerName::try_from(name.as_str()).is_err()
+        {
+            problems.push(Problem::new("tls.server_name", "is a DNS name or an address"));
+        }
+    }
+
+    fn check_times(&self, problems: &mut Vec<Problem>) {
+        let times = [
+            ("connect_timeout", self.connect_timeout, 60),
+            ("statement_timeout", self.statement_timeout, 60),
+            ("transit", self.transit, 60),
+            ("call_timeout", self.call_timeout, 300),
+        ];
+        for (field, time, most) in times {
+            if time.get() < Duration::from_millis(10) || time.get() > Duration::from_secs(most) {
+                problems.push(Problem::new(field, format!("is 10ms to {most}s")));
+            }
+        }
+        if self.call_timeout.get() < self.connect_timeout.get() + self.statement_timeout.get() {
+            problems.push(Problem::new(
+                "call_timeout",
+                "is at least connect_timeout and statement_timeout together",
+            ));
+        }
+        let life = self.pending_life.get();
+        if life < Duration::from_secs(1) || life > Duration::from_hours(30 * 24) {
+            problems.push(Problem::new("pending_life", "is 1s to 30d"));
+        }
+    }
+}
+
+impl Account {
+    /// The most probes an account may have.
+    pub const MOST_PROBES: usize = 32;
+    /// The most bytes a probe may have.
+    pub const LONGEST_PROBE: usize = 4096;
+    /// The longest prefix: a version and a nonce must still fit into a role's name.
+    pub const LONGEST_PREFIX: usize = 32;
+
+    /// Everything that is wrong with these settings.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        check_name(&mut problems, "database", &self.database);
+        check_name(&mut problems, "owner_role", &self.owner_role);
+        for (index, schema) in self.search_path.iter().enumerate() {
+            check_name(&mut problems, &format!("search_path[{index}]"), schema);
+        }
+        let letter = |c: u8| c.is_ascii_lowercase() || c == b'_';
+        let prefix = self.prefix.as_bytes();
+        if !prefix.first().copied().is_some_and(letter)
+            || !prefix.iter().all(|&c| letter(c) || c.is_ascii_digit())
+            || prefix.len() > Self::LONGEST_PREFIX
+            || self.prefix.starts_with("pg_")
+        {
+            let message =
+                format!("is 1 to {} of a-z, 0-9 and _, and does not begin with pg_", Self::LONGEST_PREFIX);
+            problems.push(Problem::new("prefix", message));
+        }
+        self.check_adopt(&mut problems);
+        if self.probes.len() > Self::MOST_PROBES {
+            problems.push(Problem::new("probes", format!("are at most {}", Self::MOST_PROBES)));
+        }
+        for (index, probe) in self.probes.iter().enumerate() {
+            if probe.trim().is_empty() || probe.len() > Self::LONGEST_PROBE || probe.contains('\0') {
+                let message = format!("is one SQL statement of at most {} bytes", Self::LONGEST_PROBE);
+                problems.push(Problem::new(format!("probes[{index}]"), message));
+            }
+        }
+        problems
+    }
+
+    fn check_adopt(&self, problems: &mut Vec<Problem>) {
+        let Some(adopt) = &self.adopt else { return };
+        check_name(problems, "adopt.login", &adopt.login);
+        if adopt.login == self.owner_role {
+            problems
+                .push(Problem::new("adopt.login", "is the owner role itself: the owner role has no login"));
+        }
+        if adopt.login.parse::<rekey_model::Handle>().is_err() {
+            let message =
+                "has a character that a name at a target cannot have: a space, a quote, a backslash";
+            problems.push(Problem::new("adopt.login", message));
+        }
+    }
+}
+
+impl Owner {
+    /// Everything that is wrong with it.
+    pub fn problems(&self) -> Vec<Problem> {
+        let good = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.' | b':');
+        let bytes = self.installation.as_bytes();
+        if bytes.is_empty() || bytes.len() > 64 || !bytes.iter().copied().all(good) {
+            return vec![Problem::new("installation", "is 1 to 64 letters, digits, '-', '_', '.' or ':'")];
+        }
+        Vec::new()
+    }
+}
+
+fn check_name(problems: &mut Vec<Problem>, field: &str, name: &str) {
+    if quote::identifier(name).is_err() {
+        problems.push(Problem::new(field, format!("is 1 to {LONGEST_NAME} bytes without NUL")));
+    }
+}
+
+fn on_this_machine(host: &str) -> bool {
+    host.starts_with('/')
+        || host == "localhost"
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn default_port() -> u16 {
+    5432
+}
+
+fn default_database() -> String {
+    "postgres".to_owned()
+}
+
+fn five_seconds() -> Span {
+    Span::new(Duration::from_secs(5))
+}
+
+fn half_a_minute() -> Span {
+    Span::new(Duration::from_secs(30))
+}
+
+fn one_hour() -> Span {
+    Span::new(Duration::from_hours(1))
+}
+
+#[cfg(test)]
+mod tests;
