@@ -1,7 +1,15 @@
 //! What needs somebody's attention.
 
-use crate::facts::Facts;
+use std::time::Duration;
+
+use rekey_model::Version;
+
+use crate::emergency::Emergency;
+use crate::ending::{Ending, EndingState};
+use crate::facts::{Facts, Mode};
+use crate::guard::Listed;
 use crate::ledger::Ledger;
+use crate::phase::{Phase, Rotation};
 
 /// Something that needs somebody's attention, with what to type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +64,85 @@ impl AlarmKind {
 
 impl Ledger {
     /// What needs somebody's attention now.
-    pub fn alarms(&self, _facts: &Facts<'_>) -> Vec<Alarm> {
-        Vec::new()
+    pub fn alarms(&self, facts: &Facts<'_>) -> Vec<Alarm> {
+        let mut alarms = Vec::new();
+        if let Some(open) = self.open_rotation() {
+            alarms.extend(self.rotation_alarms(open, facts));
+        }
+        for (version, ending) in &self.endings {
+            alarms.extend(ending.alarm(*version, facts));
+        }
+        for (version, record) in self.versions.iter().filter(|(_, it)| it.adopted && !it.stage.is_final()) {
+            let message =
+                format!("{version} ({}) is the login from before Rekey and still works", record.handle);
+            alarms.push(Alarm { kind: AlarmKind::AdoptedAlive, message, next_command: Some("rotate NAME") });
+        }
+        if self.owed && (facts.mode == Mode::ReconcileOnly || !self.replacement_is_on_its_way(facts)) {
+            let message = "the current version was revoked and its replacement waits".to_owned();
+            alarms.push(Alarm {
+                kind: AlarmKind::ReplacementWaits,
+                message,
+                next_command: Some("status NAME"),
+            });
+        }
+        alarms.extend(self.emergencies.iter().filter_map(Emergency::alarm));
+        alarms
+    }
+
+    fn replacement_is_on_its_way(&self, facts: &Facts<'_>) -> bool {
+        self.open_rotation().is_some() || self.replacement_begins(facts)
+    }
+
+    fn rotation_alarms(&self, open: &Rotation, facts: &Facts<'_>) -> Vec<Alarm> {
+        let mut alarms = Vec::new();
+        let mut alarm = |kind, message, next_command| alarms.push(Alarm { kind, message, next_command });
+        let told = open.turned.map_or(Duration::ZERO, |turned| facts.now.at_least_since(turned));
+        if matches!(open.phase, Phase::Rolling | Phase::Grace | Phase::Returning) {
+            if told > facts.policy.deadline {
+                let waits = self.waiting_for(facts).join("; ");
+                alarm(
+                    AlarmKind::GraceOverdue,
+                    format!("overdue, nothing is ended: waits for {waits}"),
+                    Some("who NAME"),
+                );
+            }
+            if self.lacks_live_holder(facts) {
+                let message = "no sidecar is connected: nothing is concluded from silence".to_owned();
+                alarm(AlarmKind::NoLiveHolder, message, Some("sidecar list"));
+            }
+        }
+        let vanished = open.turned.map_or(0, |turned| self.vanished_since(turned, facts));
+        if vanished > open.counted.checked_div(facts.policy.brake_divisor).unwrap_or(0).max(1) {
+            let message = format!("{vanished} of {} sidecars vanished without acknowledging", open.counted);
+            alarm(AlarmKind::HoldersVanished, message, Some("sidecar list"));
+        }
+        if let Some(why) = &open.forward_only {
+            alarm(AlarmKind::ForwardOnly, format!("{why}; there is no way back"), Some("rotate NAME"));
+        }
+        alarms
+    }
+}
+
+impl Ending {
+    fn alarm(&self, version: Version, facts: &Facts<'_>) -> Option<Alarm> {
+        if self.refusals < facts.policy.budget {
+            return None;
+        }
+        let why = self.last_error.as_deref().unwrap_or("the target refused");
+        let (kind, what) = match self.state {
+            EndingState::Intended | EndingState::Settling => (AlarmKind::Stuck, "cannot be ended"),
+            EndingState::Ended => (AlarmKind::CleanUpRefused, "is ended, but what it left cannot be removed"),
+        };
+        Some(Alarm { kind, message: format!("{version} {what}: {why}"), next_command: Some("retry NAME") })
+    }
+}
+
+impl Emergency {
+    fn alarm(&self) -> Option<Alarm> {
+        let names: Vec<String> =
+            self.holders.values().filter(|it| it.fenced.is_none()).map(|it| it.name.clone()).collect();
+        let message = format!("not reached by a revocation: {}", Listed(&names));
+        let waits = self.fenced.is_some() && !names.is_empty();
+        waits.then_some(Alarm { kind: AlarmKind::NotReached, message, next_command: Some("sidecar list") })
     }
 }

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use rekey_model::Version;
+use rekey_model::{Span, Version};
 
+use crate::ending::{Cause, Ending, EndingState};
 use crate::event::Why;
-use crate::facts::Facts;
+use crate::facts::{Facts, Mode};
+use crate::guard::Unmet;
 use crate::ledger::Ledger;
+use crate::phase::{Phase, Rotation};
 
 /// Something to be done outside the ledger. Its outcome comes back as an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,24 +62,166 @@ pub enum Step {
     },
 }
 
+/// How long nothing is looked at where nothing is open.
+const IDLE: Duration = Duration::from_mins(1);
+/// How often an open rotation is looked at that waits for time to pass or holders to fall silent.
+const OPEN: Duration = Duration::from_millis(500);
+
 impl Ledger {
     /// What is to be done now. Every step may be done again; doing it twice is doing it once.
-    pub fn due(&self, _facts: &Facts<'_>) -> Vec<Step> {
-        Vec::new()
+    pub fn due(&self, facts: &Facts<'_>) -> Vec<Step> {
+        let mut steps: Vec<Step> = self
+            .endings
+            .iter()
+            .filter_map(|(version, ending)| self.due_ending(*version, ending, facts))
+            .collect();
+        if facts.mode == Mode::ReconcileOnly || self.deleted.is_some() {
+            return steps;
+        }
+        match self.open_rotation() {
+            Some(open) => steps.extend(self.due_phase(open, facts)),
+            None if self.replacement_begins(facts) => {
+                steps.push(Step::Choose { version: self.next_version() });
+            }
+            None => steps.extend(self.why_begin(facts).map(|why| Step::Begin { why })),
+        }
+        steps
+    }
+
+    /// The number of the version that is chosen next.
+    pub(crate) fn next_version(&self) -> Version {
+        self.last_version.map_or(Version::FIRST, Version::next)
+    }
+
+    fn due_ending(&self, version: Version, ending: &Ending, facts: &Facts<'_>) -> Option<Step> {
+        let emergency = ending.cause == Cause::Emergency;
+        if facts.mode == Mode::ReconcileOnly && !emergency {
+            return None;
+        }
+        match ending.state {
+            EndingState::Intended => Some(Step::End { version, emergency }),
+            EndingState::Settling => {
+                self.unsettled_for(version, facts).is_zero().then_some(Step::End { version, emergency })
+            }
+            EndingState::Ended => Some(Step::CleanUp { version }),
+        }
+    }
+
+    fn due_phase(&self, open: &Rotation, facts: &Facts<'_>) -> Option<Step> {
+        let next = open.next;
+        match open.phase {
+            Phase::Planned => {
+                let free = self.held.is_none() || open.replacement;
+                free.then(|| Step::Choose { version: self.next_version() })
+            }
+            Phase::Chosen => {
+                let version = next.filter(|version| self.unsettled_for(*version, facts).is_zero())?;
+                let look_first = self.version(version).is_some_and(|record| record.doubt.is_some());
+                Some(Step::Install { version, look_first })
+            }
+            Phase::Installed => next.map(|version| Step::Probe { version, old: open.old }),
+            Phase::Proven => {
+                let version = next.filter(|version| !self.version(*version).is_some_and(|it| it.lasting))?;
+                Some(Step::Lift { version })
+            }
+            Phase::Grace => open.old.map(|version| Step::Sample { version }),
+            Phase::Returning => next.map(|version| Step::Sample { version }),
+            Phase::Rolling
+            | Phase::Retiring
+            | Phase::Undoing
+            | Phase::StuckRetiring
+            | Phase::StuckUndoing
+            | Phase::Done
+            | Phase::Abandoned => None,
+        }
+    }
+
+    /// How long a call that makes `version` may still land.
+    pub(crate) fn unsettled_for(&self, version: Version, facts: &Facts<'_>) -> Duration {
+        let doubt = self.version(version).and_then(|record| record.doubt);
+        let settle = facts.policy.settle + facts.policy.slack;
+        doubt.map_or(Duration::ZERO, |since| settle.saturating_sub(facts.now.at_least_since(since)))
     }
 
     /// What the credential waits for, one sentence each.
-    pub fn waiting_for(&self, _facts: &Facts<'_>) -> Vec<String> {
-        Vec::new()
+    pub fn waiting_for(&self, facts: &Facts<'_>) -> Vec<String> {
+        let mut waiting = match self.open_rotation() {
+            Some(open) => self.phase_waits_for(open, facts),
+            None if self.awaits_adoption(facts) => vec!["the password of the login to adopt".to_owned()],
+            None if self.owed => vec!["the replacement of the revoked version".to_owned()],
+            None => Vec::new(),
+        };
+        for (version, ending) in &self.endings {
+            waiting.push(ending.waits_for(*version));
+        }
+        waiting
     }
 
-    /// When the current version becomes too old, in milliseconds since 1970 UTC; none: not scheduled.
-    pub fn next_rotation_ms(&self, _facts: &Facts<'_>) -> Option<i64> {
-        None
+    fn phase_waits_for(&self, open: &Rotation, facts: &Facts<'_>) -> Vec<String> {
+        let Some(next) = open.next else { return self.hold_or("a name and a secret to be drawn") };
+        match open.phase {
+            Phase::Planned => self.hold_or("a name and a secret to be drawn"),
+            Phase::Chosen => match self.unsettled_for(next, facts) {
+                Duration::ZERO => vec![format!("the target to make {next}")],
+                left => vec![format!("{} until no lost call can make {next} any more", Span::new(left))],
+            },
+            Phase::Installed => vec![format!("the proof that {next} works")],
+            Phase::Proven if self.version(next).is_some_and(|record| record.lasting) => {
+                self.hold_or("the promotion")
+            }
+            Phase::Proven => vec![format!("the target to accept {next} without end")],
+            Phase::Rolling => self.unmet_acks(facts),
+            Phase::Grace => match open.old.filter(|old| self.is_alive(*old)) {
+                Some(old) => sentences(&self.unmet(old, next, facts)),
+                None => self.unmet_acks(facts),
+            },
+            Phase::Returning => match open.old {
+                Some(old) => sentences(&self.unmet(next, old, facts)),
+                None => Vec::new(),
+            },
+            Phase::Retiring
+            | Phase::Undoing
+            | Phase::StuckRetiring
+            | Phase::StuckUndoing
+            | Phase::Done
+            | Phase::Abandoned => Vec::new(),
+        }
+    }
+
+    fn hold_or(&self, otherwise: &str) -> Vec<String> {
+        vec![self.held.as_ref().map_or_else(|| otherwise.to_owned(), |held| format!("held: {}", held.reason))]
+    }
+
+    fn unmet_acks(&self, facts: &Facts<'_>) -> Vec<String> {
+        let names: Vec<String> = self.unacked(facts).iter().map(|holder| holder.name.clone()).collect();
+        let unacked = (!names.is_empty()).then_some(Unmet::NotAcked(names));
+        let nobody = self.lacks_live_holder(facts).then_some(Unmet::NoLiveHolder);
+        sentences(&unacked.into_iter().chain(nobody).collect::<Vec<_>>())
     }
 
     /// In how long something may have become due by time alone.
-    pub fn look_again(&self, _facts: &Facts<'_>) -> Duration {
-        Duration::from_secs(1)
+    pub fn look_again(&self, facts: &Facts<'_>) -> Duration {
+        let policy = facts.policy;
+        let emergency = self.emergencies.iter().any(|emergency| !emergency.is_finished());
+        let calm = match self.open_rotation().map(|open| open.phase) {
+            Some(Phase::Grace | Phase::Returning) => policy.sample_every().min(OPEN),
+            Some(_) => OPEN,
+            None => self.due_in(facts).map_or(IDLE, |due| due.clamp(Duration::from_millis(10), IDLE)),
+        };
+        if emergency || self.owed || !self.endings.is_empty() { calm.min(OPEN) } else { calm }
     }
+}
+
+impl Ending {
+    fn waits_for(&self, version: Version) -> String {
+        match self.state {
+            EndingState::Intended => format!("the target to refuse {version}"),
+            EndingState::Settling => format!("the time until no lost call can make {version} again"),
+            EndingState::Ended => format!("the target to remove what {version} left"),
+        }
+    }
+}
+
+fn sentences(unmet: &[Unmet]) -> Vec<String> {
+    unmet.iter().map(ToString::to_string).collect()
 }

@@ -2,8 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rekey_model::{Id, InstanceId, Moment, Order, Version};
+use rekey_model::{Id, InstanceId, Moment, Order, Stage, Version};
 use serde::{Deserialize, Serialize};
+
+use crate::ending::Cause;
+use crate::event::Event;
+use crate::facts::Facts;
+use crate::ledger::Ledger;
+use crate::phase::{Phase, Rotation};
+use crate::refusal::OutOfOrder;
+
+/// How many finished emergencies are kept.
+const KEPT: usize = 8;
 
 /// Marks the id of an emergency.
 #[derive(Debug)]
@@ -58,5 +68,174 @@ impl Emergency {
     pub fn is_finished(&self) -> bool {
         let replaced = !self.wants_replacement || self.delivered.is_some();
         self.cut.is_some() && self.fenced.is_some() && replaced
+    }
+}
+
+impl Ledger {
+    /// The emergency that cut `version`, or for none the latest one.
+    pub fn emergency_on(&self, version: Option<Version>) -> Option<&Emergency> {
+        self.emergencies.iter().rev().find(|it| version.is_none_or(|version| it.versions.contains(&version)))
+    }
+
+    /// One commit: fence, endings, order, the list of holders, what is owed, and the edge of the open rotation.
+    pub(crate) fn revoke(&mut self, event: &Event, facts: &Facts<'_>) -> Result<(), OutOfOrder> {
+        let Event::Revoke { id, version, reason, by, replace } = event else {
+            return Err(self.no_edge(event));
+        };
+        let hit = self.not_ended(*version)?;
+        if hit.is_empty() {
+            return self.emergency_on(*version).map(|_| ()).ok_or(OutOfOrder::NothingLeft);
+        }
+        let hits_current = self.current.is_some_and(|current| hit.contains(&current));
+        for version in &hit {
+            self.intend(Some(*version), Cause::Emergency, facts.now);
+            self.restage(Some(*version), Stage::Revoked);
+        }
+        self.fenced.extend(&hit);
+        if hits_current {
+            self.current = None;
+            self.owed = *replace;
+        }
+        self.previous = self.previous.filter(|previous| !hit.contains(previous));
+        self.order = self.order.next();
+        self.bend_rotation(&hit, *replace, facts.now);
+        self.resting = self.current.is_none() && !self.owed;
+        self.emergencies.push(Emergency {
+            id: *id,
+            versions: hit,
+            reason: reason.clone(),
+            by: by.clone(),
+            intent: facts.now,
+            order: self.order,
+            holders: facts
+                .counting()
+                .map(|holder| (holder.instance, Fencing::awaited(&holder.name)))
+                .collect(),
+            cut: None,
+            fenced: None,
+            wants_replacement: hits_current && *replace,
+            replacement: None,
+            replaced: None,
+            delivered: None,
+        });
+        self.forget_finished();
+        Ok(())
+    }
+
+    /// The versions meant that the target may still accept and that no emergency has cut yet.
+    fn not_ended(&self, version: Option<Version>) -> Result<BTreeSet<Version>, OutOfOrder> {
+        if let Some(version) = version.filter(|version| !self.versions.contains_key(version)) {
+            return Err(OutOfOrder::NoSuchVersion(version));
+        }
+        let meant =
+            self.versions.iter().filter(|(number, _)| version.is_none_or(|version| version == **number));
+        let open = meant.filter(|(number, record)| record.ended.is_none() && !self.fenced.contains(number));
+        Ok(open.map(|(number, _)| *number).collect())
+    }
+
+    /// What becomes of the open rotation: the table of `ROTATION.md` 3, one line a cell.
+    fn bend_rotation(&mut self, hit: &BTreeSet<Version>, replace: bool, now: Moment) {
+        let Some(open) = self.open_rotation().cloned() else { return };
+        let next = open.next.is_some_and(|next| hit.contains(&next));
+        let old = open.old.is_some_and(|old| hit.contains(&old));
+        match (open.phase, next, old) {
+            (_, false, false) => {}
+            (Phase::Planned | Phase::Chosen | Phase::Installed | Phase::Proven, false, true) => {
+                self.become_replacement(&open, replace, now);
+            }
+            (Phase::Rolling | Phase::Grace, true, false) => self.fall_back(open.old, Phase::Abandoned, now),
+            (Phase::Rolling | Phase::Grace, false, true) => {
+                self.update(|rotation| rotation.old = None);
+            }
+            (Phase::Returning, false, true) => self.fall_back(open.next, Phase::Abandoned, now),
+            (Phase::Retiring | Phase::StuckRetiring, _, _) => self.close_cut(Phase::Done, now),
+            (
+                Phase::Planned
+                | Phase::Chosen
+                | Phase::Installed
+                | Phase::Proven
+                | Phase::Rolling
+                | Phase::Grace
+                | Phase::Returning
+                | Phase::Undoing
+                | Phase::StuckUndoing
+                | Phase::Done
+                | Phase::Abandoned,
+                _,
+                _,
+            ) => self.close_cut(Phase::Abandoned, now),
+        }
+    }
+
+    /// `old` was cut before `next` came into use: the rotation goes on as its replacement, if one is wanted.
+    fn become_replacement(&mut self, open: &Rotation, replace: bool, now: Moment) {
+        if replace {
+            self.update(|rotation| {
+                rotation.old = None;
+                rotation.replacement = true;
+            });
+        } else {
+            self.intend(open.next, Cause::Undo, now);
+            self.close_cut(Phase::Abandoned, now);
+        }
+    }
+
+    /// What was current is cut, its sibling lives: holders use that, which beats nothing.
+    fn fall_back(&mut self, sibling: Option<Version>, phase: Phase, now: Moment) {
+        self.previous = None;
+        if let Some(sibling) = sibling.filter(|sibling| self.current.is_none() && self.is_alive(*sibling)) {
+            self.make_current(sibling, now);
+        }
+        self.close_cut(phase, now);
+    }
+
+    /// An emergency ends the rotation. Its endings go on.
+    fn close_cut(&mut self, phase: Phase, now: Moment) {
+        self.update(|rotation| rotation.failed = false);
+        self.close(phase, now);
+    }
+
+    fn forget_finished(&mut self) {
+        while self.emergencies.len() > KEPT {
+            let Some(oldest) = self.emergencies.iter().position(Emergency::is_finished) else { return };
+            self.emergencies.remove(oldest);
+        }
+    }
+
+    /// Records what time and holders have brought to the emergencies.
+    pub(crate) fn follow_emergencies(&mut self, facts: &Facts<'_>) {
+        let delivered = facts.live().all(|holder| holder.has_acked(self.order));
+        let versions = &self.versions;
+        for emergency in &mut self.emergencies {
+            let gone = |version| versions.get(version).is_none_or(|record| record.ended.is_some());
+            if emergency.cut.is_none() && emergency.versions.iter().all(gone) {
+                emergency.cut = Some(facts.now);
+            }
+            emergency.follow_holders(facts);
+            if emergency.replaced.is_some() && emergency.delivered.is_none() && delivered {
+                emergency.delivered = Some(facts.now);
+            }
+        }
+    }
+}
+
+impl Emergency {
+    fn follow_holders(&mut self, facts: &Facts<'_>) {
+        for (instance, fencing) in self.holders.iter_mut().filter(|(_, fencing)| fencing.fenced.is_none()) {
+            let holder = facts.holders.iter().find(|holder| holder.instance == *instance);
+            let acked = holder.and_then(|holder| holder.acked).filter(|acked| acked.order >= self.order);
+            fencing.fenced = acked.map(|acked| acked.at);
+            fencing.live = holder.is_some_and(|holder| holder.is_live(facts));
+        }
+        let waits = self.holders.values().any(|fencing| fencing.fenced.is_none() && fencing.live);
+        if self.fenced.is_none() && !waits {
+            self.fenced = Some(facts.now);
+        }
+    }
+}
+
+impl Fencing {
+    fn awaited(name: &str) -> Self {
+        Self { name: name.to_owned(), fenced: None, live: true }
     }
 }

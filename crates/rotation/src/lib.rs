@@ -7,12 +7,15 @@
 
 mod after;
 mod alarm;
+mod begin;
 mod due;
+mod edges;
 mod emergency;
 mod ending;
 mod event;
 mod facts;
 mod guard;
+mod holders;
 mod ledger;
 mod phase;
 mod refusal;

@@ -62,6 +62,28 @@ impl Phase {
         !matches!(self, Self::Done | Self::Abandoned)
     }
 
+    /// Where an ending that is refused too often leads.
+    pub(crate) fn stuck(self) -> Self {
+        if self == Self::Retiring {
+            Self::StuckRetiring
+        } else if self == Self::Undoing {
+            Self::StuckUndoing
+        } else {
+            self
+        }
+    }
+
+    /// Where a person's retry leads.
+    pub(crate) fn unstuck(self) -> Self {
+        if self == Self::StuckRetiring {
+            Self::Retiring
+        } else if self == Self::StuckUndoing {
+            Self::Undoing
+        } else {
+            self
+        }
+    }
+
     /// The word for it, as people see it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -124,11 +146,39 @@ pub struct Rotation {
     pub ended: Option<Moment>,
     /// What went wrong last.
     pub last_error: Option<String>,
-    /// Something failed and there is no way back: only forward.
-    pub forward_only: bool,
+    /// Whether it was taken back because something failed: nothing begins by itself for a while after.
+    pub failed: bool,
+    /// What failed when there was no way back: only forward.
+    pub forward_only: Option<String>,
 }
 
 impl Rotation {
+    /// A rotation that begins at `started`.
+    pub(crate) fn begun(id: RotationId, old: Option<Version>, why: Why, started: Moment) -> Self {
+        let replacement = why == Why::Replacement;
+        Self {
+            id,
+            phase: Phase::Planned,
+            next: None,
+            old,
+            why,
+            replacement,
+            started,
+            promoted: None,
+            turned: None,
+            counted: 0,
+            all_acked: None,
+            grace_since: None,
+            last_discount: None,
+            no_holders: false,
+            refusals: 0,
+            ended: None,
+            last_error: None,
+            failed: false,
+            forward_only: None,
+        }
+    }
+
     /// How long the holders took: from the commit of the promotion to the last acknowledgement.
     pub fn propagation(&self) -> Option<std::time::Duration> {
         Some(self.all_acked?.at_most_since(self.promoted?))

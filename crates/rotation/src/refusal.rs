@@ -31,10 +31,10 @@ pub enum OutOfOrder {
     #[error("no rotation is open")]
     NoRotation,
     /// There is no way back.
-    #[error("there is no way back to {old}: {why}; rotate forward")]
+    #[error("there is no way back from {next}: {why}; rotate forward")]
     NoWayBack {
-        /// The version that was left.
-        old: Version,
+        /// The version that everybody is to use.
+        next: Version,
         /// Why it cannot be served again.
         why: &'static str,
     },

@@ -1,0 +1,104 @@
+//! Why a rotation begins: small checks, each a reason to show.
+
+use std::time::Duration;
+
+use crate::event::Why;
+use crate::facts::{Facts, Mode, Schedule};
+use crate::ledger::Ledger;
+use crate::phase::Phase;
+use crate::refusal::OutOfOrder;
+
+/// How long nothing begins by itself after a rotation that failed.
+const PAUSE: Duration = Duration::from_mins(10);
+/// How long the replacement of a cut version waits after one that failed.
+const PAUSE_OWED: Duration = Duration::from_secs(10);
+
+impl Ledger {
+    /// What stands in the way of a rotation that somebody asks for; none: it may begin.
+    pub fn obstacle(&self, facts: &Facts<'_>) -> Option<OutOfOrder> {
+        if self.deleted.is_some() {
+            return Some(OutOfOrder::Deleted);
+        }
+        if facts.mode == Mode::ReconcileOnly {
+            return Some(OutOfOrder::Reconciling);
+        }
+        if let Some(open) = self.open_rotation() {
+            return Some(OutOfOrder::Open { id: open.id, phase: open.phase });
+        }
+        if self.owed {
+            return Some(OutOfOrder::Owed);
+        }
+        if let Some(held) = &self.held {
+            return Some(OutOfOrder::Held { reason: held.reason.clone() });
+        }
+        self.awaits_adoption(facts).then_some(OutOfOrder::NotAdopted)
+    }
+
+    /// Why a rotation is to begin by itself now, if it is.
+    pub(crate) fn why_begin(&self, facts: &Facts<'_>) -> Option<Why> {
+        if self.obstacle(facts).is_some() || self.resting || !self.pause_left(PAUSE, facts).is_zero() {
+            return None;
+        }
+        self.first().or_else(|| self.too_old(facts))
+    }
+
+    /// Whether the replacement of a cut version is to begin now. A hold does not stop it.
+    pub(crate) fn replacement_begins(&self, facts: &Facts<'_>) -> bool {
+        let free = self.deleted.is_none() && facts.mode == Mode::Normal && self.open_rotation().is_none();
+        self.owed && free && self.pause_left(PAUSE_OWED, facts).is_zero()
+    }
+
+    /// Whether the application's login of today has still to be handed in.
+    pub(crate) fn awaits_adoption(&self, facts: &Facts<'_>) -> bool {
+        facts.policy.adopts && self.versions.is_empty()
+    }
+
+    /// There is no version yet.
+    fn first(&self) -> Option<Why> {
+        self.current.is_none().then_some(Why::First)
+    }
+
+    /// The current version is older than the schedule allows.
+    fn too_old(&self, facts: &Facts<'_>) -> Option<Why> {
+        self.due_in(facts)?.is_zero().then_some(Why::TooOld)
+    }
+
+    /// In how long the current version is too old.
+    pub(crate) fn due_in(&self, facts: &Facts<'_>) -> Option<Duration> {
+        let (current, schedule) = (self.current?, facts.policy.schedule?);
+        let promoted = self.version(current)?.promoted?;
+        Some(schedule.age(current.get()).saturating_sub(facts.now.at_least_since(promoted)))
+    }
+
+    /// When the current version becomes too old, in milliseconds since 1970 UTC; none: not scheduled.
+    pub fn next_rotation_ms(&self, facts: &Facts<'_>) -> Option<i64> {
+        let (current, schedule) = (self.current?, facts.policy.schedule?);
+        let promoted = self.version(current)?.promoted?;
+        let age = i64::try_from(schedule.age(current.get()).as_millis()).ok()?;
+        Some(promoted.wall_ms.saturating_add(age))
+    }
+
+    /// How long nothing begins because the last rotation failed.
+    fn pause_left(&self, pause: Duration, facts: &Facts<'_>) -> Duration {
+        let failed = self.rotation.as_ref().filter(|last| last.failed && last.phase == Phase::Abandoned);
+        let ended = failed.and_then(|last| last.ended);
+        ended.map_or(Duration::ZERO, |at| pause.saturating_sub(facts.now.at_least_since(at)))
+    }
+}
+
+impl Schedule {
+    /// The age at which the version with this number is too old: the same at every start, different for each.
+    fn age(&self, version: u64) -> Duration {
+        let jitter = u64::try_from(self.jitter.as_millis()).unwrap_or(u64::MAX);
+        let added = scatter(self.seed ^ version).checked_rem(jitter.saturating_add(1)).unwrap_or(0);
+        self.every + Duration::from_millis(added)
+    }
+}
+
+/// Spreads neighbouring numbers over all numbers (the finalizer of `SplitMix64`).
+fn scatter(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
