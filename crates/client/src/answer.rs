@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use prost::Message;
 use rekey_model::{CredentialName, FieldName, Fields, Generation, SecretBytes, Stage, Version};
 use rekey_proto::local as wire;
+use rekey_proto::refusal::Refusal;
 
 use crate::credential::{Credential, PreviousVersion};
 use crate::error::{Error, Reason, Unavailable};
@@ -91,7 +91,7 @@ pub(crate) fn failure(name: &CredentialName, status: &tonic::Status, timeout: Du
     match status.code() {
         tonic::Code::NotFound => about(Reason::NotFound, None),
         tonic::Code::InvalidArgument => about(Reason::Invalid, None),
-        tonic::Code::Unavailable => match details(status.details()) {
+        tonic::Code::Unavailable => match details(status) {
             Some((reason, retry_after)) => about(reason, retry_after),
             None => Error::Disconnected,
         },
@@ -121,49 +121,17 @@ fn short(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MOST_TEXT).collect()
 }
 
-/// `google.rpc.Status`, as far as it is read here.
-#[derive(Clone, PartialEq, Message)]
-struct RpcStatus {
-    #[prost(message, repeated, tag = "3")]
-    details: Vec<prost_types::Any>,
-}
-
-/// `google.rpc.ErrorInfo`.
-#[derive(Clone, PartialEq, Message)]
-struct ErrorInfo {
-    #[prost(string, tag = "1")]
-    reason: String,
-    #[prost(string, tag = "2")]
-    domain: String,
-}
-
-/// `google.rpc.RetryInfo`.
-#[derive(Clone, PartialEq, Message)]
-struct RetryInfo {
-    #[prost(message, optional, tag = "1")]
-    retry_delay: Option<prost_types::Duration>,
-}
-
-/// The reason and the wait in the details of UNAVAILABLE; none: it does not come from a sidecar's own words.
-fn details(encoded: &[u8]) -> Option<(Reason, Option<Duration>)> {
-    let status = RpcStatus::decode(encoded).ok()?;
-    let (mut reason, mut wait) = (None, None::<Duration>);
-    for detail in &status.details {
-        if detail.type_url.ends_with("/google.rpc.ErrorInfo") {
-            let info = ErrorInfo::decode(detail.value.as_slice()).ok()?;
-            reason = Some(match (info.domain.as_str(), info.reason.as_str()) {
-                ("rekey", "STALE") => Reason::Stale,
-                ("rekey", "REVOKED") => Reason::Revoked,
-                ("rekey", "WAITING") => Reason::Waiting,
-                _ => Reason::Unspecified,
-            });
-        } else if detail.type_url.ends_with("/google.rpc.RetryInfo") {
-            let info = RetryInfo::decode(detail.value.as_slice()).ok()?;
-            wait = Some(info.retry_delay.and_then(|delay| delay.try_into().ok()).unwrap_or_default());
-        }
+/// The reason and the wait of UNAVAILABLE; none: these are not a sidecar's own words.
+fn details(status: &tonic::Status) -> Option<(Reason, Option<Duration>)> {
+    if let Some(refusal) = Refusal::of(status) {
+        let reason = match refusal.reason.as_str() {
+            "STALE" => Reason::Stale,
+            "REVOKED" => Reason::Revoked,
+            "WAITING" => Reason::Waiting,
+            _ => Reason::Unspecified,
+        };
+        return Some((reason, refusal.retry_after));
     }
-    if reason.is_none() && wait.is_none() {
-        return None;
-    }
-    Some((reason.unwrap_or(Reason::Waiting), wait.filter(|wait| !wait.is_zero())))
+    // Only a wait beside it: nothing yet.
+    (!status.details().is_empty()).then_some((Reason::Waiting, None))
 }

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rekey_model::{CredentialName, Generation, Version};
 use rekey_proto::local as wire;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 
 use crate::answer;
 use crate::back_off::BackOff;
@@ -89,21 +91,29 @@ impl Client {
     /// Asks once for the current version of a credential. To read often, use [`Client::watch`].
     pub async fn get(&self, name: &str) -> Result<Credential, Error> {
         let name: CredentialName = name.parse()?;
-        let limit = self.owner.timeouts().call;
-        let mut request = tonic::Request::new(wire::GetRequest { name: name.to_string() });
-        request.set_timeout(limit);
-        let answer = self.link().await?.calls().get(request).await;
-        let answer = answer.map_err(|status| answer::failure(&name, &status, limit))?.into_inner();
+        let mut route = self.route();
+        let answer = loop {
+            let mut request = tonic::Request::new(wire::GetRequest { name: name.to_string() });
+            request.set_timeout(route.limit);
+            match route.link().await?.calls().get(request).await {
+                Ok(answer) => break answer.into_inner(),
+                Err(status) => route.failed(answer::failure(&name, &status, route.limit))?,
+            }
+        };
         answer::credential(&name, answer.credential.ok_or(Error::Malformed("it says nothing"))?)
     }
 
     /// The credentials that this process may read, in the order of their names.
     pub async fn list(&self) -> Result<Vec<Listed>, Error> {
-        let limit = self.owner.timeouts().call;
-        let mut request = tonic::Request::new(wire::ListRequest {});
-        request.set_timeout(limit);
-        let answer = self.link().await?.calls().list(request).await;
-        let answer = answer.map_err(|status| answer::call_failure(&status, limit))?.into_inner();
+        let mut route = self.route();
+        let answer = loop {
+            let mut request = tonic::Request::new(wire::ListRequest {});
+            request.set_timeout(route.limit);
+            match route.link().await?.calls().list(request).await {
+                Ok(answer) => break answer.into_inner(),
+                Err(status) => route.failed(answer::call_failure(&status, route.limit))?,
+            }
+        };
         answer.credentials.into_iter().map(listed).collect()
     }
 
@@ -112,14 +122,43 @@ impl Client {
         Fetch::new(self.clone())
     }
 
-    /// The connection, waited for within the limit of one call.
-    pub(crate) async fn link(&self) -> Result<Link, Error> {
+    /// The way of one read to the sidecar.
+    pub(crate) fn route(&self) -> Route<'_> {
         let limit = self.owner.timeouts().call;
-        tokio::time::timeout(limit, self.owner.shared.link()).await.ok().ok_or(Error::Disconnected)
+        Route { shared: &self.owner.shared, limit, until: clock::now() + limit, number: None, broken: None }
     }
 
     pub(crate) fn timeouts(&self) -> Timeouts {
         self.owner.timeouts()
+    }
+}
+
+/// The way of one read: over the connection that there is, and if that breaks, once more over the next one.
+pub(crate) struct Route<'a> {
+    shared: &'a Shared,
+    /// How long the read may take.
+    pub(crate) limit: Duration,
+    until: Instant,
+    number: Option<u64>,
+    broken: Option<u64>,
+}
+
+impl Route<'_> {
+    /// The connection to use now, waited for within the limit.
+    pub(crate) async fn link(&mut self) -> Result<Link, Error> {
+        let link = tokio::time::timeout_at(self.until, self.shared.link_other_than(self.broken)).await;
+        let link = link.ok().ok_or(Error::Disconnected)?;
+        self.number = Some(link.number);
+        Ok(link)
+    }
+
+    /// Says how the read failed: whether to try again, or what to tell the caller.
+    pub(crate) fn failed(&mut self, error: Error) -> Result<(), Error> {
+        if matches!(error, Error::Disconnected) && self.broken.is_none() {
+            self.broken = self.number;
+            return Ok(());
+        }
+        Err(error)
     }
 }
 
@@ -188,9 +227,14 @@ impl Shared {
 
     /// The connection, as soon as there is one.
     pub(crate) async fn link(&self) -> Link {
+        self.link_other_than(None).await
+    }
+
+    /// As [`Shared::link`], but not the one with this number.
+    async fn link_other_than(&self, broken: Option<u64>) -> Link {
         let mut links = self.link.subscribe();
         loop {
-            let link = links.borrow_and_update().clone();
+            let link = links.borrow_and_update().clone().filter(|link| Some(link.number) != broken);
             match link {
                 Some(link) => return link,
                 // The sender lives in `self`: this never fails.

@@ -1,5 +1,7 @@
 //! Reads over one long stream: one message out, one message in, no call to set up.
 
+use std::time::Duration;
+
 use rekey_model::CredentialName;
 use rekey_proto::local as wire;
 use tokio::sync::mpsc;
@@ -10,6 +12,7 @@ use crate::answer;
 use crate::client::Client;
 use crate::credential::Credential;
 use crate::error::Error;
+use crate::link::Link;
 
 /// A stream of reads, made by [`Client::fetch`]. It is opened by the first read, and again after it broke.
 #[derive(Debug)]
@@ -37,16 +40,15 @@ impl Fetch {
     pub async fn get(&mut self, name: &str) -> Result<Credential, Error> {
         let name: CredentialName = name.parse()?;
         let limit = self.client.timeouts().call;
-        let open = self.open.take();
-        let reading = async {
-            let mut open = match open {
-                Some(open) => open,
-                None => Open::new(&self.client).await?,
-            };
-            let answer = open.ask(&name, limit).await?;
-            Ok::<_, Error>((open, answer))
+        // An open stream is taken out for as long as its answer is awaited, and put back when that has come.
+        let (open, answer) = match self.open.take() {
+            Some(open) => match tokio::time::timeout(limit, open.ask(&name, limit)).await {
+                Ok(Err(Error::Disconnected)) => self.ask_anew(&name, limit).await?,
+                Ok(done) => done?,
+                Err(_) => return Err(Error::Late(limit)),
+            },
+            None => self.ask_anew(&name, limit).await?,
         };
-        let (open, answer) = tokio::time::timeout(limit, reading).await.ok().ok_or(Error::Late(limit))??;
         self.open = Some(open);
         match answer.answer {
             Some(wire::fetch_response::Answer::Credential(credential)) => {
@@ -58,24 +60,40 @@ impl Fetch {
             None => Err(Error::Malformed("it says nothing")),
         }
     }
+
+    async fn ask_anew(
+        &self,
+        name: &CredentialName,
+        limit: Duration,
+    ) -> Result<(Open, wire::FetchResponse), Error> {
+        let mut route = self.client.route();
+        loop {
+            let link = route.link().await?;
+            let asking = async { Open::new(&link, limit).await?.ask(name, limit).await };
+            match tokio::time::timeout(limit, asking).await.unwrap_or(Err(Error::Late(limit))) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => route.failed(error)?,
+            }
+        }
+    }
 }
 
 impl Open {
-    async fn new(client: &Client) -> Result<Self, Error> {
+    async fn new(link: &Link, limit: Duration) -> Result<Self, Error> {
         let (requests, queue) = mpsc::channel(1);
-        let answers = client.link().await?.calls().fetch(ReceiverStream::new(queue)).await;
-        let answers = answers.map_err(|status| answer::call_failure(&status, client.timeouts().call))?;
+        let answers = link.calls().fetch(ReceiverStream::new(queue)).await;
+        let answers = answers.map_err(|status| answer::call_failure(&status, limit))?;
         Ok(Self { requests, answers: answers.into_inner() })
     }
 
     async fn ask(
-        &mut self,
+        mut self,
         name: &CredentialName,
-        limit: std::time::Duration,
-    ) -> Result<wire::FetchResponse, Error> {
+        limit: Duration,
+    ) -> Result<(Self, wire::FetchResponse), Error> {
         let request = wire::FetchRequest { name: name.to_string() };
         self.requests.send(request).await.ok().ok_or(Error::Disconnected)?;
         let answer = self.answers.message().await.map_err(|status| answer::call_failure(&status, limit))?;
-        answer.ok_or(Error::Disconnected)
+        Ok((self, answer.ok_or(Error::Disconnected)?))
     }
 }
