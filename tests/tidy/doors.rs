@@ -11,7 +11,6 @@ const DOORS: &[(&str, &str, &[&str])] = &[
             "crates/model/src/",
             "crates/drivers/",
             "crates/client/",
-            "crates/runtime/src/tls.rs",
             "controller/src/",
             "sidecar/src/",
             "examples/",

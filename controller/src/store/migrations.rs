@@ -1,0 +1,45 @@
+//! The schema's steps. They only go forward: a step that was released never changes, and none is undone.
+
+use sqlx::AnyPool;
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+
+use super::OpenError;
+use super::dialect::Dialect;
+
+/// One step in both dialects.
+struct Step {
+    number: i64,
+    name: &'static str,
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+const STEPS: &[Step] = &[Step {
+    number: 1,
+    name: "first",
+    sqlite: include_str!("../../migrations/sqlite/0001_first.sql"),
+    postgres: include_str!("../../migrations/postgres/0001_first.sql"),
+}];
+
+fn steps(dialect: &Dialect) -> Vec<Migration> {
+    let migration = |step: &Step| {
+        let text = if dialect.path().is_some() { step.sqlite } else { step.postgres };
+        Migration::new(step.number, step.name.into(), MigrationType::Simple, text.into_sql_str(), false)
+    };
+    STEPS.iter().map(migration).collect()
+}
+
+/// Brings the schema up to date. A schema that a later release wrote is refused, and nothing is changed.
+pub(super) async fn run(pool: &AnyPool, dialect: &Dialect) -> Result<(), OpenError> {
+    let known = STEPS.iter().map(|step| step.number).max().unwrap_or(0);
+    Migrator::with_migrations(steps(dialect)).run(pool).await.map_err(|error| {
+        if let MigrateError::VersionMissing(found) = error {
+            return OpenError::NewerSchema { found, known };
+        }
+        if let MigrateError::VersionMismatch(step) = error {
+            return OpenError::OtherSchema(step);
+        }
+        OpenError::Migrating(error)
+    })
+}

@@ -1,1 +1,0 @@
-//! What must hold of a server that is told to end.
