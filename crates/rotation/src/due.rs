@@ -124,10 +124,9 @@ impl Ledger {
                 let version = next.filter(|version| !self.version(*version).is_some_and(|it| it.lasting))?;
                 Some(Step::Lift { version })
             }
-            Phase::Grace => open.old.map(|version| Step::Sample { version }),
+            Phase::Rolling | Phase::Grace => open.old.map(|version| Step::Sample { version }),
             Phase::Returning => next.map(|version| Step::Sample { version }),
-            Phase::Rolling
-            | Phase::Retiring
+            Phase::Retiring
             | Phase::Undoing
             | Phase::StuckRetiring
             | Phase::StuckUndoing

@@ -82,10 +82,8 @@ pub struct HolderFacts {
     pub instance: InstanceId,
     /// What people call it.
     pub name: String,
-    /// When its hello was committed that began its present, unbroken possession of the credential.
-    pub since: Moment,
-    /// Whether it held nothing of this credential when it said that hello.
-    pub came_empty: bool,
+    /// When it joined: an instance that joined later than a turn never gave anybody what was served before.
+    pub joined: Moment,
     /// When its last renewal, hello or other word was committed.
     pub last_contact: Moment,
     /// What it acknowledged in its present session; none: nothing yet. A hello acknowledges nothing.

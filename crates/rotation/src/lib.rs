@@ -30,3 +30,6 @@ pub use guard::Unmet;
 pub use ledger::{Hold, Ledger, VersionRecord};
 pub use phase::{Phase, Rotation};
 pub use refusal::OutOfOrder;
+
+#[cfg(test)]
+mod tests;
