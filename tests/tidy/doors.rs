@@ -11,6 +11,7 @@ const DOORS: &[(&str, &str, &[&str])] = &[
             "crates/model/src/",
             "crates/drivers/",
             "crates/client/",
+            "crates/runtime/src/tls.rs",
             "controller/src/",
             "sidecar/src/",
             "examples/",

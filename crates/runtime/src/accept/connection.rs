@@ -1,0 +1,167 @@
+//! One connection as tonic sees it: bytes in and out, until it is cut or its time is over.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
+use tonic::transport::server::Connected;
+
+use super::Peer;
+use super::connections::Ticket;
+use crate::Clock;
+
+/// HTTP/2 begins with this many bytes from the client.
+const PREFACE: usize = 24;
+
+/// How often a connection with an expiry looks at the wall clock, which may jump.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A connection that was let in. It ends by itself when it is cut, when its client certificate expires, and when the
+/// peer takes too long to begin.
+pub struct Connection {
+    io: Io,
+    peer: Peer,
+    /// Ends when the connection must.
+    over: Wait,
+    /// Ends when the peer should have begun; none once it has.
+    begin: Option<Wait>,
+    received: usize,
+    // Last, so that the place is given back after the socket was closed.
+    _ticket: Ticket,
+}
+
+/// What carries the bytes.
+pub(super) enum Io {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Connection {
+    /// `life` is the most that the connection may last; none is for ever.
+    pub(super) fn new(io: Io, peer: Peer, ticket: Ticket, life: Option<Duration>, clock: &Clock) -> Self {
+        let limit = ticket.limits().first_byte_timeout;
+        let (waiting, kill, expiring) = (clock.clone(), ticket.kill.clone(), clock.clone());
+        let begin: Wait = Box::pin(async move { waiting.sleep(limit).await });
+        let over: Wait = Box::pin(async move {
+            tokio::select! {
+                biased;
+                () = kill.cancelled() => {}
+                () = expire(&expiring, life) => {}
+            }
+        });
+        Self { io, peer, over, begin: Some(begin), received: 0, _ticket: ticket }
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Fails when the connection must not go on; else makes sure that its task hears of it.
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.over.as_mut().poll(cx).is_ready() {
+            self.over = Box::pin(std::future::ready(()));
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was ended here"));
+        }
+        if self.begin.as_mut().is_some_and(|begin| begin.as_mut().poll(cx).is_ready()) {
+            self.over = Box::pin(std::future::ready(()));
+            self.begin = None;
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer did not begin in time"));
+        }
+        Ok(())
+    }
+
+    fn received(&mut self, bytes: usize) {
+        self.received = self.received.saturating_add(bytes);
+        if self.received >= PREFACE {
+            self.begin = None;
+        }
+    }
+}
+
+/// Ends after `life`, by whichever clock says so first: an expiry must not be put off by setting the date.
+async fn expire(clock: &Clock, life: Option<Duration>) {
+    let Some(life) = life else { return std::future::pending().await };
+    let start = clock.now();
+    loop {
+        let left = life.saturating_sub(clock.now().at_most_since(start));
+        if left.is_zero() {
+            return;
+        }
+        clock.sleep(left.min(LOOK_AGAIN)).await;
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let me = self.get_mut();
+        me.check(cx)?;
+        let before = buf.filled().len();
+        let polled = match &mut me.io {
+            Io::Tcp(io) => Pin::new(io).poll_read(cx, buf),
+            Io::Unix(io) => Pin::new(io).poll_read(cx, buf),
+            Io::Tls(io) => Pin::new(io).poll_read(cx, buf),
+        };
+        me.received(buf.filled().len().saturating_sub(before));
+        polled
+    }
+}
+
+/// Not vectored: tokio-rustls gains nothing by it, and one path is easier to reason about.
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let me = self.get_mut();
+        me.check(cx)?;
+        match &mut me.io {
+            Io::Tcp(io) => Pin::new(io).poll_write(cx, buf),
+            Io::Unix(io) => Pin::new(io).poll_write(cx, buf),
+            Io::Tls(io) => Pin::new(io).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let me = self.get_mut();
+        me.check(cx)?;
+        match &mut me.io {
+            Io::Tcp(io) => Pin::new(io).poll_flush(cx),
+            Io::Unix(io) => Pin::new(io).poll_flush(cx),
+            Io::Tls(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let me = self.get_mut();
+        me.check(cx)?;
+        match &mut me.io {
+            Io::Tcp(io) => Pin::new(io).poll_shutdown(cx),
+            Io::Unix(io) => Pin::new(io).poll_shutdown(cx),
+            Io::Tls(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,277 @@
+//! Who is connected: limits, counts, and the way to cut a live connection.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{ConnectionId, Peer};
+
+/// What one listener bears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time, those in their handshake included.
+    pub connections: usize,
+    /// Connections at a time of one peer: one user of a Unix socket, or one client certificate.
+    pub per_peer: usize,
+    /// Connections at a time of one address (one /64 of IPv6) that have shown no certificate: in their handshake,
+    /// anonymous, or plain TCP.
+    pub per_address: usize,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// How long a peer may take, once connected, to send the 24 bytes that HTTP/2 begins with.
+    pub first_byte_timeout: Duration,
+    /// How long a TLS connection without a client certificate may last.
+    pub anonymous_life: Duration,
+}
+
+impl Limits {
+    /// For a sidecar's socket.
+    pub const fn sidecar() -> Self {
+        Self {
+            connections: 512,
+            per_peer: 128,
+            per_address: 128,
+            handshake_timeout: Duration::from_secs(5),
+            first_byte_timeout: Duration::from_secs(2),
+            anonymous_life: Duration::from_mins(1),
+        }
+    }
+
+    /// For a controller's listeners. A sidecar has two connections while it changes its certificate.
+    pub const fn controller() -> Self {
+        Self { connections: 8_192, per_peer: 8, per_address: 512, ..Self::sidecar() }
+    }
+}
+
+/// What has happened at a listener since it began: for a page of metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Connections handed to the server.
+    pub accepted: u64,
+    /// Connections closed at once because a limit was reached or the kernel would not say who it is.
+    pub refused: u64,
+    /// TLS handshakes that failed, a certificate that did not hold included.
+    pub handshake_failures: u64,
+    /// TLS handshakes that took too long.
+    pub handshake_timeouts: u64,
+    /// Times that accepting itself failed, as when the process has no descriptor left.
+    pub accept_errors: u64,
+    /// Connections ended by [`Connections::cut`].
+    pub cut: u64,
+    /// Connections open now, those in their handshake included.
+    pub open: usize,
+}
+
+/// The connections of one listener. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Connections(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    limits: Limits,
+    state: Mutex<State>,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    handshake_failures: AtomicU64,
+    handshake_timeouts: AtomicU64,
+    accept_errors: AtomicU64,
+    cut: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    /// Admitted and not yet ended, handshakes included.
+    admitted: usize,
+    by_origin: HashMap<Origin, usize>,
+    by_leaf: HashMap<Arc<[u8]>, usize>,
+    known: BTreeMap<ConnectionId, (Peer, CancellationToken)>,
+}
+
+/// What is known of a peer before it has said anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Origin {
+    User(u32),
+    Address(IpAddr),
+}
+
+impl Origin {
+    /// One subscriber of IPv6 has a whole /64.
+    pub(super) fn address(address: IpAddr) -> Self {
+        Self::Address(match address.to_canonical() {
+            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+            v4 @ IpAddr::V4(_) => v4,
+        })
+    }
+}
+
+/// A limit was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Full;
+
+/// The right to be connected, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    connections: Connections,
+    pub(super) id: ConnectionId,
+    pub(super) kill: CancellationToken,
+    origin: Option<Origin>,
+    leaf: Option<Arc<[u8]>>,
+}
+
+/// What went wrong with one peer, for counting.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Mishap {
+    Refused,
+    HandshakeFailed,
+    HandshakeTooSlow,
+    AcceptFailed,
+}
+
+impl Connections {
+    /// None yet.
+    pub fn new(limits: Limits) -> Self {
+        Self(Arc::new(Inner {
+            limits,
+            state: Mutex::default(),
+            accepted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            handshake_failures: AtomicU64::new(0),
+            handshake_timeouts: AtomicU64::new(0),
+            accept_errors: AtomicU64::new(0),
+            cut: AtomicU64::new(0),
+        }))
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// Ends every connection whose peer `which` names, at once: nothing more is read from it or written to it. Says how
+    /// many those were.
+    pub fn cut(&self, which: impl Fn(&Peer) -> bool) -> usize {
+        let tokens: Vec<CancellationToken> = {
+            let state = self.state();
+            state.known.values().filter(|(peer, _)| which(peer)).map(|(_, kill)| kill.clone()).collect()
+        };
+        let fresh = tokens.iter().filter(|kill| !kill.is_cancelled()).count();
+        tokens.iter().for_each(CancellationToken::cancel);
+        self.0.cut.fetch_add(u64::try_from(fresh).unwrap_or(u64::MAX), Ordering::Relaxed);
+        tokens.len()
+    }
+
+    /// Everybody connected now whose handshake is over.
+    pub fn peers(&self) -> Vec<Peer> {
+        self.state().known.values().map(|(peer, _)| peer.clone()).collect()
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> Counters {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counters {
+            accepted: read(&self.0.accepted),
+            refused: read(&self.0.refused),
+            handshake_failures: read(&self.0.handshake_failures),
+            handshake_timeouts: read(&self.0.handshake_timeouts),
+            accept_errors: read(&self.0.accept_errors),
+            cut: read(&self.0.cut),
+            open: self.state().admitted,
+        }
+    }
+
+    /// Lets a peer in, if the limits allow one more of its origin.
+    pub(super) fn admit(&self, origin: Origin) -> Result<Ticket, Full> {
+        let most = match origin {
+            Origin::User(_) => self.0.limits.per_peer,
+            Origin::Address(_) => self.0.limits.per_address,
+        };
+        let mut state = self.state();
+        if state.admitted >= self.0.limits.connections {
+            return Err(Full);
+        }
+        take(&mut state.by_origin, origin, most)?;
+        state.admitted += 1;
+        state.next += 1;
+        let id = ConnectionId(state.next);
+        drop(state);
+        let kill = CancellationToken::new();
+        Ok(Ticket { connections: self.clone(), id, kill, origin: Some(origin), leaf: None })
+    }
+
+    pub(super) fn count(&self, mishap: Mishap) {
+        let counter = match mishap {
+            Mishap::Refused => &self.0.refused,
+            Mishap::HandshakeFailed => &self.0.handshake_failures,
+            Mishap::HandshakeTooSlow => &self.0.handshake_timeouts,
+            Mishap::AcceptFailed => &self.0.accept_errors,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change below is complete before the lock is given back, so a poisoned one is as good.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ticket {
+    pub(super) fn limits(&self) -> &Limits {
+        &self.connections.0.limits
+    }
+
+    /// Says who the peer is, once that is known. From here on it can be cut. One that showed a certificate counts by
+    /// that and no longer by its address.
+    pub(super) fn register(&mut self, peer: &Peer) -> Result<(), Full> {
+        let mut state = self.connections.state();
+        if let Some(leaf) = peer.leaf() {
+            take(&mut state.by_leaf, Arc::clone(leaf), self.connections.0.limits.per_peer)?;
+            self.leaf = Some(Arc::clone(leaf));
+            if let Some(origin) = self.origin.take() {
+                give_back(&mut state.by_origin, &origin);
+            }
+        }
+        state.known.insert(self.id, (peer.clone(), self.kill.clone()));
+        self.connections.0.accepted.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut state = self.connections.state();
+        state.admitted = state.admitted.saturating_sub(1);
+        state.known.remove(&self.id);
+        if let Some(origin) = &self.origin {
+            give_back(&mut state.by_origin, origin);
+        }
+        if let Some(leaf) = &self.leaf {
+            give_back(&mut state.by_leaf, leaf);
+        }
+    }
+}
+
+fn take<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K, most: usize) -> Result<(), Full> {
+    let count = counts.entry(key).or_default();
+    if *count >= most {
+        // An entry of zero is made only where `most` is zero.
+        return Err(Full);
+    }
+    *count += 1;
+    Ok(())
+}
+
+fn give_back<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The loop that accepts, the handshakes beside it, and the stream that tonic takes connections from.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::Stream;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc;
+
+use super::connection::Io;
+use super::connections::{Mishap, Origin, Ticket};
+use super::listener::Arrived;
+use super::{Connection, Connections, Listener, Peer};
+use crate::{Clock, ServerTls, Spawner, backoff};
+
+/// Connections that are ready and wait for tonic.
+const QUEUE: usize = 64;
+
+/// How long the loop rests after a failed accept: this long, and up to [`PAUSE_JITTER`] more.
+const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE_JITTER: Duration = Duration::from_millis(90);
+
+/// The user that stands for "not mapped into this user namespace".
+const OVERFLOW_UID: u32 = 65_534;
+
+/// Everything that accepting needs besides the listener.
+#[derive(Debug, Clone)]
+pub struct Accept {
+    /// Limits, counts, and who is connected.
+    pub connections: Connections,
+    /// Tells when a peer is too slow and when a certificate expires.
+    pub clock: Clock,
+    /// Runs the loop and the handshakes.
+    pub spawner: Spawner,
+}
+
+/// The connections of a listener, for tonic's `serve_with_incoming_shutdown`. It yields no error, and it ends only with
+/// the process. Dropping it closes the listener.
+#[derive(Debug)]
+pub struct Incoming(mpsc::Receiver<Connection>);
+
+impl Accept {
+    /// Begins to accept. TCP without `tls` is plain: for loopback only.
+    pub fn incoming(self, listener: Listener, tls: Option<Arc<ServerTls>>) -> Incoming {
+        let (ready, incoming) = mpsc::channel(QUEUE);
+        let spawner = self.spawner.clone();
+        spawner.start("accept", self.run(listener, tls, ready));
+        Incoming(incoming)
+    }
+
+    async fn run(self, listener: Listener, tls: Option<Arc<ServerTls>>, ready: mpsc::Sender<Connection>) {
+        let mut failures: u32 = 0;
+        loop {
+            let arrived = tokio::select! {
+                biased;
+                () = ready.closed() => return,
+                arrived = listener.accept() => arrived,
+            };
+            match arrived {
+                Ok(arrived) => {
+                    failures = 0;
+                    self.admit(arrived, tls.clone(), &ready);
+                }
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    self.failed(&error, failures);
+                    self.clock.sleep(PAUSE + backoff::jitter(PAUSE_JITTER)).await;
+                }
+            }
+        }
+    }
+
+    fn failed(&self, error: &io::Error, failures: u32) {
+        self.connections.count(Mishap::AcceptFailed);
+        if failures <= 3 {
+            tracing::warn!(%error, "cannot accept a connection; trying again");
+        } else {
+            tracing::debug!(%error, failures, "cannot accept a connection; trying again");
+        }
+    }
+
+    /// Lets one peer in or closes its connection; nothing here waits.
+    fn admit(&self, arrived: Arrived, tls: Option<Arc<ServerTls>>, ready: &mpsc::Sender<Connection>) {
+        let ready = ready.clone();
+        match arrived {
+            Arrived::Unix(stream) => {
+                if let Some(connection) = self.local(stream) {
+                    self.spawner.start("hand over", async move { drop(ready.send(connection).await) });
+                }
+            }
+            Arrived::Tcp(stream, address) => {
+                let Ok(ticket) = self.connections.admit(Origin::address(address.ip())) else {
+                    return self.refuse("too many connections from one address");
+                };
+                let accept = self.clone();
+                self.spawner.start("handshake", async move {
+                    if let Some(connection) = accept.remote(stream, address, ticket, tls).await {
+                        drop(ready.send(connection).await);
+                    }
+                });
+            }
+        }
+    }
+
+    fn local(&self, stream: UnixStream) -> Option<Connection> {
+        let Some(credentials) = stream.peer_cred().ok().filter(|who| who.uid() != OVERFLOW_UID) else {
+            self.refuse("the kernel does not say which user it is");
+            return None;
+        };
+        let uid = credentials.uid();
+        let Ok(mut ticket) = self.connections.admit(Origin::User(uid)) else {
+            self.refuse("too many connections of one user, or in all");
+            return None;
+        };
+        let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0);
+        let peer = Peer::Local { id: ticket.id, uid, gid: credentials.gid(), pid };
+        ticket.register(&peer).ok()?;
+        Some(Connection::new(Io::Unix(stream), peer, ticket, None, &self.clock))
+    }
+
+    async fn remote(
+        &self,
+        stream: TcpStream,
+        addr: SocketAddr,
+        mut ticket: Ticket,
+        tls: Option<Arc<ServerTls>>,
+    ) -> Option<Connection> {
+        let id = ticket.id;
+        let Some(tls) = tls else {
+            let peer = Peer::Tcp { id, addr };
+            ticket.register(&peer).ok()?;
+            return Some(Connection::new(Io::Tcp(stream), peer, ticket, None, &self.clock));
+        };
+        let limit = self.connections.limits().handshake_timeout;
+        let Some(shaken) = self.clock.within(limit, tls.accept(stream)).await else {
+            self.connections.count(Mishap::HandshakeTooSlow);
+            return None;
+        };
+        let (stream, leaf) = match shaken {
+            Ok(shaken) => shaken,
+            Err(error) => {
+                self.connections.count(Mishap::HandshakeFailed);
+                tracing::debug!(%error, %addr, "a handshake failed");
+                return None;
+            }
+        };
+        let life =
+            leaf.as_ref().map_or(self.connections.limits().anonymous_life, |leaf| leaf.left(&self.clock));
+        let peer = Peer::Tls { id, addr, leaf_der: leaf.map(|leaf| leaf.der) };
+        if ticket.register(&peer).is_err() {
+            self.refuse("too many connections with one certificate");
+            return None;
+        }
+        Some(Connection::new(Io::Tls(Box::new(stream)), peer, ticket, Some(life), &self.clock))
+    }
+
+    fn refuse(&self, why: &'static str) {
+        self.connections.count(Mishap::Refused);
+        tracing::debug!(why, "a connection was refused");
+    }
+}
+
+impl Stream for Incoming {
+    type Item = io::Result<Connection>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().0.poll_recv(cx).map(|connection| connection.map(Ok))
+    }
+}

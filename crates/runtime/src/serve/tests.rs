@@ -1,0 +1,1 @@
+//! What must hold of a server that is told to end.

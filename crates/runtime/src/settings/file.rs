@@ -1,0 +1,74 @@
+//! Reading files that settings name: text with a limit, and secrets that nobody else may read.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use rekey_model::SecretBytes;
+
+use super::tree::MOST_BYTES;
+
+/// The largest secret that is read from a file.
+const MOST_SECRET: usize = 64 << 10;
+
+/// Reads a file of settings, at most 1 MiB of UTF-8.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let limit = u64::try_from(MOST_BYTES).unwrap_or(u64::MAX);
+    File::open(path)?.take(limit + 1).read_to_string(&mut text)?;
+    if text.len() > MOST_BYTES { Err(io::Error::other("the file is larger than 1 MiB")) } else { Ok(text) }
+}
+
+/// Refuses a secret's file that others may read or write, or that somebody else owns; says what to do.
+pub fn check_secret_file(path: &Path) -> Result<(), String> {
+    let meta =
+        std::fs::metadata(path).map_err(|error| format!("cannot look at {}: {error}", path.display()))?;
+    check(path, &meta)
+}
+
+/// Reads a secret from a file of mode 0600 or stricter, without a newline at its end. What was read is wiped, the
+/// secret itself when it is dropped.
+pub fn read_secret_file(path: &Path) -> Result<SecretBytes, String> {
+    let cannot = |error: io::Error| format!("cannot read {}: {error}", path.display());
+    let file = File::open(path).map_err(cannot)?;
+    check(path, &file.metadata().map_err(cannot)?)?;
+    let mut buffer = zeroize::Zeroizing::new(vec![0; MOST_SECRET + 1]);
+    let size = fill(file, &mut buffer).map_err(cannot)?;
+    if size > MOST_SECRET {
+        return Err(format!("{} is larger than 64 KiB: is this the right file?", path.display()));
+    }
+    let read = buffer.get(..size).unwrap_or_default();
+    let bare = read.strip_suffix(b"\n").map_or(read, |line| line.strip_suffix(b"\r").unwrap_or(line));
+    if bare.is_empty() {
+        return Err(format!("{} is empty", path.display()));
+    }
+    Ok(SecretBytes::new(bare.to_vec()))
+}
+
+fn check(path: &Path, meta: &std::fs::Metadata) -> Result<(), String> {
+    let name = path.display();
+    if !meta.is_file() {
+        return Err(format!("{name} is not a file"));
+    }
+    let us = rustix::process::geteuid().as_raw();
+    if meta.uid() != us && meta.uid() != 0 {
+        return Err(format!("{name} belongs to another user: `chown` it to the one that runs this"));
+    }
+    if meta.mode() & 0o077 != 0 {
+        return Err(format!("others may use {name}: `chmod 600 {name}`"));
+    }
+    Ok(())
+}
+
+/// Reads until the end or until the buffer is full.
+fn fill(mut file: File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut size = 0;
+    while let Some(rest) = buffer.get_mut(size..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest)? {
+            0 => break,
+            read => size += read,
+        }
+    }
+    Ok(size)
+}

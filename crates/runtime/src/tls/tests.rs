@@ -1,0 +1,1 @@
+//! What must hold of TLS, shown by real handshakes.
