@@ -3,9 +3,12 @@
 pub mod audit;
 pub mod backup;
 pub mod ca;
+pub mod config;
 pub mod fields;
 pub mod identity;
+pub mod init;
 pub mod seal;
 pub mod spec;
 pub mod store;
+pub mod targets;
 pub mod tokens;
