@@ -16,10 +16,12 @@ use rcgen::{
 use rekey_model::{InstanceId, Moment, SecretBytes, SpiffeId, TrustDomain};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
+mod expired;
 mod request;
 #[cfg(test)]
 mod tests;
 
+pub use expired::ExpiredError;
 pub use request::{RequestError, RequestedKey};
 
 /// The private extension that carries the counter of a sidecar's leaf. An arc of our own below the one for UUIDs, so

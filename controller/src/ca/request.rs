@@ -53,6 +53,11 @@ impl RequestedKey {
         request.verify_signature().map_err(|_x509| RequestError::Proof)?;
         Ok(Self(point.to_vec()))
     }
+
+    /// SHA-256 of the point, in hexadecimal: which key it is, for lists.
+    pub fn fingerprint(&self) -> String {
+        hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.0))
+    }
 }
 
 impl PublicKeyData for RequestedKey {
