@@ -3,12 +3,10 @@
 pub mod audit;
 pub mod backup;
 pub mod ca;
-pub mod config;
 pub mod fields;
+pub mod fleet;
 pub mod identity;
-pub mod init;
 pub mod seal;
 pub mod spec;
 pub mod store;
-pub mod targets;
 pub mod tokens;

@@ -1,0 +1,273 @@
+//! One session with one sidecar: hello, then what it is to hold, and what it says about it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekey_model::{CredentialName, Generation, SessionId};
+use rekey_proto::fleet as wire;
+use rekey_proto::fleet::down::Message as Down;
+use rekey_runtime::accept::ConnectionId;
+use tokio::sync::mpsc;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::Status;
+
+use super::Fleet;
+use super::frame::{Body, Frame};
+use super::hub::{Due, Ended, Slot};
+use super::opening::Opened;
+use super::recorder::Evidence;
+use super::refusal::Refusal;
+use super::view::View;
+use super::wire::Up;
+use crate::identity::SidecarIdentity;
+use crate::store::{Mode, Store};
+
+mod heard;
+
+/// How long a stream may take to say hello.
+const HELLO: Duration = Duration::from_secs(5);
+/// How long a peer may take to make room for one message.
+const STALL: Duration = Duration::from_secs(15);
+
+/// What goes down a stream.
+pub(super) type Out = mpsc::Sender<Result<Frame, Status>>;
+
+/// One session.
+pub(super) struct Session {
+    fleet: Fleet,
+    who: SidecarIdentity,
+    id: SessionId,
+    slot: Arc<Slot>,
+    out: Out,
+    /// What it counts as a holder of: committed before any value goes out.
+    granted: BTreeSet<CredentialName>,
+    /// What it lost the grant of and has not dropped yet.
+    withdrawn: BTreeSet<CredentialName>,
+    revision: u64,
+    /// When its lease ends, by [`rekey_runtime::Clock::elapsed`].
+    lease_end: Duration,
+}
+
+/// Serves one stream to its end, and tells the peer why it ended.
+pub(super) async fn serve<S>(fleet: Fleet, (who, at): (SidecarIdentity, ConnectionId), mut up: S, out: Out)
+where
+    S: Stream<Item = Result<wire::Up, Status>> + Unpin,
+{
+    let instance = who.instance;
+    let ended = match open(&fleet, who, &mut up, &out).await {
+        Ok(mut session) => {
+            let ended = session.run(&mut up).await;
+            fleet.hub().leave(instance, &session.slot);
+            ended
+        }
+        Err(refusal) => Err(refusal),
+    };
+    let Err(refusal) = ended else { return };
+    tracing::info!(%instance, why = %refusal, "a stream ended");
+    let told = fleet.clock().within(Duration::from_secs(1), out.send(Err(refusal.to_status()))).await;
+    if matches!(refusal, Refusal::Stalled) || told.is_none() {
+        // What it does not read would never end the stream.
+        fleet.connections().cut(|peer| peer.id() == at);
+    }
+}
+
+async fn open<S>(fleet: &Fleet, who: SidecarIdentity, up: &mut S, out: &Out) -> Result<Session, Refusal>
+where
+    S: Stream<Item = Result<wire::Up, Status>> + Unpin,
+{
+    let first = fleet.clock().within(HELLO, up.next()).await.flatten().ok_or(Refusal::NoHello)?;
+    let Up::Hello(hello) = Up::try_from(first.map_err(|_status| Refusal::Gone)?)? else {
+        return Err(Refusal::NoHello);
+    };
+    let opened = fleet.open_session(&who, &hello).await?;
+    let Opened { seq, granted, withdrawn, generation } = opened;
+    let slot = fleet.hub().enter(who.instance, seq);
+    let lease_end = fleet.clock().elapsed().saturating_add(fleet.config().lease);
+    let (fleet, out, id) = (fleet.clone(), out.clone(), hello.session);
+    let session = Session { fleet, who, id, slot, out, granted, withdrawn, revision: 0, lease_end };
+    session.welcome(generation).await?;
+    Ok(session)
+}
+
+impl Session {
+    async fn welcome(&self, floor: Generation) -> Result<(), Refusal> {
+        let welcome = wire::Welcome {
+            lease_ms: self.lease_ms(),
+            generation_floor: floor.0,
+            incarnation: self.fleet.views().incarnation().0,
+            software: self.fleet.config().software.clone(),
+        };
+        self.send(Frame::plain(Down::Welcome(welcome))).await
+    }
+
+    fn lease_ms(&self) -> u64 {
+        u64::try_from(self.fleet.config().lease.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    async fn run<S>(&mut self, up: &mut S) -> Result<(), Refusal>
+    where
+        S: Stream<Item = Result<wire::Up, Status>> + Unpin,
+    {
+        loop {
+            self.tell_what_is_due().await?;
+            let lease_left = self.lease_end.saturating_sub(self.fleet.clock().elapsed());
+            tokio::select! {
+                biased;
+                why = self.slot.ended() => return Err(why.into()),
+                () = self.out.closed() => return Err(Refusal::Gone),
+                () = self.slot.woken() => {}
+                said = up.next() => match said {
+                    Some(Ok(said)) => {
+                        if self.hear(Up::try_from(said)?).await? == Heard::Goodbye {
+                            return Ok(());
+                        }
+                    }
+                    Some(Err(_)) | None => return Err(Refusal::Gone),
+                },
+                () = self.fleet.clock().sleep(lease_left) => return Err(Refusal::Over),
+            }
+        }
+    }
+
+    async fn tell_what_is_due(&mut self) -> Result<(), Refusal> {
+        while self.fleet.views().mode() == Mode::Normal {
+            match self.slot.next() {
+                None => break,
+                Some(Due::Snapshot) => self.tell_all().await?,
+                Some(Due::Credential(name)) => self.tell(&name).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells one credential: as it is, or that it is no longer granted.
+    async fn tell(&mut self, name: &CredentialName) -> Result<(), Refusal> {
+        let Some(view) = self.fleet.views().view(name) else {
+            // It is gone, and only a snapshot can say so.
+            if self.granted.remove(name) {
+                self.slot.mark_snapshot();
+            }
+            return Ok(());
+        };
+        if view.covers(&self.who.spiffe) {
+            self.count_for(std::slice::from_ref(&view)).await?;
+            if let Some(body) = self.body(&view).await? {
+                self.change(&view, body).await?;
+            }
+        } else if self.granted.remove(name) {
+            withdraw(self.fleet.store(), &self.who, name).await?;
+            self.withdrawn.insert(name.clone());
+            self.change(&view, view.withdrawal()).await?;
+        }
+        Ok(())
+    }
+
+    async fn change(&mut self, view: &View, body: Arc<Body>) -> Result<(), Refusal> {
+        self.revision = self.revision.saturating_add(1);
+        self.send(self.frame(view, body, self.revision)).await
+    }
+
+    fn frame(&self, view: &View, body: Arc<Body>, revision: u64) -> Frame {
+        let previous = view.previous(self.fleet.clock().now(), self.fleet.config().lease);
+        Frame::change(body, revision, previous)
+    }
+
+    /// Tells everything, as a snapshot; what lost its grant is named in it, so that its dropping is acknowledged.
+    async fn tell_all(&mut self) -> Result<(), Refusal> {
+        let views = self.fleet.views().covering(&self.who.spiffe);
+        self.count_for(&views).await?;
+        let mut all = Vec::with_capacity(views.len());
+        for view in &views {
+            if let Some(body) = self.body(view).await? {
+                all.push((Arc::clone(view), body));
+            }
+        }
+        if all.len() < views.len() {
+            // A value that is not sealed here is kept by those who have it: a snapshot would take it from them.
+            for (view, body) in all {
+                self.change(&view, body).await?;
+            }
+            return Ok(());
+        }
+        for name in &self.withdrawn {
+            let view = self.fleet.views().view(name).filter(|view| !view.covers(&self.who.spiffe));
+            all.extend(view.map(|view| (Arc::clone(&view), view.withdrawal())));
+        }
+        self.granted = views.iter().map(|view| view.seen.name.clone()).collect();
+        let changes = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        self.send(Frame::plain(Down::SnapshotBegin(wire::SnapshotBegin { changes }))).await?;
+        for (view, body) in all {
+            self.send(self.frame(&view, body, 0)).await?;
+        }
+        let end = wire::SnapshotEnd { revision: self.revision };
+        self.send(Frame::plain(Down::SnapshotEnd(end))).await
+    }
+
+    /// Makes the session count as a holder of `views`, durably, before it gets a value (`ROTATION.md` R4).
+    async fn count_for(&mut self, views: &[Arc<View>]) -> Result<(), Refusal> {
+        let new = |view: &&Arc<View>| !self.granted.contains(&view.seen.name);
+        let new: Vec<CredentialName> = views.iter().filter(new).map(|view| view.seen.name.clone()).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.fleet.store().begin().await?;
+        for name in &new {
+            tx.grant(self.who.instance, name).await?;
+        }
+        tx.commit().await?;
+        for name in new {
+            self.withdrawn.remove(&name);
+            self.granted.insert(name);
+        }
+        Ok(())
+    }
+
+    async fn body(&self, view: &View) -> Result<Option<Arc<Body>>, Refusal> {
+        self.fleet.views().body(view).await.map_err(|error| {
+            tracing::error!(credential = %view.seen.name, %error, "a credential cannot be sent to its holders");
+            Refusal::Internal
+        })
+    }
+
+    async fn send(&self, frame: Frame) -> Result<(), Refusal> {
+        tokio::select! {
+            biased;
+            why = self.slot.ended() => Err(why.into()),
+            sent = self.fleet.clock().within(STALL, self.out.send(Ok(frame))) => match sent {
+                Some(Ok(())) => Ok(()),
+                Some(Err(_closed)) => Err(Refusal::Gone),
+                None => Err(Refusal::Stalled),
+            },
+        }
+    }
+
+    async fn record(&self, what: Evidence) -> Result<(), Refusal> {
+        self.fleet.recorder().record(self.who.instance, self.id, what).await
+    }
+}
+
+/// What a message came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    /// The session goes on.
+    Taken,
+    /// It ends.
+    Goodbye,
+}
+
+async fn withdraw(store: &Store, who: &SidecarIdentity, name: &CredentialName) -> Result<(), Refusal> {
+    let mut tx = store.begin().await?;
+    tx.withdraw(who.instance, name).await?;
+    Ok(tx.commit().await?)
+}
+
+impl From<Ended> for Refusal {
+    fn from(why: Ended) -> Self {
+        match why {
+            Ended::Replaced => Self::Replaced,
+            Ended::Cut => Self::Denied,
+            Ended::Shutdown => Self::Ending,
+        }
+    }
+}

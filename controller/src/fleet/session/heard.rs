@@ -1,0 +1,124 @@
+//! What a sidecar says in its session: written down if it may say it, and passed on to whoever decides by it.
+
+use rekey_model::{CredentialName, Order};
+use rekey_proto::fleet as wire;
+use rekey_proto::fleet::down::Message as Down;
+
+use super::{Heard, Session};
+use crate::fleet::frame::Frame;
+use crate::fleet::hub::Urgency;
+use crate::fleet::recorder::Evidence;
+use crate::fleet::refusal::Refusal;
+use crate::fleet::usage::{UsageReport, VersionReport};
+use crate::fleet::wire::{Ack, Nack, Up, Usage};
+use crate::store;
+
+impl Session {
+    /// Takes one message.
+    pub(super) async fn hear(&mut self, said: Up) -> Result<Heard, Refusal> {
+        match said {
+            Up::Hello(_) => return Err(Refusal::SecondHello),
+            Up::Ack(ack) => self.acknowledged(ack).await?,
+            Up::Nack(nack) => self.refused(nack).await?,
+            Up::Renew { number } => self.renew(number).await?,
+            Up::Usage(reports) => self.reported(reports).await?,
+            Up::Resync => self.slot.mark_snapshot(),
+            Up::Goodbye => {
+                self.record(Evidence::Goodbye).await?;
+                return Ok(Heard::Goodbye);
+            }
+        }
+        Ok(Heard::Taken)
+    }
+
+    /// Whether this holder may say something about `name` at `order`. Nobody can have seen an order that does not
+    /// exist yet: taken as evidence, it would agree to everything that is still to come.
+    fn may_speak_of(&self, name: &CredentialName, order: Order) -> Result<bool, Refusal> {
+        let Some(view) = self.fleet.views().view(name) else { return Ok(false) };
+        if order > view.seen.order {
+            return Err(Refusal::Future);
+        }
+        Ok(self.granted.contains(name) || self.withdrawn.contains(name))
+    }
+
+    async fn acknowledged(&mut self, ack: Ack) -> Result<(), Refusal> {
+        let incarnation = self.fleet.views().incarnation();
+        let (mut acks, mut dropped) = (Vec::new(), Vec::new());
+        for one in ack.credentials.into_iter().filter(|one| one.incarnation == incarnation) {
+            if !self.may_speak_of(&one.name, one.order)? {
+                continue;
+            }
+            if self.granted.contains(&one.name) {
+                acks.push(store::Ack { credential: one.name, order: one.order, version: one.version });
+            } else if one.version.is_none() {
+                dropped.push(one.name);
+            }
+        }
+        self.record(Evidence::Acks(ack.generation, acks, dropped.clone())).await?;
+        for name in dropped {
+            self.withdrawn.remove(&name);
+        }
+        Ok(())
+    }
+
+    async fn refused(&self, nack: Nack) -> Result<(), Refusal> {
+        let ours = nack.incarnation == self.fleet.views().incarnation();
+        if !ours || !self.may_speak_of(&nack.name, nack.order)? {
+            return Ok(());
+        }
+        let Nack { name, order, reason, .. } = nack;
+        let nacked = store::Nacked { order, reason: reason.clone() };
+        self.record(Evidence::Nack(name.clone(), nacked)).await?;
+        let why = format!("{} refused it: {reason}", self.who.spiffe);
+        self.fleet.failed(name, order, why).await;
+        Ok(())
+    }
+
+    /// Grants a longer lease once it is committed, and says anew how long versions in their grace are accepted.
+    async fn renew(&mut self, number: u64) -> Result<(), Refusal> {
+        self.record(Evidence::Renew).await?;
+        self.lease_end = self.fleet.clock().elapsed().saturating_add(self.fleet.config().lease);
+        let grant = wire::LeaseGrant { number, lease_ms: self.lease_ms() };
+        self.send(Frame::plain(Down::LeaseGrant(grant))).await?;
+        for name in &self.granted {
+            if self.fleet.views().view(name).is_some_and(|view| view.seen.previous.is_some()) {
+                self.slot.mark(name.clone(), Urgency::Usual);
+            }
+        }
+        Ok(())
+    }
+
+    async fn reported(&self, reports: Vec<Usage>) -> Result<(), Refusal> {
+        let mut told = Vec::new();
+        let mut failing = Vec::new();
+        for usage in reports {
+            if !self.may_speak_of(&usage.name, usage.order)? {
+                continue;
+            }
+            let report = report(&usage);
+            let view = self.fleet.views().view(&usage.name);
+            let current = view.filter(|view| view.seen.order == usage.order);
+            if current.and_then(|view| view.seen.current.clone()).is_some_and(|(v, _)| report.refuses(v)) {
+                failing.push((usage.name.clone(), usage.order));
+            }
+            let json = serde_json::to_value(&report).map_err(store::StoreError::Encode)?;
+            told.push((usage.name, usage.order, json));
+        }
+        self.record(Evidence::Usage(told)).await?;
+        for (name, order) in failing {
+            let why = format!("the target refuses it to processes of {}", self.who.spiffe);
+            self.fleet.failed(name, order, why).await;
+        }
+        Ok(())
+    }
+}
+
+fn report(usage: &Usage) -> UsageReport {
+    let one = |v: &crate::fleet::wire::VersionUsage| VersionReport {
+        version: v.version,
+        processes: v.processes,
+        accepted: v.accepted,
+        refused: v.refused,
+    };
+    UsageReport { versions: usage.versions.iter().map(one).collect(), silent: usage.silent }
+}

@@ -1,0 +1,169 @@
+//! One credential as holders are to see it: made once for each change, encoded once for all who get it.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use rekey_model::{CredentialName, Fields, Handle, Incarnation, Moment, Order, SpiffeId, Version};
+use rekey_proto::fleet::serving::Offline as WireOffline;
+use rekey_proto::fleet::{Change, Previous, Serving, VersionData};
+use rekey_rotation::Ledger;
+
+use super::frame::Body;
+use crate::spec::{Offline, Spec};
+use crate::store::CredentialId;
+
+/// One credential as holders are to see it.
+#[derive(Debug)]
+pub(super) struct View {
+    /// Which credential: names can be used again, ids cannot.
+    pub id: CredentialId,
+    /// What is to be seen.
+    pub seen: Seen,
+    /// The spec's word on who gets it.
+    spec: Spec,
+    /// The encoded change while some stream still has to send it.
+    body: Mutex<Weak<Body>>,
+}
+
+/// All that differs for a holder; two views with the same are the same to all who get them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// The credential.
+    pub name: CredentialName,
+    /// The store's life.
+    pub incarnation: Incarnation,
+    /// The order.
+    pub order: Order,
+    /// What to serve.
+    pub current: Option<(Version, Handle)>,
+    /// The version in its grace, since when, and for how long at least.
+    pub previous: Option<Leaving>,
+    /// Never to be served again.
+    pub fenced: BTreeSet<Version>,
+    /// A replacement is on its way.
+    pub owed: bool,
+    /// It is to be forgotten.
+    pub deleted: bool,
+    /// How it may be served.
+    pub offline: Offline,
+}
+
+/// A version in its grace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Leaving {
+    version: Version,
+    since: Moment,
+    floor: Duration,
+}
+
+impl View {
+    /// What holders are to see of a credential with this spec and ledger.
+    pub(super) fn of(id: CredentialId, ledger: &Ledger, spec: Spec, incarnation: Incarnation) -> Self {
+        let named = |version: Version| ledger.version(version).map(|r| (version, r.handle.clone()));
+        let accepted = |version: &Version| ledger.is_alive(*version);
+        let left = ledger.current.and_then(|current| ledger.version(current)?.promoted);
+        let leaving = |(version, since)| Leaving { version, since, floor: spec.grace.floor.get() };
+        let seen = Seen {
+            name: spec.name.clone(),
+            incarnation,
+            order: ledger.order,
+            current: ledger.current.and_then(named),
+            previous: ledger.previous.filter(accepted).zip(left).map(leaving),
+            fenced: ledger.fenced.clone(),
+            owed: ledger.owed,
+            deleted: ledger.deleted.is_some(),
+            offline: spec.deliver.offline,
+        };
+        Self { id, seen, spec, body: Mutex::default() }
+    }
+
+    /// Whether a sidecar with this id may have it.
+    pub(super) fn covers(&self, id: &SpiffeId) -> bool {
+        !self.seen.deleted && self.spec.deliver.covers(id)
+    }
+
+    /// Whether a holder could tell this view from `other`.
+    pub(super) fn differs_from(&self, other: &Self) -> bool {
+        self.id != other.id || self.seen != other.seen || self.spec.deliver.to != other.spec.deliver.to
+    }
+
+    /// Whether this view takes something away that `older` still had: such a change overtakes all others.
+    pub(super) fn cuts_since(&self, older: &Self) -> bool {
+        !self.seen.fenced.is_subset(&older.seen.fenced)
+    }
+
+    /// The encoded change, if some stream still has it.
+    pub(super) fn body(&self) -> Option<Arc<Body>> {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    }
+
+    /// Encodes the change with `fields` as the values of the current version, for all who ask before it is sent out.
+    pub(super) fn encode(&self, fields: Option<&Fields>) -> Arc<Body> {
+        let mut kept = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(body) = kept.upgrade() {
+            return body;
+        }
+        let body = Arc::new(Body::encode(self.change(fields)));
+        *kept = Arc::downgrade(&body);
+        body
+    }
+
+    fn change(&self, fields: Option<&Fields>) -> Change {
+        let seen = &self.seen;
+        let values = || fields.into_iter().flat_map(Fields::iter);
+        let current = seen.current.as_ref().map(|(version, handle)| VersionData {
+            version: version.get(),
+            handle: handle.to_string(),
+            fields: values().map(|(name, value)| (name.to_string(), value.expose().to_vec())).collect(),
+            expires_in_ms: None,
+        });
+        Change {
+            current,
+            fenced: seen.fenced.iter().map(|version| version.get()).collect(),
+            serving: Some(serving(seen.offline)),
+            replacement_owed: seen.owed,
+            ..self.bare()
+        }
+    }
+
+    /// The change that takes the credential away from a holder.
+    pub(super) fn withdrawal(&self) -> Arc<Body> {
+        let fenced = self.seen.fenced.iter().map(|version| version.get()).collect();
+        Arc::new(Body::encode(Change { withdrawn: true, fenced, ..self.bare() }))
+    }
+
+    fn bare(&self) -> Change {
+        Change {
+            name: self.seen.name.to_string(),
+            incarnation: self.seen.incarnation.0,
+            order: self.seen.order.0,
+            ..Change::default()
+        }
+    }
+
+    /// The version in its grace, with the time that it is still accepted for: what is left of the floor, and never less
+    /// than two leases, because as long as the grace lasts each grant of a lease says it anew.
+    pub(super) fn previous(&self, now: Moment, lease: Duration) -> Vec<Previous> {
+        let left = |leaving: Leaving| {
+            let floor = leaving.floor.saturating_sub(now.at_most_since(leaving.since));
+            let accept = floor.max(lease.saturating_mul(2));
+            let accept_for_ms = u64::try_from(accept.as_millis()).unwrap_or(u64::MAX);
+            Previous { version: leaving.version.get(), accept_for_ms }
+        };
+        self.seen.previous.map(left).into_iter().collect()
+    }
+}
+
+fn serving(offline: Offline) -> Serving {
+    let policy = match offline {
+        Offline::ServeUntilExpiry { .. } => WireOffline::ServeUntilExpiry,
+        Offline::FailClosed => WireOffline::FailClosed,
+    };
+    let bound = match offline {
+        Offline::ServeUntilExpiry { bound } => bound,
+        Offline::FailClosed => None,
+    };
+    let offline_for_ms = bound.map(|bound| u64::try_from(bound.get().as_millis()).unwrap_or(u64::MAX));
+    Serving { offline: policy.into(), offline_for_ms }
+}

@@ -1,0 +1,246 @@
+//! All credentials as holders are to see them, kept up with the store.
+//!
+//! One task follows the store's changes and is the only one to replace a view; streams only read. What a view needs of
+//! the sealed secret is opened when a stream has something to send, and forgotten when the last stream has sent it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rekey_model::{CredentialName, Incarnation, SpiffeId, Version};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+
+use super::frame::Body;
+use super::hub::{Hub, Urgency};
+use super::view::View;
+use crate::fields;
+use crate::seal::{Column, Place, Seal, SealError, Subject};
+use crate::spec::Spec;
+use crate::store::{Changed, CredentialId, CredentialRow, Mode, Store, StoreError};
+
+/// Why a credential cannot be shown to holders. Says nothing about its value.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ViewError {
+    /// The store.
+    #[error("the store cannot be read")]
+    Store(#[from] StoreError),
+    /// The sealed secret.
+    #[error("the sealed secret does not open")]
+    Seal(#[from] SealError),
+    /// What was sealed.
+    #[error("what was sealed are no fields")]
+    Fields(#[from] fields::FieldsReadError),
+    /// The stored spec.
+    #[error("the stored spec cannot be read")]
+    Spec,
+}
+
+/// All views. Streams read them, one task replaces them.
+#[derive(Debug)]
+pub(super) struct Views {
+    store: Store,
+    seal: Seal,
+    known: RwLock<Known>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    incarnation: Incarnation,
+    mode: Mode,
+    by_name: BTreeMap<CredentialName, Arc<View>>,
+}
+
+/// What the follower has to look at.
+#[derive(Debug, Default)]
+struct Pending {
+    names: BTreeSet<CredentialName>,
+    everything: bool,
+    instances: bool,
+}
+
+/// What a batch of changes was about, besides credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Noted {
+    /// Credentials only.
+    Credentials,
+    /// Instances too: somebody may have been locked or removed.
+    Instances,
+}
+
+impl Views {
+    /// Reads everything that the store has.
+    pub(super) async fn load(store: Store, seal: Seal) -> Result<Self, StoreError> {
+        let meta = store.meta().await?;
+        let known = Known { incarnation: meta.incarnation, mode: meta.mode, by_name: BTreeMap::new() };
+        let views = Self { store, seal, known: RwLock::new(known) };
+        views.refresh_all(&Hub::new()).await?;
+        Ok(views)
+    }
+
+    /// The view of one credential.
+    pub(super) fn view(&self, name: &CredentialName) -> Option<Arc<View>> {
+        self.read(|known| known.by_name.get(name).map(Arc::clone))
+    }
+
+    /// All that `id` may have, by name.
+    pub(super) fn covering(&self, id: &SpiffeId) -> Vec<Arc<View>> {
+        self.read(|known| known.by_name.values().filter(|view| view.covers(id)).map(Arc::clone).collect())
+    }
+
+    /// The life of the store.
+    pub(super) fn incarnation(&self) -> Incarnation {
+        self.read(|known| known.incarnation)
+    }
+
+    /// What may be done.
+    pub(super) fn mode(&self) -> Mode {
+        self.read(|known| known.mode)
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Known) -> T) -> T {
+        read(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write<T>(&self, write: impl FnOnce(&mut Known) -> T) -> T {
+        write(&mut self.known.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The change that shows `view`, encoded; `None` when its current version has no sealed secret here: then holders
+    /// keep what they have.
+    pub(super) async fn body(&self, view: &View) -> Result<Option<Arc<Body>>, ViewError> {
+        if let Some(body) = view.body() {
+            return Ok(Some(body));
+        }
+        let Some((version, _)) = view.seen.current else { return Ok(Some(view.encode(None))) };
+        let Some(fields) = self.fields(view.id, version).await? else { return Ok(None) };
+        Ok(Some(view.encode(Some(&fields))))
+    }
+
+    async fn fields(
+        &self,
+        id: CredentialId,
+        version: Version,
+    ) -> Result<Option<rekey_model::Fields>, ViewError> {
+        let Some(sealed) = self.store.secret(id, version).await? else { return Ok(None) };
+        let place = Place {
+            installation: self.store.installation(),
+            subject: Subject::Version(id, version),
+            column: Column::Secret,
+        };
+        Ok(Some(fields::read(&self.seal.unseal(&place, &sealed)?)?))
+    }
+
+    /// Waits for changes, brings the views up to date, and tells the streams; fences first.
+    ///
+    /// Fails when the store cannot be read; what was to be looked at then is everything.
+    pub(super) async fn follow(
+        &self,
+        changes: &mut Receiver<Changed>,
+        hub: &Hub,
+    ) -> Result<Noted, StoreError> {
+        let mut pending = Pending::default();
+        match changes.recv().await {
+            Ok(one) => pending.note(one),
+            Err(RecvError::Lagged(_)) => pending.note_all(),
+            // The store that sends lives as long as we do.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+        loop {
+            match changes.try_recv() {
+                Ok(one) => pending.note(one),
+                Err(TryRecvError::Lagged(_)) => pending.note_all(),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
+        }
+        let noted = if pending.instances { Noted::Instances } else { Noted::Credentials };
+        if pending.everything {
+            self.refresh_all(hub).await?;
+        } else {
+            let mut rows = Vec::new();
+            for name in pending.names {
+                let row = self.store.credential(&name).await?;
+                rows.push((name, row));
+            }
+            self.replace(rows, hub);
+        }
+        Ok(noted)
+    }
+
+    /// Looks at everything anew.
+    pub(super) async fn refresh_all(&self, hub: &Hub) -> Result<(), StoreError> {
+        let (meta, rows) = (self.store.meta().await?, self.store.credentials().await?);
+        let moved = self.write(|known| {
+            let moved = known.incarnation != meta.incarnation || known.mode != meta.mode;
+            (known.incarnation, known.mode) = (meta.incarnation, meta.mode);
+            moved
+        });
+        let mut all: BTreeMap<_, _> = rows.into_iter().map(|row| (row.name.clone(), Some(row))).collect();
+        for gone in self.read(|known| known.by_name.keys().cloned().collect::<Vec<_>>()) {
+            all.entry(gone).or_insert(None);
+        }
+        self.replace(all.into_iter().collect(), hub);
+        if moved {
+            hub.snapshot_all();
+        }
+        Ok(())
+    }
+
+    /// Replaces views, those that take something away first, and tells the streams what differs for a holder.
+    fn replace(&self, rows: Vec<(CredentialName, Option<CredentialRow>)>, hub: &Hub) {
+        let incarnation = self.incarnation();
+        let mut news = Vec::new();
+        for (name, row) in rows {
+            let older = self.view(&name);
+            let newer = match row.map(|row| view_of(&row, incarnation)).transpose() {
+                Ok(view) => view.map(Arc::new),
+                Err(error) => {
+                    tracing::error!(credential = %name, %error, "a credential cannot be shown to its holders");
+                    continue;
+                }
+            };
+            if let Some(urgency) = urgency(older.as_deref(), newer.as_deref()) {
+                news.push((urgency, name, newer));
+            }
+        }
+        news.sort_by_key(|(urgency, ..)| *urgency != Urgency::First);
+        for (urgency, name, newer) in news {
+            self.write(|known| match newer {
+                Some(newer) => known.by_name.insert(name.clone(), newer),
+                None => known.by_name.remove(&name),
+            });
+            hub.changed(&name, urgency);
+        }
+    }
+}
+
+fn view_of(row: &CredentialRow, incarnation: Incarnation) -> Result<View, ViewError> {
+    let spec = Spec::parse(&row.spec).map_err(|_problems| ViewError::Spec)?;
+    Ok(View::of(row.id, &row.ledger, spec, incarnation))
+}
+
+/// How soon holders are to hear of the newer view; `None` when it is the same to them.
+fn urgency(older: Option<&View>, newer: Option<&View>) -> Option<Urgency> {
+    match (older, newer) {
+        (None, None) => None,
+        (Some(older), Some(newer)) if older.id == newer.id => {
+            let urgency = if newer.cuts_since(older) { Urgency::First } else { Urgency::Usual };
+            newer.differs_from(older).then_some(urgency)
+        }
+        _new_or_gone => Some(Urgency::Usual),
+    }
+}
+
+impl Pending {
+    fn note(&mut self, changed: Changed) {
+        match changed {
+            Changed::Credential(name) => drop(self.names.insert(name)),
+            Changed::Mode => self.everything = true,
+            Changed::Instances => self.instances = true,
+            Changed::Holders(_) | Changed::Admins => {}
+        }
+    }
+
+    fn note_all(&mut self) {
+        (self.everything, self.instances) = (true, true);
+    }
+}
