@@ -22,8 +22,10 @@ use crate::link::Link;
 use crate::slot::Slot;
 use crate::watched::Watched;
 
-/// The most credentials that one client follows.
-const MOST_WATCHED: usize = 256;
+/// The most credentials that one client follows: a sidecar allows 32 streams in one connection, and reads need some.
+const MOST_WATCHED: usize = 24;
+/// The most chores that wait for the background task to take them up.
+const MOST_CHORES: usize = 64;
 
 /// A connection to the sidecar that is kept up in the background. Cheap to clone; the connection ends with the last
 /// clone and the last handle.
@@ -41,6 +43,10 @@ pub struct Listed {
     pub version: Option<Version>,
     /// The generation that it was first part of.
     pub generation: Generation,
+    /// How long ago the sidecar last knew that this is what it is to serve.
+    pub age: Duration,
+    /// Whether the sidecar's controller is out of its reach, so that a newer version may exist.
+    pub stale: bool,
     /// Why it cannot be read now; none if it can.
     pub unavailable: Option<Unavailable>,
 }
@@ -70,7 +76,7 @@ impl Client {
             slots: Mutex::default(),
             reports: Arc::new(Notify::new()),
         });
-        let (chores, more) = mpsc::channel(MOST_WATCHED);
+        let (chores, more) = mpsc::channel(MOST_CHORES);
         keeper::start(Arc::clone(&shared), more);
         Ok(Self { owner: Arc::new(Owner { shared, chores }) })
     }
@@ -172,9 +178,12 @@ impl fmt::Debug for Client {
 fn listed(line: wire::ListedCredential) -> Result<Listed, Error> {
     let name: CredentialName = line.name.parse().ok().ok_or(Error::Malformed("a listed name is none"))?;
     let unavailable = line.error.map(|error| answer::unavailable(&name, &error));
+    let freshness = line.freshness.unwrap_or_default();
     Ok(Listed {
         version: Version::new(line.version),
         generation: Generation(line.generation),
+        age: Duration::from_millis(freshness.age_ms),
+        stale: freshness.stale,
         unavailable,
         name,
     })

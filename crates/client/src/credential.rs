@@ -31,9 +31,11 @@ pub struct PreviousVersion {
 /// How fresh what a handle holds is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Freshness {
-    /// How long ago somebody last vouched for it. The sidecar vouches while it is connected and is not stale itself.
+    /// How long ago the sidecar, or its controller, last vouched for it. A connected sidecar vouches, unless it said
+    /// that it is stale itself.
     pub age: Duration,
-    /// Whether a newer version may exist that could not be heard of.
+    /// Whether a newer version may exist that could not be heard of: the sidecar is out of reach, or it said so of
+    /// itself when it last spoke. It speaks when something changes; ask [`crate::Client::list`] to know about now.
     pub stale: bool,
     /// Whether the sidecar is connected now.
     pub connected: bool,

@@ -24,6 +24,9 @@ use crate::answer::MOST_BYTES;
 use crate::builder::Builder;
 use crate::error::Error;
 
+/// The most calls that wait for their answer at a time; more queue here. A sidecar refuses more than 16.
+const MOST_CALLS: usize = 12;
+
 /// The generated client over one connection.
 pub(crate) type Calls = CredentialsClient<InterceptedService<Channel, Naming>>;
 
@@ -115,6 +118,7 @@ async fn handshake(path: &Path, stream: UnixStream) -> Result<(Channel, watch::R
         async move { socket.map(TokioIo::new).ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)) }
     });
     let endpoint = Endpoint::from_static("http://sidecar.local")
+        .concurrency_limit(MOST_CALLS)
         .http2_keep_alive_interval(Duration::from_secs(10))
         .keep_alive_timeout(Duration::from_secs(5))
         .keep_alive_while_idle(true);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rekey_model::CredentialName;
+use rekey_model::{CredentialName, Version};
 use rekey_proto::local as wire;
 
 use crate::client::Shared;
@@ -43,10 +43,9 @@ async fn report_over(shared: &Shared, link: &Link, before: &Counted, told: &mut 
     loop {
         let slots = shared.slots();
         let counted: Counted = slots.iter().map(|slot| (slot.name.clone(), slot.usage.outcomes())).collect();
-        let report =
-            wire::ReportRequest { uses: slots.iter().map(|slot| uses(slot, &counted, before)).collect() };
-        if last.as_ref() != Some(&report) && !report.uses.is_empty() {
-            let mut request = tonic::Request::new(report.clone());
+        let uses: Vec<_> = slots.iter().map(|slot| uses(slot, &counted, before)).collect();
+        if last.as_ref() != Some(&uses) && !uses.is_empty() {
+            let mut request = tonic::Request::new(wire::ReportRequest { uses: uses.clone() });
             request.set_timeout(shared.timeouts().call);
             if let Err(status) = link.calls().report(request).await {
                 tracing::debug!(code = ?status.code(), "the sidecar did not take a report");
@@ -54,22 +53,24 @@ async fn report_over(shared: &Shared, link: &Link, before: &Counted, told: &mut 
                 return;
             }
             *told = counted;
-            last = Some(report);
+            last = Some(uses.clone());
         }
         let next = clock::now() + gap;
-        wait_for_change(shared, &slots, gap).await;
+        // A kept value ends without a sound: while an old version is in use, it is looked for.
+        let changed = shared.reports().notified();
+        if slots.iter().zip(&uses).any(|(slot, uses)| names_an_old_version(slot, uses)) {
+            drop(tokio::time::timeout(gap, changed).await);
+        } else {
+            changed.await;
+        }
         tokio::time::sleep_until(next).await;
     }
 }
 
-/// Waits until there may be something new to say. A kept value ends without a sound and is looked for.
-async fn wait_for_change(shared: &Shared, slots: &[Arc<Slot>], gap: Duration) {
-    let changed = shared.reports().notified();
-    if slots.iter().any(|slot| slot.usage.old_values_are_kept(slot.live_version())) {
-        drop(tokio::time::timeout(gap, changed).await);
-    } else {
-        changed.await;
-    }
+/// Judged by what was said, not by what is so by now: what has ended in between is then still looked for.
+fn names_an_old_version(slot: &Slot, uses: &wire::CredentialUse) -> bool {
+    let live = slot.live_version().map(Version::get);
+    uses.versions_in_use.iter().any(|version| Some(*version) != live)
 }
 
 fn uses(slot: &Slot, counted: &Counted, before: &Counted) -> wire::CredentialUse {

@@ -115,13 +115,6 @@ impl Usage {
     pub(crate) fn outcomes(&self) -> OutcomesByVersion {
         self.ledger().outcomes.clone()
     }
-
-    /// Whether a value that is no longer the live one is kept by somebody. Its end makes no sound, so it has to be
-    /// looked for.
-    pub(crate) fn old_values_are_kept(&self, live: Option<Version>) -> bool {
-        let ledger = self.ledger();
-        ledger.values.iter().any(|(version, value)| Some(*version) != live && value.strong_count() > 0)
-    }
 }
 
 /// `now` less what was there `before`, as the wire says it.

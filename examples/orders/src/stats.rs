@@ -53,10 +53,10 @@ pub(crate) struct Snapshot {
     without_credential: u64,
     /// Troubles that still wait for a verdict.
     undecided: u64,
-    /// What new logins use now.
-    version: Option<u64>,
-    /// The snapshot that this version was first part of.
-    generation: Option<u64>,
+    /// What new logins use now; 0 while there is nothing to use.
+    version: u64,
+    /// The snapshot that this version was first part of; 0 while there is none.
+    generation: u64,
     /// Whether the sidecar is connected.
     connected: bool,
     /// Whether a newer version may exist that nobody here has heard of.
@@ -102,8 +102,8 @@ impl Stats {
             lost_sessions: read(&self.lost_sessions),
             without_credential: read(&self.without_credential),
             undecided: read(&self.undecided),
-            version: credential.as_ref().map(|credential| credential.version().get()),
-            generation: credential.as_ref().map(|credential| credential.generation().0),
+            version: credential.as_ref().map_or(0, |credential| credential.version().get()),
+            generation: credential.as_ref().map_or(0, |credential| credential.generation().0),
             connected: freshness.connected,
             stale: freshness.stale,
             last_errors: self

@@ -32,6 +32,25 @@ async fn a_get_gives_the_current_version_or_says_why_not() {
 }
 
 #[tokio::test]
+async fn a_hundred_reads_at_once_are_all_answered() {
+    let fake = Fake::start();
+    let client = fake.client().await;
+    for number in 0..24 {
+        let name = format!("c/{number}");
+        fake.serve(&name, 1);
+        client.watch(&name).await.unwrap().ready().await.unwrap();
+    }
+    let mut reads = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let client = client.clone();
+        reads.spawn(async move { client.get("c/1").await });
+    }
+    while let Some(read) = reads.join_next().await {
+        read.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_stream_of_reads_survives_refusals_and_a_restart() {
     let mut fake = Fake::start();
     fake.serve("orders/db", 1);

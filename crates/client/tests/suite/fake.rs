@@ -75,7 +75,11 @@ impl Fake {
         };
         let service = CredentialsServer::new(Service(Arc::clone(&self.script)));
         runtime.spawn(
+            // The limits of a real sidecar.
             tonic::transport::Server::builder()
+                .max_concurrent_streams(32)
+                .concurrency_limit_per_connection(16)
+                .load_shed(true)
                 .add_service(service)
                 .serve_with_incoming(UnixListenerStream::new(listener)),
         );
@@ -220,6 +224,7 @@ impl Credentials for Service {
     async fn get(&self, request: Request<wire::GetRequest>) -> Result<Response<wire::GetResponse>, Status> {
         use wire::read_error::Reason as R;
         self.caller(&request)?;
+        tokio::time::sleep(Duration::from_millis(1)).await;
         let answer = self.read(&request.get_ref().name);
         match answer.answer.unwrap() {
             wire::fetch_response::Answer::Credential(credential) => Ok(Response::new(wire::GetResponse {
