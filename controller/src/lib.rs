@@ -3,8 +3,12 @@
 pub mod audit;
 pub mod backup;
 pub mod ca;
+pub mod cli;
+pub mod config;
+pub mod dev;
 pub mod fields;
 pub mod fleet;
+pub mod http;
 pub mod identity;
 pub mod seal;
 pub mod spec;
