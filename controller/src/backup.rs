@@ -6,19 +6,19 @@ use std::path::Path;
 
 use rekey_model::Moment;
 
-use crate::store::{OpenError, Store};
+use crate::store::{OpenError, Store, StoreConfig};
 
 /// Copies a store into a new file that only this user may read, whole and durable before it returns.
 ///
 /// What is sealed stays sealed: **without the KEK file the copy opens nothing.** Keep that apart from it.
-pub async fn backup(store: &Store, to: &Path) -> Result<(), OpenError> {
+///
+/// The store is only read: a controller that has it open goes on writing.
+pub async fn backup(config: &StoreConfig, to: &Path) -> Result<(), OpenError> {
     let to = crate::store::full(to)?;
-    if store.sqlite_path().is_none() {
-        return Err(OpenError::NotSqlite);
-    }
+    let StoreConfig::Sqlite(from) = config else { return Err(OpenError::NotSqlite) };
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&to);
     drop(made.map_err(OpenError::making(&to))?);
-    let copied = store.copy_into(&to).await;
+    let copied = crate::store::copy_into(from, &to).await;
     if copied.is_err() {
         // A part of a copy must not pass for one.
         std::fs::remove_file(&to).map_err(OpenError::file(&to))?;
@@ -39,4 +39,30 @@ pub async fn restore(
 ) -> Result<Store, OpenError> {
     let to = crate::store::full(to)?;
     Store::restore(from, &to, clock).await
+}
+
+#[cfg(test)]
+mod tests {
+    use rekey_model::BootId;
+
+    use super::*;
+
+    fn clock() -> impl Fn() -> Moment + Send + Sync + 'static {
+        || Moment { wall_ms: 1, boot: BootId(1), boot_ms: 1 }
+    }
+
+    #[tokio::test]
+    async fn a_copy_is_taken_under_a_running_controller_which_goes_on_writing() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = StoreConfig::Sqlite(folder.path().join("rekey.db"));
+        let running = Store::create(&config, clock()).await.unwrap();
+        let copy = folder.path().join("copy.db");
+        backup(&config, &copy).await.unwrap();
+        running.begin().await.unwrap().commit().await.unwrap();
+        assert!(backup(&config, &copy).await.is_err(), "a copy was written over");
+        running.close().await;
+        let back = restore(&copy, &folder.path().join("restored.db"), clock()).await.unwrap();
+        assert_eq!(back.installation(), running.installation());
+        back.close().await;
+    }
 }

@@ -46,6 +46,7 @@ pub use self::tokens::TokenRow;
 pub use self::tx::Tx;
 pub use rekey_rotation::Mode;
 
+pub(crate) use self::copy::copy_into;
 pub(crate) use self::mirror::sync_folder;
 pub(crate) use self::open::full;
 
@@ -116,11 +117,6 @@ impl Store {
     /// Whose store this is; never changes.
     pub fn installation(&self) -> InstallationId {
         self.0.installation
-    }
-
-    /// Whether this is SQLite, which `backup` can copy.
-    pub(crate) fn sqlite_path(&self) -> Option<&std::path::Path> {
-        self.0.dialect.path()
     }
 
     /// Writes what is left and closes all connections.

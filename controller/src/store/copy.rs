@@ -10,25 +10,26 @@ use rekey_model::{Incarnation, Moment};
 use super::dialect::{Dialect, Use, whole};
 use super::meta::Meta;
 use super::mirror::{Mirror, sync_folder};
-use super::open::{mirror_beside, reborn, write};
+use super::open::{mirror_beside, must_be_ours, reborn, write};
 use super::{OpenError, Store, StoreConfig, StoreError, migrations};
 
-impl Store {
-    /// Copies the database into the empty file `to`, and checks the copy. Writers go on meanwhile.
-    pub(crate) async fn copy_into(&self, to: &Path) -> Result<(), OpenError> {
-        let own = self.0.dialect.connect(Use::Write).await?;
-        let done = sqlx::query("VACUUM INTO $1").bind(to.to_string_lossy().into_owned()).execute(&own).await;
-        own.close().await;
-        done?;
-        let copy = Dialect::Sqlite(to.to_owned()).connect(Use::Read).await?;
-        let checked = match copy.acquire().await {
-            Ok(mut on) => whole(&mut on).await,
-            Err(error) => Err(error.into()),
-        };
-        copy.close().await;
-        checked
-    }
+/// Copies the database `from` into the empty file `to`, and checks the copy. Writers go on meanwhile.
+pub(crate) async fn copy_into(from: &Path, to: &Path) -> Result<(), OpenError> {
+    must_be_ours(from)?;
+    let own = Dialect::Sqlite(from.to_owned()).connect(Use::Write).await?;
+    let done = sqlx::query("VACUUM INTO $1").bind(to.to_string_lossy().into_owned()).execute(&own).await;
+    own.close().await;
+    done?;
+    let copy = Dialect::Sqlite(to.to_owned()).connect(Use::Read).await?;
+    let checked = match copy.acquire().await {
+        Ok(mut on) => whole(&mut on).await,
+        Err(error) => Err(error.into()),
+    };
+    copy.close().await;
+    checked
+}
 
+impl Store {
     /// Makes the store `to` of the copy `from`. It only gets its name when it has begun its new life.
     pub(crate) async fn restore(
         from: &Path,

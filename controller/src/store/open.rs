@@ -209,7 +209,7 @@ async fn first_row(pool: &AnyPool) -> Result<bool, OpenError> {
 }
 
 /// Refuses a file that is not there, or that others could have written.
-fn must_be_ours(path: &Path) -> Result<(), OpenError> {
+pub(super) fn must_be_ours(path: &Path) -> Result<(), OpenError> {
     let meta = std::fs::metadata(path).map_err(|source| {
         let absent = source.kind() == std::io::ErrorKind::NotFound;
         if absent {
