@@ -1,1 +1,18 @@
-//! The real binaries against a private PostgreSQL.
+//! The real binaries against a private PostgreSQL: what a user would see.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where it stands"
+)]
+
+mod bad_input;
+mod controller_gone;
+mod load;
+mod poison;
+mod revoke;
+mod rotate;
+mod secrets;
+mod sidecar_gone;
+mod story;

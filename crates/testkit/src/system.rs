@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -62,6 +63,38 @@ impl Programs {
             ctl: binary("rekeyctl")?,
             orders: binary("orders")?,
         })
+    }
+}
+
+/// The operator's command line, which may run beside other things.
+#[derive(Debug, Clone)]
+pub struct Ctl {
+    program: PathBuf,
+    folder: PathBuf,
+}
+
+impl Ctl {
+    /// Runs `rekeyctl` with `-o json` and gives the last document that it printed; an error holds its words.
+    pub fn run(&self, arguments: &[&str]) -> Result<Value> {
+        let output = self.output(arguments)?;
+        let line = arguments.join(" ");
+        ensure!(output.status.success(), "rekeyctl {line} failed ({}):\n{}", output.status, said(&output));
+        let documents = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<Value>();
+        let documents = documents.collect::<Result<Vec<_>, _>>();
+        let mut documents =
+            documents.with_context(|| format!("rekeyctl {line} printed no JSON:\n{}", said(&output)))?;
+        Ok(documents.pop().unwrap_or(Value::Null))
+    }
+
+    /// Runs `rekeyctl` with `-o json` and gives all that came of it.
+    pub fn output(&self, arguments: &[&str]) -> Result<Output> {
+        run(&self.program, &self.folder, &[arguments, &["-o", "json"]].concat())
+    }
+
+    /// Runs it beside what goes on here.
+    pub fn run_beside(&self, arguments: &[&str]) -> JoinHandle<Result<Value>> {
+        let (ctl, arguments) = (self.clone(), arguments.iter().map(ToString::to_string).collect::<Vec<_>>());
+        std::thread::spawn(move || ctl.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()))
     }
 }
 
@@ -203,26 +236,14 @@ impl System {
         self.folder.join(format!("{name}.json"))
     }
 
-    /// Runs `rekeyctl` with `-o json` and gives what it printed; an error holds its words.
+    /// The operator's command line.
+    pub fn operator(&self) -> Ctl {
+        Ctl { program: self.programs.ctl.clone(), folder: self.folder.clone() }
+    }
+
+    /// Runs `rekeyctl` and gives what it printed; an error holds its words.
     pub fn ctl(&self, arguments: &[&str]) -> Result<Value> {
-        let output = self.ctl_output(arguments)?;
-        let line = arguments.join(" ");
-        ensure!(output.status.success(), "rekeyctl {line} failed ({}):\n{}", output.status, said(&output));
-        if output.stdout.is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("rekeyctl {line} printed no JSON:\n{}", said(&output)))
-    }
-
-    /// Runs `rekeyctl` with `-o json` and gives all that came of it.
-    pub fn ctl_output(&self, arguments: &[&str]) -> Result<Output> {
-        self.run(&self.programs.ctl, &[arguments, &["-o", "json"]].concat())
-    }
-
-    /// Starts `rekeyctl` with `-o json` and does not wait; its words go to `NAME.log`.
-    pub fn ctl_in_background(&self, name: &str, arguments: &[&str]) -> Result<Process> {
-        self.launch(&self.programs.ctl, name).args(arguments).args(["-o", "json"]).start()
+        self.operator().run(arguments)
     }
 
     /// The credential's state, as `rekeyctl status` prints it.
@@ -262,15 +283,7 @@ impl System {
     }
 
     fn run(&self, program: &Path, arguments: &[&str]) -> Result<Output> {
-        let mut command = Command::new(program);
-        command.args(arguments).current_dir(&self.folder);
-        command.env("REKEY_CONTROLLER", format!("unix:{}", self.folder.join("admin.sock").display()));
-        command.env("HOME", &self.folder);
-        if let Some(id) = unprivileged() {
-            use std::os::unix::process::CommandExt;
-            command.uid(id).gid(id);
-        }
-        command.output().with_context(|| format!("run {}", program.display()))
+        run(program, &self.folder, arguments)
     }
 
     /// Writes a file that only the parts may read.
@@ -284,6 +297,19 @@ impl System {
         }
         Ok(())
     }
+}
+
+/// Runs a program as a user would from `folder`, and gives all that came of it.
+fn run(program: &Path, folder: &Path, arguments: &[&str]) -> Result<Output> {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(folder).stdin(std::process::Stdio::null());
+    command.env("REKEY_CONTROLLER", format!("unix:{}", folder.join("admin.sock").display()));
+    command.env("HOME", folder);
+    if let Some(id) = unprivileged() {
+        use std::os::unix::process::CommandExt;
+        command.uid(id).gid(id);
+    }
+    command.output().with_context(|| format!("run {}", program.display()))
 }
 
 /// A folder for a system: ours alone, below `parent`, empty.

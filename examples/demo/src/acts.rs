@@ -69,7 +69,7 @@ impl Play {
     fn rotate_until(&mut self, done: u32) -> Result<()> {
         while self.summary.rotations < done {
             self.stage.act("rotating under load");
-            let end = self.stage.ctl(&["rotate", CREDENTIAL, "--wait", "--reason", "demo"], PATIENCE)?;
+            let end = self.stage.ctl(&["rotate", CREDENTIAL, "--wait", "--reason", "demo"])?;
             self.count(&end)?;
         }
         Ok(())
@@ -91,24 +91,24 @@ impl Play {
 
     fn hold_and_release(&mut self) -> Result<()> {
         self.stage.act("an operator holds the rotation in its grace");
-        let rotating = self.stage.system.ctl_in_background("held", &["rotate", CREDENTIAL, "--wait"])?;
+        let rotating = self.stage.system.operator().run_beside(&["rotate", CREDENTIAL, "--wait"]);
         self.wait_for_phase(&["Rolling", "Grace"])?;
-        self.stage.ctl(&["hold", CREDENTIAL, "--reason", "somebody wants to look"], PATIENCE)?;
+        self.stage.ctl(&["hold", CREDENTIAL, "--reason", "somebody wants to look"])?;
         self.stage.pause(Duration::from_secs(2));
         let status = self.stage.system.status()?;
         let phase = phase(&status);
         ensure!(phase == "Grace" || phase == "Rolling", "held, and yet it went on to {phase}");
         self.stage.note("held for 2 s: both versions stay valid, nothing is ended");
-        self.stage.ctl(&["release", CREDENTIAL], PATIENCE)?;
-        let end = self.stage.finish(rotating, "rotate --wait", PATIENCE)?;
+        self.stage.ctl(&["release", CREDENTIAL])?;
+        let end = self.stage.finish(rotating)?;
         self.count(&end)
     }
 
     fn roll_back(&mut self) -> Result<()> {
         self.stage.act("a rotation is rolled back");
-        self.stage.ctl(&["rotate", CREDENTIAL, "--reason", "a bad idea"], PATIENCE)?;
+        self.stage.ctl(&["rotate", CREDENTIAL, "--reason", "a bad idea"])?;
         self.wait_for_phase(&["Rolling", "Grace"])?;
-        self.stage.ctl(&["rollback", CREDENTIAL, "--reason", "we changed our mind"], PATIENCE)?;
+        self.stage.ctl(&["rollback", CREDENTIAL, "--reason", "we changed our mind"])?;
         let ended = |status: &Value| phase(status) == "Abandoned" || phase(status).is_empty();
         self.stage.wait_until("the rollback ends", PATIENCE, ended)?;
         self.summary.rollbacks += 1;
@@ -118,7 +118,7 @@ impl Play {
 
     fn kill_the_controller_in_mid_rotation(&mut self) -> Result<()> {
         self.stage.act("the controller is killed in mid-rotation");
-        self.stage.ctl(&["rotate", CREDENTIAL, "--reason", "to be interrupted"], PATIENCE)?;
+        self.stage.ctl(&["rotate", CREDENTIAL, "--reason", "to be interrupted"])?;
         self.wait_for_phase(&["Chosen", "Installed", "Proven", "Rolling", "Grace"])?;
         self.stage.system.kill_controller();
         self.stage.note("killed; the services go on with what their sidecars hold");
@@ -136,8 +136,7 @@ impl Play {
 
     fn revoke(&mut self) -> Result<()> {
         self.stage.act("emergency: the credential is revoked");
-        let receipt =
-            self.stage.ctl(&["revoke", CREDENTIAL, "--reason", "leaked in the demo", "--yes"], PATIENCE)?;
+        let receipt = self.stage.ctl(&["revoke", CREDENTIAL, "--reason", "leaked in the demo", "--yes"])?;
         let at = |key: &str| receipt.get(key).and_then(Value::as_i64).filter(|ms| *ms > 0);
         let intent = at("intent_ms").with_context(|| format!("no receipt: {receipt}"))?;
         let after = |key: &str| -> Result<u64> {

@@ -1,10 +1,10 @@
 //! Where the demo plays: the system, the picture of it, and the clock; waits that keep the picture moving.
 
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rekey_testkit::process::Process;
 use rekey_testkit::system::{CREDENTIAL, Pace, Programs, System, folder};
 use serde_json::Value;
 
@@ -29,7 +29,6 @@ pub(crate) struct Stage {
     pub(crate) tally: Tally,
     view: View,
     start: Instant,
-    calls: u32,
 }
 
 impl Stage {
@@ -43,7 +42,7 @@ impl Stage {
         view.show(&picture, start.elapsed(), &Tally::default());
         let beside = std::env::current_exe()?.parent().map(Path::to_path_buf).context("where am I?")?;
         let system = System::start(Programs::beside(&beside)?, place, Pace::default())?;
-        let mut stage = Self { system, picture, tally: Tally::default(), view, start, calls: 0 };
+        let mut stage = Self { system, picture, tally: Tally::default(), view, start };
         stage.note("the application's own login is adopted as version 1");
         for (service, sidecar) in SERVICES {
             stage.system.start_sidecar(sidecar)?;
@@ -86,33 +85,20 @@ impl Stage {
         }
     }
 
-    /// Runs `rekeyctl` while the picture moves, and gives the last JSON document that it printed.
-    pub(crate) fn ctl(&mut self, arguments: &[&str], limit: Duration) -> Result<Value> {
-        self.calls += 1;
-        let name = format!("rekeyctl-{}", self.calls);
-        let process = self.system.ctl_in_background(&name, arguments)?;
-        self.finish(process, &arguments.join(" "), limit)
+    /// Runs `rekeyctl` while the picture moves.
+    pub(crate) fn ctl(&mut self, arguments: &[&str]) -> Result<Value> {
+        let running = self.system.operator().run_beside(arguments);
+        self.finish(running)
     }
 
-    /// Waits for a `rekeyctl` that runs already.
-    pub(crate) fn finish(&mut self, mut process: Process, line: &str, limit: Duration) -> Result<Value> {
-        let until = now() + limit;
-        let status = loop {
-            if let Some(status) = process.ended() {
-                break status;
-            }
-            if now() > until {
-                bail!("rekeyctl {line} has not ended after {limit:?}:\n{}", process.log_end());
-            }
+    /// Waits for a `rekeyctl` that runs already; it limits its own waiting.
+    pub(crate) fn finish(&mut self, running: JoinHandle<Result<Value>>) -> Result<Value> {
+        while !running.is_finished() {
             std::thread::sleep(FRAME / 2);
             self.show_rotation();
             self.draw();
-        };
-        let log = process.log();
-        if !status.success() {
-            bail!("rekeyctl {line} failed ({status}):\n{}", process.log_end());
         }
-        last_document(&log).with_context(|| format!("rekeyctl {line} printed no JSON:\n{log}"))
+        running.join().unwrap_or_else(|_panic| bail!("the thread that ran rekeyctl panicked"))
     }
 
     /// Waits until the credential's state is as wanted.
@@ -177,11 +163,6 @@ pub(crate) fn place(wanted: &Path) -> Result<PathBuf> {
     let parent =
         if rekey_testkit::unprivileged().is_some() { std::env::temp_dir() } else { wanted.to_owned() };
     folder(&std::path::absolute(parent)?, &format!("rekey-demo-{}", std::process::id()))
-}
-
-/// The last of the JSON documents in `text`, which stand one after the other.
-fn last_document(text: &str) -> Option<Value> {
-    serde_json::Deserializer::from_str(text).into_iter::<Value>().map_while(Result::ok).last()
 }
 
 /// Now, for the demo's own waits.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::Database;
+use crate::unprivileged;
 
 /// The credential that the system rotates.
 pub const CREDENTIAL: &str = "orders/db";
@@ -80,6 +81,7 @@ targets:
 }
 
 pub(super) fn sidecar(name: &str, fleet_port: u16, folder: &Path) -> String {
+    let me = rustix::process::geteuid().as_raw();
     format!(
         "controller:
   address: 127.0.0.1:{fleet_port}
@@ -90,8 +92,17 @@ identity:
   join_token_file: {name}.token
 socket:
   path: {folder}/{name}-socket/rekey.sock
-",
+callers:
+  - uid: {parts}
+    may_read: [\"orders/*\"]
+{tests}",
         folder = folder.display(),
+        parts = unprivileged().unwrap_or(me),
+        tests = if unprivileged().is_some() {
+            format!("  - uid: {me}\n    may_read: [\"orders/*\"]\n")
+        } else {
+            String::new()
+        },
     )
 }
 

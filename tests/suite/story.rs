@@ -1,0 +1,180 @@
+//! The words that the tests are told in.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rekey_testkit::process::poll;
+use rekey_testkit::system::{CREDENTIAL, Pace, Programs, System, folder};
+use serde_json::Value;
+
+/// How long anything may take on a busy machine before a test gives up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
+
+/// A system under load, and what its services count.
+pub(crate) struct Story {
+    pub(crate) system: System,
+    services: Vec<String>,
+    home: PathBuf,
+}
+
+/// What a service has counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) logins: u64,
+    pub(crate) queries: u64,
+    pub(crate) failed: u64,
+    pub(crate) cut: u64,
+    pub(crate) version: u64,
+}
+
+impl Story {
+    /// A database, a controller, and `sidecars` sidecars with a service behind each.
+    pub(crate) fn begin(name: &str, sidecars: usize, pace: Pace) -> Self {
+        Self::begin_at_level(name, sidecars, pace, "info")
+    }
+
+    /// The same, with every part logging at `level`.
+    pub(crate) fn begin_at_level(name: &str, sidecars: usize, pace: Pace, level: &str) -> Self {
+        let home =
+            folder(&std::env::temp_dir(), &format!("rekey-suite-{name}-{}", std::process::id())).unwrap();
+        let system = System::start_at_level(Programs::built().unwrap(), &home, pace, level).unwrap();
+        let mut story = Self { system, services: Vec::new(), home };
+        for number in 1..=sidecars {
+            story.system.start_sidecar(&format!("sidecar-{number}")).unwrap();
+            story.start_service(number);
+        }
+        story
+    }
+
+    /// Starts the service behind the sidecar `number`.
+    pub(crate) fn start_service(&mut self, number: usize) {
+        let service = format!("orders-{number}");
+        self.system.start_service(&service, &format!("sidecar-{number}")).unwrap();
+        self.services.push(service);
+    }
+
+    /// Rotates once and waits for its end; gives what `rekeyctl rotate --wait` printed last.
+    pub(crate) fn rotate(&self) -> Value {
+        self.system.ctl(&["rotate", CREDENTIAL, "--wait", "--reason", "test"]).unwrap()
+    }
+
+    /// Begins a rotation.
+    pub(crate) fn begin_rotation(&self) -> Value {
+        self.system.ctl(&["rotate", CREDENTIAL, "--reason", "test"]).unwrap()
+    }
+
+    /// The credential's state.
+    pub(crate) fn status(&self) -> Value {
+        self.system.status().unwrap()
+    }
+
+    /// The current version.
+    pub(crate) fn current(&self) -> u64 {
+        self.status()["current"].as_u64().unwrap_or_default()
+    }
+
+    /// The phase of the rotation under way; empty without one.
+    pub(crate) fn phase(&self) -> String {
+        phase(&self.status()).to_owned()
+    }
+
+    /// Waits until the state is as wanted, and gives it.
+    pub(crate) fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        let reached = poll(PATIENCE, || {
+            last = self.system.status().unwrap_or(Value::Null);
+            wanted(&last)
+        });
+        assert!(reached, "{what}: not within {PATIENCE:?}; the state is {last:#}");
+        last
+    }
+
+    /// Waits until no rotation is open and `version` is current.
+    pub(crate) fn until_settled_on(&self, version: u64) -> Value {
+        self.until(&format!("v{version} is current and nothing is under way"), |status| {
+            status["current"] == version && settled(status)
+        })
+    }
+
+    /// What the service `number` has counted.
+    pub(crate) fn counts(&self, number: usize) -> Counts {
+        let text = std::fs::read(self.system.stats(&format!("orders-{number}"))).unwrap();
+        let stats: Value = serde_json::from_slice(&text).unwrap();
+        let get = |key: &str| stats[key].as_u64().unwrap_or_default();
+        Counts {
+            logins: get("logins"),
+            queries: get("queries"),
+            failed: get("failed_logins") + get("failed_queries"),
+            cut: get("cut_by_revocation") + get("refused_by_revocation"),
+            version: get("version"),
+        }
+    }
+
+    /// Waits until every service has logged in and queried so many times more.
+    pub(crate) fn let_work(&self, times: u64) {
+        for number in 1..=self.services.len() {
+            let before = self.counts(number);
+            let worked = poll(PATIENCE, || {
+                let now = self.counts(number);
+                now.logins >= before.logins + times && now.queries >= before.queries + times
+            });
+            assert!(worked, "service {number} does not work: {before:?}, then {:?}", self.counts(number));
+        }
+    }
+
+    /// No service has failed at anything, none has ended, and the database holds only the current version's login.
+    pub(crate) fn nothing_failed(&mut self) {
+        for number in 1..=self.services.len() {
+            let counts = self.counts(number);
+            let service = format!("orders-{number}");
+            let log = self.system.part(&service).unwrap().log_end();
+            assert_eq!(counts.failed, 0, "{service}: {counts:?}\n{log}");
+            assert!(self.system.part(&service).unwrap().ended().is_none(), "{service} has ended:\n{log}");
+        }
+        self.nothing_is_left_behind();
+    }
+
+    /// The database holds only the current version's login.
+    pub(crate) fn nothing_is_left_behind(&self) {
+        let current = format!("orders_app_v{}_", self.current());
+        let mut roles = Vec::new();
+        let clean = poll(PATIENCE, || {
+            roles = self.system.database.made_roles();
+            roles.iter().all(|role| role.starts_with(&current))
+        });
+        assert!(clean, "login roles are left behind: {roles:?}, current is {current}");
+    }
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            std::fs::remove_dir_all(&self.home).ok();
+        }
+    }
+}
+
+/// The phase of the open rotation; empty without one.
+pub(crate) fn phase(status: &Value) -> &str {
+    status.pointer("/rotation/phase").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Whether no rotation is open and nothing is being ended.
+pub(crate) fn settled(status: &Value) -> bool {
+    ["", "Done", "Abandoned"].contains(&phase(status))
+}
+
+/// Reads the current password as an application would.
+pub(crate) fn read_password(socket: &std::path::Path, credential: &str) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let builder = rekey_client::Builder::new(socket);
+        let builder = match rekey_testkit::unprivileged() {
+            Some(uid) => builder.server_uid(uid),
+            None => builder,
+        };
+        let client = builder.connect().await.unwrap();
+        let credential = client.get(credential).await.unwrap();
+        credential.text("password").unwrap().to_owned()
+    })
+}
