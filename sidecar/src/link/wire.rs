@@ -1,0 +1,152 @@
+//! Wire to words and back: `rekey.fleet.v1` ends here.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rekey_model::{CredentialName, Incarnation, NameError, Order, SecretBytes, SessionId, Version};
+use rekey_proto::fleet::serving::Offline as WireOffline;
+use rekey_proto::fleet::up::Message;
+use rekey_proto::fleet::{
+    Ack, Acknowledged, Change, CredentialUsage as WireUsage, Held, Hello, Nack, Serving, Up, Usage,
+    VersionData, VersionUsage as WireVersionUsage,
+};
+
+use crate::live::{Candidate, HeldCredential, Mark, Offer, OfferedVersion, Offline, Refusal, Swap, Writer};
+use crate::usage::CredentialUsage;
+
+/// A change whose credential has no name that could be held.
+#[derive(Debug)]
+pub(super) struct Nameless {
+    pub(super) nack: Up,
+    pub(super) why: NameError,
+}
+
+/// Everything about a change that can be believed without a check. Secrets are owned and wiped from here on.
+pub(super) fn candidate(change: Change) -> Result<Candidate, Box<Nameless>> {
+    let mark = Mark { incarnation: Incarnation(change.incarnation), order: Order(change.order) };
+    let offer = match change.current.map(|data| offered(data, change.previous, change.serving)) {
+        Some(offered) if !change.withdrawn => Offer::Current(offered),
+        Some(_) => Offer::Withdrawn,
+        None if change.withdrawn => Offer::Withdrawn,
+        None => Offer::Nothing,
+    };
+    match change.name.parse::<CredentialName>() {
+        Ok(name) => Ok(Candidate {
+            name,
+            mark,
+            offer,
+            fenced: change.fenced.into_iter().filter_map(Version::new).collect(),
+            replacement_owed: change.replacement_owed,
+        }),
+        Err(why) => {
+            let name: String = change.name.chars().take(128).collect();
+            let nack = up(Message::Nack(nack(name, mark, why.to_string())));
+            Err(Box::new(Nameless { nack, why }))
+        }
+    }
+}
+
+fn offered(
+    data: VersionData,
+    previous: Vec<rekey_proto::fleet::Previous>,
+    serving: Option<Serving>,
+) -> OfferedVersion {
+    OfferedVersion {
+        version: data.version,
+        handle: data.handle,
+        fields: data.fields.into_iter().map(|(name, value)| (name, SecretBytes::new(value))).collect(),
+        expires_in: data.expires_in_ms.map(Duration::from_millis),
+        previous: previous.into_iter().map(|p| (p.version, Duration::from_millis(p.accept_for_ms))).collect(),
+        offline: serving.and_then(|serving| offline(&serving)),
+    }
+}
+
+fn offline(serving: &Serving) -> Option<Offline> {
+    match serving.offline() {
+        WireOffline::Unspecified => None,
+        WireOffline::ServeUntilExpiry => {
+            Some(Offline::UntilExpiry(serving.offline_for_ms.map(Duration::from_millis)))
+        }
+        WireOffline::FailClosed => Some(Offline::FailClosed),
+    }
+}
+
+pub(super) fn up(message: Message) -> Up {
+    Up { message: Some(message) }
+}
+
+pub(super) fn hello(session: SessionId, writer: &Writer) -> Up {
+    up(Message::Hello(Hello {
+        session: session.to_string(),
+        generation: writer.generation().0,
+        cached: false,
+        held: writer.held().into_iter().map(held).collect(),
+        software: concat!("rekey-sidecar/", env!("CARGO_PKG_VERSION")).to_owned(),
+        host: host(),
+    }))
+}
+
+/// The host's name, for display; empty where the kernel does not tell it.
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().chars().take(255).collect()
+}
+
+fn held(held: HeldCredential) -> Held {
+    let (version, handle) =
+        held.serves.map_or((0, String::new()), |(version, handle)| (version.get(), handle.to_string()));
+    Held {
+        name: held.name.to_string(),
+        incarnation: held.mark.incarnation.0,
+        order: held.mark.order.0,
+        version,
+        handle,
+        fenced: numbers(&held.fenced),
+    }
+}
+
+fn numbers(versions: &BTreeSet<Version>) -> Vec<u64> {
+    versions.iter().map(|version| version.get()).collect()
+}
+
+/// What to say about a swap: one ack, then what was refused.
+pub(super) fn outcome(swap: Swap) -> Vec<Up> {
+    let credentials = swap.taken.into_iter().map(|taken| Acknowledged {
+        name: taken.name.to_string(),
+        incarnation: taken.mark.incarnation.0,
+        order: taken.mark.order.0,
+        version: taken.version.map_or(0, Version::get),
+    });
+    let ack = Ack { generation: swap.generation.0, credentials: credentials.collect() };
+    let mut ups = vec![up(Message::Ack(ack))];
+    ups.extend(swap.refused.iter().map(refused));
+    ups
+}
+
+fn refused(refusal: &Refusal) -> Up {
+    let reason = refusal.defect.to_string();
+    up(Message::Nack(nack(refusal.name.to_string(), refusal.mark, reason)))
+}
+
+fn nack(name: String, mark: Mark, reason: String) -> Nack {
+    Nack { name, incarnation: mark.incarnation.0, order: mark.order.0, reason }
+}
+
+pub(super) fn usage(all: &[CredentialUsage]) -> Up {
+    let one = |usage: &CredentialUsage| WireUsage {
+        name: usage.name.to_string(),
+        order: usage.order.0,
+        versions: usage
+            .versions
+            .iter()
+            .map(|(version, seen)| WireVersionUsage {
+                version: version.get(),
+                processes: seen.processes,
+                accepted: seen.accepted,
+                refused: seen.refused,
+            })
+            .collect(),
+        silent_processes: usage.silent,
+    };
+    up(Message::Usage(Usage { credentials: all.iter().map(one).collect() }))
+}

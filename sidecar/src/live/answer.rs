@@ -1,0 +1,87 @@
+//! The ready-made answer of one credential: encoded once when it is published, wiped when its last reader is done.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use prost::Message;
+use prost_types::Timestamp;
+use rekey_model::{CredentialName, Generation, Moment, Version};
+use rekey_proto::encoded;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::candidate::CheckedVersion;
+
+/// An encoded `rekey.v1.Credential` in one buffer.
+pub(super) fn encode(
+    name: &CredentialName,
+    v: &CheckedVersion,
+    generation: Generation,
+    now: Moment,
+) -> Bytes {
+    let mut message = Wiped(encoded::Credential {
+        name: name.as_str().to_owned(),
+        version: v.version.get(),
+        stage: encoded::Stage::Current.into(),
+        fields: v.fields.iter().map(|(name, value)| (name.to_string(), value.expose().to_vec())).collect(),
+        generation: generation.0,
+        previous: Vec::new(),
+        not_after: v.expires_in.map(|span| after(now, span)),
+    });
+    message.0.previous.extend(v.previous.iter().map(|(version, accept_for)| encoded::PreviousVersion {
+        version: version.get(),
+        accept_until: Some(after(now, *accept_for)),
+    }));
+    message.buffer()
+}
+
+/// The same answer without the `previous` versions that `keep` refuses.
+pub(super) fn without_previous(answer: &Bytes, keep: impl Fn(Version) -> bool) -> Option<Bytes> {
+    let mut message = Wiped(encoded::Credential::decode(answer.clone()).ok()?);
+    message.0.previous.retain(|previous| Version::new(previous.version).is_some_and(&keep));
+    Some(message.buffer())
+}
+
+/// Whether `answer` has exactly the values of `version`, in time that depends on their lengths.
+pub(super) fn same_values(answer: &Bytes, version: &CheckedVersion) -> bool {
+    let Ok(message) = encoded::Credential::decode(answer.clone()).map(Wiped) else { return false };
+    let fields: &HashMap<String, Vec<u8>> = &message.0.fields;
+    fields.len() == version.fields.len()
+        && version.fields.iter().all(|(name, value)| {
+            fields.get(name.as_str()).is_some_and(|held| held.as_slice() == value.expose())
+        })
+}
+
+fn after(now: Moment, span: std::time::Duration) -> Timestamp {
+    let wall = now.wall_ms.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
+    let nanos = i32::try_from(wall.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
+    Timestamp { seconds: wall.div_euclid(1000), nanos }
+}
+
+/// A message whose values are wiped when it is dropped.
+struct Wiped(encoded::Credential);
+
+impl Wiped {
+    fn buffer(&self) -> Bytes {
+        let mut buffer = Zeroizing::new(Vec::with_capacity(self.0.encoded_len()));
+        // The capacity is exact, so this cannot fail, and nothing is moved and left behind.
+        if self.0.encode(&mut *buffer).is_err() {
+            buffer.zeroize();
+        }
+        Bytes::from_owner(Buffer(buffer))
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.0.fields.values_mut().for_each(Zeroize::zeroize);
+    }
+}
+
+/// Owns the bytes of an answer; the last clone that goes wipes them.
+struct Buffer(Zeroizing<Vec<u8>>);
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}

@@ -1,0 +1,88 @@
+//! One credential within a snapshot: its ready-made answer and what decides whether it may be given.
+
+use bytes::Bytes;
+use rekey_model::{CredentialName, Generation, Handle, Moment, Version};
+
+use super::{Contact, Mark, Offline, Reading, Unreadable};
+
+/// One credential within a snapshot.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its name.
+    pub name: CredentialName,
+    /// The change that it came with.
+    pub mark: Mark,
+    /// What there is.
+    pub content: Content,
+    /// Versions that local processes may have got from here, in rising order.
+    pub known: Box<[Version]>,
+}
+
+/// What there is of a credential.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// A version to give out.
+    Served(Served),
+    /// Nothing has been made yet.
+    Waiting,
+    /// Everything was cut; `owed`: a replacement is on its way.
+    Revoked {
+        /// Whether readers may wait for it.
+        owed: bool,
+    },
+}
+
+/// A version to give out.
+#[derive(Clone)]
+pub struct Served {
+    /// The version.
+    pub version: Version,
+    /// What it is called at the target.
+    pub handle: Handle,
+    /// The snapshot that it was first part of.
+    pub generation: Generation,
+    /// Earlier versions that the target still accepts.
+    pub previous: Vec<Version>,
+    pub(super) answer: Bytes,
+    pub(super) offline: Offline,
+    pub(super) ends_ms: Option<u64>,
+}
+
+impl std::fmt::Debug for Served {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Served")
+            .field("version", &self.version)
+            .field("handle", &self.handle)
+            .field("generation", &self.generation)
+            .field("previous", &self.previous)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Entry {
+    /// The version that is served, if any.
+    pub fn version(&self) -> Option<Version> {
+        match &self.content {
+            Content::Served(served) => Some(served.version),
+            Content::Waiting | Content::Revoked { .. } => None,
+        }
+    }
+
+    pub(super) fn read(&self, contact: &Contact, now: Moment) -> Result<Reading, Unreadable> {
+        let served = match &self.content {
+            Content::Served(served) => served,
+            Content::Waiting => return Err(Unreadable::Waiting),
+            Content::Revoked { owed } => return Err(Unreadable::Revoked { owed: *owed }),
+        };
+        let bound = contact.serve_until(served.offline);
+        let good_until = match (bound, served.ends_ms) {
+            (Some(bound), Some(ends)) => Some(bound.min(ends)),
+            (bound, ends) => bound.or(ends),
+        };
+        if good_until.is_some_and(|until| now.boot_ms >= until) {
+            return Err(Unreadable::Stale);
+        }
+        let freshness = contact.freshness(now.boot_ms);
+        Ok(Reading { answer: served.answer.clone(), freshness, good_until })
+    }
+}

@@ -1,0 +1,1 @@
+//! Order rules, fences, what is kept, and what readers see.

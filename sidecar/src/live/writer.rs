@@ -1,0 +1,319 @@
+//! The one who publishes: decides by order what is applied, obeys fences first, swaps once, says what came of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rekey_model::{CredentialName, Generation, Handle, Incarnation, Moment, Version};
+
+use super::candidate::{CheckedContent, CheckedVersion};
+use super::{Candidate, Checked, Content, Entry, Live, Mark, Refusal, Served, Snapshot, answer};
+
+/// How many credentials a sidecar holds at most; more are not looked at.
+const MOST: usize = 4096;
+/// How many versions of one credential are known for reports; the oldest are forgotten.
+const MOST_KNOWN: usize = 64;
+
+/// What a batch of candidates stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything there is: what is not in it is no longer granted.
+    Whole,
+    /// Some credentials; the others stay.
+    Part,
+}
+
+/// What came of a batch.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Swap {
+    /// The generation that is live now.
+    pub generation: Generation,
+    /// What is served by order, for each candidate that was applied now or before.
+    pub taken: Vec<SwappedTo>,
+    /// What was refused.
+    pub refused: Vec<Refusal>,
+}
+
+/// What is served of one credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SwappedTo {
+    /// The credential.
+    pub name: CredentialName,
+    /// The change that was applied: the evidence.
+    pub mark: Mark,
+    /// The version served.
+    pub version: Option<Version>,
+}
+
+/// One credential as a hello tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldCredential {
+    /// The credential.
+    pub name: CredentialName,
+    /// The change that was applied last.
+    pub mark: Mark,
+    /// The version served, with its name at the target.
+    pub serves: Option<(Version, Handle)>,
+    /// Versions never to be served again.
+    pub fenced: BTreeSet<Version>,
+}
+
+/// Holds what was applied so far; the only one who changes [`Live`].
+#[derive(Debug)]
+pub struct Writer {
+    live: Arc<Live>,
+    held: BTreeMap<CredentialName, Held>,
+    generation: Generation,
+    incarnation: Incarnation,
+    complete: bool,
+}
+
+/// Invariant: outlives its entry, so that a withdrawn credential comes back only by a later order, without what was
+/// fenced.
+#[derive(Debug, Default)]
+struct Held {
+    mark: Mark,
+    fenced: BTreeSet<Version>,
+    /// Versions that local processes may have got from here: what their reports may be about.
+    known: BTreeSet<Version>,
+    entry: Option<Arc<Entry>>,
+}
+
+impl Writer {
+    /// One that has applied nothing yet. There is one writer for a [`Live`].
+    pub fn new(live: Arc<Live>) -> Self {
+        Self {
+            live,
+            held: BTreeMap::new(),
+            generation: Generation::default(),
+            incarnation: Incarnation::default(),
+            complete: false,
+        }
+    }
+
+    /// What it publishes to.
+    pub fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
+    /// The generation that is live.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The next swap gets a generation above `floor`.
+    pub fn raise_floor(&mut self, floor: Generation) {
+        self.generation = self.generation.max(floor);
+    }
+
+    /// The latest life of the store seen; a source in an earlier one is not to be believed.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// Notes a life of the store; it never falls.
+    pub fn note_incarnation(&mut self, seen: Incarnation) {
+        self.incarnation = self.incarnation.max(seen);
+    }
+
+    /// What is held, for a hello.
+    pub fn held(&self) -> Vec<HeldCredential> {
+        let told = |held: &Held| held.mark != Mark::default() || !held.fenced.is_empty();
+        let held = self.held.iter().filter(|(_, held)| told(held)).map(|(name, held)| HeldCredential {
+            name: name.clone(),
+            mark: held.mark,
+            serves: held.served().map(|served| (served.version, served.handle.clone())),
+            fenced: held.fenced.clone(),
+        });
+        held.collect()
+    }
+
+    /// Obeys the fences of `candidates`, applies what is newer and sound, and makes the outcome visible in one swap.
+    ///
+    /// When this returns, readers see it. What is refused keeps its last good value, unless that was fenced. Twice is
+    /// once: what was applied before is only said again.
+    pub fn apply(&mut self, scope: Scope, candidates: Vec<Candidate>, now: Moment) -> Swap {
+        let mut changed = self.obey_fences(&candidates);
+        let next = self.generation.next();
+        let named: BTreeSet<CredentialName> = candidates.iter().map(|c| c.name.clone()).collect();
+        let mut swap = Swap { generation: self.generation, taken: Vec::new(), refused: Vec::new() };
+        for candidate in candidates {
+            let (name, owed) = (candidate.name.clone(), candidate.replacement_owed);
+            match self.take(candidate, next, now) {
+                Ok(Taken::Applied) => {
+                    changed = true;
+                    swap.taken.extend(self.swapped_to(&name));
+                }
+                Ok(Taken::Before) => swap.taken.extend(self.swapped_to(&name)),
+                Ok(Taken::Overtaken) => {}
+                Err(refusal) => {
+                    changed |= self.held.get_mut(&name).is_some_and(|held| held.stay_empty(&name, owed));
+                    swap.refused.push(refusal);
+                }
+            }
+        }
+        if scope == Scope::Whole {
+            changed |= self.drop_others(&named) || !self.complete;
+            self.complete = true;
+        }
+        if changed {
+            self.generation = next;
+            swap.generation = next;
+            let entries = self.held.values().filter_map(|held| held.entry.clone());
+            self.live.publish(Snapshot::new(next, self.complete, entries));
+        }
+        swap
+    }
+
+    /// Takes only the fences of `candidates`, such as of those that came out of turn.
+    pub fn fence(&mut self, candidates: &[Candidate]) {
+        if self.obey_fences(candidates) {
+            self.generation = self.generation.next();
+            let entries = self.held.values().filter_map(|held| held.entry.clone());
+            self.live.publish(Snapshot::new(self.generation, self.complete, entries));
+        }
+    }
+
+    /// Fences only grow, whatever order or life of the store they come with. Says whether something was cut.
+    fn obey_fences(&mut self, candidates: &[Candidate]) -> bool {
+        let mut cut = false;
+        for candidate in candidates.iter().filter(|c| !c.fenced.is_empty()) {
+            if self.held.len() >= MOST && !self.held.contains_key(&candidate.name) {
+                continue;
+            }
+            let held = self.held.entry(candidate.name.clone()).or_default();
+            held.fenced.extend(candidate.fenced.iter().copied());
+            cut |= held.cut_fenced(candidate.replacement_owed && candidate.mark >= held.mark);
+        }
+        cut
+    }
+
+    fn take(&mut self, candidate: Candidate, next: Generation, now: Moment) -> Result<Taken, Refusal> {
+        let (name, mark) = (candidate.name.clone(), candidate.mark);
+        if self.held.len() >= MOST && !self.held.contains_key(&name) {
+            let defect = super::Defect::TooManyCredentials(MOST);
+            return Err(Refusal { name, mark, defect });
+        }
+        let held = self.held.entry(name).or_default();
+        let withdrawn = matches!(candidate.offer, super::Offer::Withdrawn);
+        if mark < held.mark {
+            return Ok(Taken::Overtaken);
+        }
+        // A grant is given and taken without a new order; only then does an equal one change something.
+        if mark == held.mark && held.mark != Mark::default() && withdrawn == held.entry.is_none() {
+            return Ok(Taken::Before);
+        }
+        let checked = candidate.check(&held.fenced)?;
+        held.set(checked, next, now);
+        Ok(Taken::Applied)
+    }
+
+    fn swapped_to(&self, name: &CredentialName) -> Option<SwappedTo> {
+        let held = self.held.get(name)?;
+        let version = held.served().map(|served| served.version);
+        Some(SwappedTo { name: name.clone(), mark: held.mark, version })
+    }
+
+    fn drop_others(&mut self, named: &BTreeSet<CredentialName>) -> bool {
+        let mut dropped = false;
+        for (name, held) in &mut self.held {
+            if !named.contains(name) {
+                dropped |= held.entry.take().is_some();
+            }
+        }
+        dropped
+    }
+}
+
+/// What became of a candidate that was not refused.
+enum Taken {
+    Applied,
+    Before,
+    Overtaken,
+}
+
+impl Held {
+    fn served(&self) -> Option<&Served> {
+        match &self.entry.as_ref()?.content {
+            Content::Served(served) => Some(served),
+            Content::Waiting | Content::Revoked { .. } => None,
+        }
+    }
+
+    /// Stops serving what is fenced. Says whether that changed anything.
+    fn cut_fenced(&mut self, owed: bool) -> bool {
+        let Some(entry) = &self.entry else { return false };
+        let content = match &entry.content {
+            Content::Served(served) if self.fenced.contains(&served.version) => Content::Revoked { owed },
+            Content::Served(served) => match served.without_previous(&self.fenced) {
+                Some(kept) => Content::Served(kept),
+                None => return false,
+            },
+            Content::Waiting | Content::Revoked { .. } => return false,
+        };
+        self.entry = Some(Arc::new(self.entry_of(entry.name.clone(), content)));
+        true
+    }
+
+    /// After a refusal: what was never good is waited for, or was cut. Says whether that is new.
+    fn stay_empty(&mut self, name: &CredentialName, owed: bool) -> bool {
+        if self.entry.is_some() {
+            return false;
+        }
+        let content = if self.fenced.is_empty() { Content::Waiting } else { Content::Revoked { owed } };
+        self.entry = Some(Arc::new(self.entry_of(name.clone(), content)));
+        true
+    }
+
+    fn entry_of(&self, name: CredentialName, content: Content) -> Entry {
+        Entry { name, mark: self.mark, content, known: self.known.iter().copied().collect() }
+    }
+
+    fn set(&mut self, checked: Checked, next: Generation, now: Moment) {
+        let Checked { name, mark, content } = checked;
+        let content = match content {
+            CheckedContent::Withdrawn => None,
+            CheckedContent::Nothing { .. } if self.fenced.is_empty() => Some(Content::Waiting),
+            CheckedContent::Nothing { replacement_owed } => Some(Content::Revoked { owed: replacement_owed }),
+            CheckedContent::Current(version) => Some(Content::Served(self.serve(&name, version, next, now))),
+        };
+        if let Some(Content::Served(served)) = &content {
+            self.known.insert(served.version);
+            self.known.extend(&served.previous);
+            while self.known.len() > MOST_KNOWN {
+                self.known.pop_first();
+            }
+        }
+        self.mark = mark;
+        self.entry = content.map(|content| Arc::new(self.entry_of(name, content)));
+    }
+
+    fn serve(&self, name: &CredentialName, v: CheckedVersion, next: Generation, now: Moment) -> Served {
+        let same = self.served().filter(|s| s.version == v.version && answer::same_values(&s.answer, &v));
+        let generation = same.map_or(next, |served| served.generation);
+        let ends_ms = v
+            .expires_in
+            .map(|span| now.boot_ms.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)));
+        Served {
+            version: v.version,
+            generation,
+            previous: v.previous.iter().map(|(version, _)| *version).collect(),
+            answer: answer::encode(name, &v, generation, now),
+            handle: v.handle,
+            offline: v.offline,
+            ends_ms,
+        }
+    }
+}
+
+impl Served {
+    /// This without the earlier versions in `fenced`; `None` if there is none of them.
+    fn without_previous(&self, fenced: &BTreeSet<Version>) -> Option<Self> {
+        if !self.previous.iter().any(|version| fenced.contains(version)) {
+            return None;
+        }
+        let mut kept = self.clone();
+        kept.previous.retain(|version| !fenced.contains(version));
+        kept.answer = answer::without_previous(&self.answer, |version| !fenced.contains(&version))?;
+        Some(kept)
+    }
+}

@@ -1,0 +1,109 @@
+//! One watch: the current version, then every later one; a slow reader skips what was overtaken.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use rekey_proto::encoded::WatchResponse;
+use rekey_proto::encoded::watch_response::Update;
+use tokio::sync::watch;
+use tonic::Status;
+
+use super::Shared;
+use super::credentials::Answers;
+use super::unreadable::Refused;
+use crate::live::{Reading, Unreadable};
+use crate::usage::Consumer;
+
+struct Watch {
+    shared: Shared,
+    consumer: Arc<Consumer>,
+    name: String,
+    revisions: watch::Receiver<u64>,
+    sent: Option<Sent>,
+    ended: bool,
+}
+
+/// What the reader was told last.
+#[derive(PartialEq)]
+enum Sent {
+    Answer(Bytes),
+    Unavailable(Refused),
+}
+
+/// Opens a watch on `name`. A name that is none, or that this caller cannot have, is refused at once; nothing to give
+/// yet is not.
+pub(super) fn open(
+    shared: Shared,
+    consumer: Arc<Consumer>,
+    name: String,
+) -> Result<Answers<WatchResponse>, Status> {
+    let revisions = shared.live.revisions();
+    if let Err(why) = shared.read(&consumer, &name)
+        && ends_a_watch(&why)
+    {
+        return Err(why.status());
+    }
+    let watch = Watch { shared, consumer, name, revisions, sent: None, ended: false };
+    Ok(Box::pin(stream::unfold(watch, |mut watch| async move {
+        let next = watch.next().await?;
+        Some((next, watch))
+    })))
+}
+
+fn ends_a_watch(why: &Refused) -> bool {
+    matches!(why, Refused::Invalid(_) | Refused::Live(Unreadable::NotFound))
+}
+
+impl Watch {
+    async fn next(&mut self) -> Option<Result<WatchResponse, Status>> {
+        while !self.ended {
+            self.revisions.mark_unchanged();
+            let found = self.shared.read(&self.consumer, &self.name);
+            let look_again_at = found.as_ref().ok().and_then(|reading| reading.good_until);
+            if let Some(next) = self.tell(found) {
+                return Some(next);
+            }
+            tokio::select! {
+                changed = self.revisions.changed() => self.ended = changed.is_err(),
+                () = until(&self.shared, look_again_at) => {}
+                () = self.shared.ended.cancelled() => {
+                    self.ended = true;
+                    return Some(Err(Status::unavailable("this sidecar is shutting down")));
+                }
+            }
+        }
+        None
+    }
+
+    /// What is news to the reader, if anything is.
+    fn tell(&mut self, found: Result<Reading, Refused>) -> Option<Result<WatchResponse, Status>> {
+        let (sent, response) = match found {
+            Ok(Reading { answer, freshness, .. }) => {
+                let update = Some(Update::Credential(answer.clone()));
+                (Sent::Answer(answer), WatchResponse { freshness: Some(freshness.into()), update })
+            }
+            Err(why) if ends_a_watch(&why) => {
+                self.ended = true;
+                return Some(Err(why.status()));
+            }
+            Err(why) => {
+                let update = Some(Update::Unavailable(why.answer()));
+                (Sent::Unavailable(why), WatchResponse { freshness: None, update })
+            }
+        };
+        let news = self.sent.as_ref() != Some(&sent);
+        self.sent = Some(sent);
+        news.then_some(Ok(response))
+    }
+}
+
+/// Waits until `at` (milliseconds since boot), or for ever.
+async fn until(shared: &Shared, at: Option<u64>) {
+    let clock = shared.live.clock();
+    match at {
+        Some(at) => clock.sleep(Duration::from_millis(at.saturating_sub(clock.now().boot_ms))).await,
+        None => std::future::pending().await,
+    }
+}
