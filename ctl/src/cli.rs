@@ -1,0 +1,303 @@
+//! What a person types: commands, flags, examples. Parsed here, carried out in [`crate::command`].
+
+mod args;
+mod people;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use rekey_model::{CredentialName, Span};
+
+pub use args::Subject;
+pub use people::{
+    AddAdmin, AddContext, AdminCommand, AuditCommand, AuditQuery, ContextCommand, RoleWord, SidecarCommand,
+    TokenCommand,
+};
+
+use crate::exit;
+
+/// Declares, rotates and revokes the credentials that a Rekey controller looks after.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rekeyctl",
+    version,
+    after_help = "Begin with `rekeyctl status`. Exit codes: `rekeyctl exit-codes`. All commands: docs/rekeyctl.md."
+)]
+pub struct Cli {
+    /// What goes with every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What goes with every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The controller: `unix:/path/of/admin.sock` or `host:port`. Goes before the context's.
+    #[arg(long, global = true, env = "REKEY_CONTROLLER", value_name = "ADDRESS")]
+    pub controller: Option<String>,
+    /// The context to use (`rekeyctl context list`).
+    #[arg(long, global = true, env = "REKEY_CONTEXT", value_name = "NAME")]
+    pub context: Option<String>,
+    /// How to show the answer. JSON is stable and documented in docs/rekeyctl.md.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    pub output: Format,
+    /// How long to wait for one answer of the controller.
+    #[arg(long, global = true, default_value = "30s", value_name = "TIME")]
+    pub call_timeout: Span,
+}
+
+/// How an answer is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// All commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Declares credentials from YAML files: all of them or, when one has a problem, none.
+    #[command(
+        after_help = "Examples:\n  rekeyctl apply -f credentials/ --dry-run\n  rekeyctl apply -f orders.yaml -f billing.yaml\n  cat orders.yaml | rekeyctl apply -f -"
+    )]
+    Apply(Apply),
+    /// Hands in the password of the login that an application uses today; it becomes version 1.
+    ///
+    /// The password is asked for without echo, or read from --password-file or from a pipe. It is never an argument.
+    #[command(
+        after_help = "Examples:\n  rekeyctl adopt orders/db\n  rekeyctl adopt orders/db --password-file /run/secrets/orders\n  pass show orders | rekeyctl adopt orders/db"
+    )]
+    Adopt(Adopt),
+    /// Shows every credential, or one in full: versions, rotation, holders, alarms.
+    #[command(
+        after_help = "Examples:\n  rekeyctl status\n  rekeyctl status orders/db --watch\n  rekeyctl status -o json | jq '.credentials[] | select(.alarms != [])'"
+    )]
+    Status(Status),
+    /// Shows how a credential is declared.
+    #[command(after_help = "Examples:\n  rekeyctl show orders/db\n  rekeyctl show orders/db -o json")]
+    Show(Named),
+    /// Says what a command would do, who holds the credential and what would break; changes nothing.
+    #[command(subcommand, after_help = "Examples:\n  rekeyctl plan rotate orders/db")]
+    Plan(PlanCommand),
+    /// Moves a credential to a new version.
+    #[command(
+        after_help = "Examples:\n  rekeyctl rotate orders/db --wait\n  rekeyctl rotate orders/db --wait=moved --reason 'TICKET-7: contractor left'\n  rekeyctl rotate orders/db --wait --wait-timeout 2h"
+    )]
+    Rotate(Rotate),
+    /// Sends everybody back to the version before, while that is still alive.
+    #[command(
+        after_help = "Examples:\n  rekeyctl rollback orders/db --reason 'reports fail since the rotation' --wait"
+    )]
+    Rollback(Rollback),
+    /// Stops all automatic decisions about a credential until it is released.
+    #[command(after_help = "Examples:\n  rekeyctl hold orders/db --reason 'release day'")]
+    Hold(Hold),
+    /// Takes a hold away.
+    #[command(after_help = "Examples:\n  rekeyctl release orders/db")]
+    Release(Named),
+    /// Tries a rotation that is stuck, or that waits for its next attempt, again now.
+    #[command(after_help = "Examples:\n  rekeyctl retry orders/db")]
+    Retry(Retry),
+    /// Says which sidecars and processes hold a credential, and which sessions at the target use it.
+    #[command(after_help = "Examples:\n  rekeyctl who orders/db\n  rekeyctl who orders/db@3 -o json")]
+    Who(Who),
+    /// Forgets a credential. Its logins at the target are ended or left: say which.
+    #[command(
+        after_help = "Examples:\n  rekeyctl delete orders/db --end\n  rekeyctl delete orders/db --leave --yes"
+    )]
+    Delete(Delete),
+    /// Emergency: cuts a credential at the target and everywhere, makes a replacement, prints the receipt.
+    ///
+    /// NAME cuts every version that has not ended, NAME@VERSION only that one. Works while a rotation is under way.
+    /// Typing it twice joins the first. Exit code 8: something is left to do, and the receipt says what.
+    #[command(
+        after_help = "Examples:\n  rekeyctl revoke orders/db --reason 'INC-42: key found in a log'\n  rekeyctl revoke orders/db@3 --reason 'INC-42'\n  rekeyctl revoke orders/db --reason 'decommissioned' --no-replacement"
+    )]
+    Revoke(Revoke),
+    /// Lists and ends sidecars.
+    #[command(subcommand)]
+    Sidecar(SidecarCommand),
+    /// Makes, lists and ends join tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Adds, lists and removes operators.
+    #[command(subcommand)]
+    Admin(AdminCommand),
+    /// Reads the audit.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Keeps controllers and how to reach them, in ~/.config/rekey.
+    #[command(subcommand)]
+    Context(ContextCommand),
+    /// Says who you are to the controller, and what you may do.
+    #[command(after_help = "Examples:\n  rekeyctl whoami")]
+    Whoami,
+    /// Says which version this is, and the controller's if it answers.
+    #[command(after_help = "Examples:\n  rekeyctl version -o json")]
+    Version,
+    /// Lists the exit codes.
+    #[command(long_about = exit::TEXT, after_help = "Examples:\n  rekeyctl exit-codes -o json")]
+    ExitCodes,
+    /// Prints a completion script for a shell.
+    #[command(after_help = "Examples:\n  rekeyctl completion bash > /etc/bash_completion.d/rekeyctl")]
+    Completion {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Arguments of `apply`.
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// A YAML file, a directory of them, or - for what is piped in; may be repeated.
+    #[arg(short, long = "file", required = true, value_name = "PATH")]
+    pub files: Vec<PathBuf>,
+    /// Say what would change, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `adopt`.
+#[derive(Debug, Args)]
+pub struct Adopt {
+    /// The credential.
+    pub name: CredentialName,
+    /// Read the password from this file (- for what is piped in); a line end at its end does not count.
+    #[arg(long, value_name = "PATH")]
+    pub password_file: Option<PathBuf>,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// The credential; left out: all.
+    pub name: Option<CredentialName>,
+    /// Show it again whenever it changes, until interrupted.
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+/// One credential.
+#[derive(Debug, Args)]
+pub struct Named {
+    /// The credential.
+    pub name: CredentialName,
+}
+
+/// What can be planned.
+#[derive(Debug, Subcommand)]
+pub enum PlanCommand {
+    /// What `rekeyctl rotate` would do.
+    #[command(after_help = "Examples:\n  rekeyctl plan rotate orders/db")]
+    Rotate(Named),
+}
+
+/// Until when to follow a rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Until {
+    /// Until every holder uses the new version.
+    Moved,
+    /// Until the rotation has ended and with it the old version.
+    Done,
+}
+
+/// How to wait for a rotation.
+#[derive(Debug, Args)]
+pub struct Wait {
+    /// Follow the rotation until it is `done`, or only until every holder has `moved`.
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "done", value_name = "UNTIL")]
+    pub wait: Option<Until>,
+    /// Give up waiting after this time (the rotation goes on); left out: never.
+    #[arg(long, requires = "wait", value_name = "TIME")]
+    pub wait_timeout: Option<Span>,
+}
+
+/// Arguments of `rotate`.
+#[derive(Debug, Args)]
+pub struct Rotate {
+    /// The credential.
+    pub name: CredentialName,
+    /// Why, for the audit.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub reason: String,
+    /// How to wait.
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// Arguments of `rollback`.
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// The credential.
+    pub name: CredentialName,
+    /// Why, for the audit.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub reason: String,
+    /// How to wait.
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// Arguments of `hold`.
+#[derive(Debug, Args)]
+pub struct Hold {
+    /// The credential.
+    pub name: CredentialName,
+    /// Why, for those who find it held.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+/// Arguments of `retry`.
+#[derive(Debug, Args)]
+pub struct Retry {
+    /// The rotation's id, or the name of its credential.
+    pub rotation: String,
+}
+
+/// Arguments of `who`.
+#[derive(Debug, Args)]
+pub struct Who {
+    /// The credential, or one version of it: NAME or NAME@VERSION.
+    #[arg(value_name = "NAME[@VERSION]")]
+    pub subject: Subject,
+}
+
+/// Arguments of `delete`.
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// The credential.
+    pub name: CredentialName,
+    /// End its logins at the target, sessions included.
+    #[arg(long, conflicts_with = "leave")]
+    pub end: bool,
+    /// Leave its current login at the target as it is.
+    #[arg(long)]
+    pub leave: bool,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// Arguments of `revoke`.
+#[derive(Debug, Args)]
+pub struct Revoke {
+    /// The credential, or one version of it: NAME or NAME@VERSION.
+    #[arg(value_name = "NAME[@VERSION]")]
+    pub subject: Subject,
+    /// Why; it stands in the audit and on the receipt.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Make no replacement: the applications are left without.
+    #[arg(long)]
+    pub no_replacement: bool,
+}
+
+#[cfg(test)]
+mod tests;

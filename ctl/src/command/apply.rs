@@ -1,0 +1,48 @@
+//! `apply` and `adopt`: declare credentials, and hand in the password that is used today.
+
+use std::path::{Path, PathBuf};
+
+use rekey_proto::admin::{AdoptRequest, ApplyRequest};
+
+use crate::cli::{Adopt, Apply};
+use crate::declarations;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::files;
+use crate::prompt;
+use crate::session::Session;
+use crate::view::{Applied, Done};
+
+pub(super) async fn apply(args: Apply, mut session: Session) -> Outcome {
+    let documents = declarations::read(&args.files)?;
+    let specs_json = documents.iter().map(|document| document.value().to_string()).collect();
+    let request = ApplyRequest { specs_json, dry_run: args.dry_run };
+    let answer = session.clone().call(session.client.apply(request)).await?;
+    if !answer.problems.is_empty() {
+        return Err(declarations::problems_at(&documents, &answer.problems));
+    }
+    session.output.show(&Applied::of(answer, args.dry_run))?;
+    Ok(Exit::Ok)
+}
+
+pub(super) async fn adopt(args: Adopt, mut session: Session) -> Outcome {
+    let password = match &args.password_file {
+        Some(path) => files::read_secret(path)?,
+        None if prompt::somebody_is_there() => {
+            prompt::secret(&format!("Password that the login adopted by {} has today:", args.name))?
+        }
+        None => files::read_secret(&PathBuf::from("-"))?,
+    };
+    if password.expose().is_empty() {
+        let place = args.password_file.as_deref().unwrap_or(Path::new("-")).display();
+        return Err(Failure::new(Exit::Invalid, format!("the password from {place} is empty"), ""));
+    }
+    let request = AdoptRequest { name: args.name.to_string(), password: password.expose().to_vec() };
+    let answer = session.clone().call(session.client.adopt(request)).await?;
+    let done = Done::new("adopted", args.name.as_str()).noting(format!(
+        "v{} is current; the first rotation replaces it: `rekeyctl rotate {}`",
+        answer.version, args.name
+    ));
+    session.output.show(&done)?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,19 @@
+//! What is shown: one type an answer, for people as text and for programs as JSON (docs/rekeyctl.md).
+
+mod audit;
+mod credential;
+mod declared;
+mod here;
+mod holders;
+mod people;
+mod receipt;
+mod rotation;
+
+pub use audit::Audit;
+pub use credential::{Declared, Holders, Status};
+pub use declared::{Applied, Done};
+pub use here::{KnownContexts, Versions};
+pub use holders::Who;
+pub use people::{Admins, Me, Sidecars, Token, Tokens};
+pub use receipt::Revocation;
+pub use rotation::{Begun, Plan, Progress, Rotation};
