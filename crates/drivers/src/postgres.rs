@@ -4,12 +4,15 @@
 //! sent. A comment on the role is our marker. Nothing here touches a role that carries no marker of this credential,
 //! except the one login that the account declares as adopted.
 
-#![allow(dead_code, reason = "the first landing: the verbs follow")]
-
 mod fault;
 mod gate;
 mod link;
+mod privileges;
+mod probe;
 mod quote;
+mod rights;
+mod role;
+mod sessions;
 mod settings;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +21,7 @@ use std::time::Duration;
 use rekey_model::{Fields, Handle, Version};
 use tokio::time::timeout;
 
+pub use rights::{RIGHTS_FOR_ADOPTION, RIGHTS_FOR_CREDENTIAL, RIGHTS_FOR_TARGET};
 pub use settings::{Account, Adopt, Owner, Target, TargetSettings, TlsMode, TlsSettings};
 
 use crate::{
@@ -53,7 +57,13 @@ pub struct Listed {
 impl Postgres {
     /// The driver for `account` at `target`; everything that is wrong with the settings, if anything is.
     pub fn new(target: Target, account: Account, owner: Owner) -> Result<Self, Vec<Problem>> {
-        let problems: Vec<Problem> = account.problems().into_iter().chain(owner.problems()).collect();
+        let mut problems: Vec<Problem> = account.problems().into_iter().chain(owner.problems()).collect();
+        if account.adopt.as_ref().is_some_and(|adopt| adopt.login == target.user) {
+            problems.push(Problem::new("adopt.login", "is the rotator's own login"));
+        }
+        if account.owner_role == target.user {
+            problems.push(Problem::new("owner_role", "is the rotator's own login"));
+        }
         if problems.is_empty() { Ok(Self { target, account, owner }) } else { Err(problems) }
     }
 
@@ -61,18 +71,14 @@ impl Postgres {
     /// what was left behind.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>, DriverError> {
         let touched = AtomicBool::new(false);
-        self.bounded(&touched, async {
-            self.rotator(&self.target.admin_database, &touched).await?.close().await;
-            Err(Fault::no(format!("not yet: {prefix}")))
-        })
-        .await
+        self.bounded(&touched, self.marked(prefix, &touched)).await
     }
 
     /// Runs `work` with the limit for a whole call, and says what a failure means.
     async fn bounded<T>(
         &self,
         touched: &AtomicBool,
-        work: impl Future<Output = Result<T, Fault>>,
+        work: impl Future<Output = Result<T, Fault>> + Send,
     ) -> Result<T, DriverError> {
         let limit = self.target.timeouts.call;
         let late = |_elapsed| Err(Fault::Away(format!("no end after {limit:?}")));
@@ -97,39 +103,54 @@ impl Postgres {
 }
 
 impl Driver for Postgres {
-    fn install<'a>(&'a self, _intent: &'a Intent) -> DriverFuture<'a, Installed> {
-        Box::pin(async { Err(Fault::no("not yet").reported(false)) })
-    }
-
-    fn find<'a>(&'a self, _intent: &'a Intent) -> DriverFuture<'a, Found> {
-        Box::pin(async { Err(Fault::no("not yet").reported(false)) })
-    }
-
-    fn probe<'a>(&'a self, _fields: &'a Fields, _old: Option<&'a Handle>) -> DriverFuture<'a, Proof> {
-        Box::pin(async { Err(Fault::no("not yet").reported(false)) })
-    }
-
-    fn usage<'a>(&'a self, _handle: &'a Handle) -> DriverFuture<'a, Usage> {
-        Box::pin(async { Err(Fault::no("not yet").reported(false)) })
-    }
-
-    fn set_expiry<'a>(&'a self, _handle: &'a Handle, _expiry: Expiry) -> DriverFuture<'a, ()> {
-        Box::pin(async { Err(Fault::no("not yet").reported(false)) })
-    }
-
-    fn revoke<'a>(&'a self, _handle: &'a Handle) -> DriverFuture<'a, Cut> {
+    /// For the adopted login: checks it and makes sure that it can be watched and ended; its password is not touched.
+    fn install<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Installed> {
         Box::pin(async move {
             let touched = AtomicBool::new(false);
-            self.bounded(&touched, async {
-                self.rotator(&self.target.admin_database, &touched).await?.close().await;
-                Err(Fault::no("not yet"))
-            })
-            .await
+            self.bounded(&touched, self.make(intent, &touched)).await
         })
     }
 
-    fn clean_up<'a>(&'a self, _handle: &'a Handle) -> DriverFuture<'a, ()> {
-        Box::pin(async { Err(Fault::no("not yet").reported(false)) })
+    fn find<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Found> {
+        Box::pin(async move {
+            let touched = AtomicBool::new(false);
+            self.bounded(&touched, self.look(intent, &touched)).await
+        })
+    }
+
+    fn probe<'a>(&'a self, fields: &'a Fields, old: Option<&'a Handle>) -> DriverFuture<'a, Proof> {
+        Box::pin(async move {
+            let touched = AtomicBool::new(false);
+            self.bounded(&touched, self.prove(fields, old, &touched)).await
+        })
+    }
+
+    fn usage<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, Usage> {
+        Box::pin(async move {
+            let touched = AtomicBool::new(false);
+            self.bounded(&touched, self.sessions(handle, &touched)).await
+        })
+    }
+
+    fn set_expiry<'a>(&'a self, handle: &'a Handle, expiry: Expiry) -> DriverFuture<'a, ()> {
+        Box::pin(async move {
+            let touched = AtomicBool::new(false);
+            self.bounded(&touched, self.expire(handle, expiry, &touched)).await
+        })
+    }
+
+    fn revoke<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, Cut> {
+        Box::pin(async move {
+            let touched = AtomicBool::new(false);
+            self.bounded(&touched, self.cut(handle, &touched)).await
+        })
+    }
+
+    fn clean_up<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, ()> {
+        Box::pin(async move {
+            let touched = AtomicBool::new(false);
+            self.bounded(&touched, self.remove(handle, &touched)).await
+        })
     }
 
     fn settle(&self) -> Duration {

@@ -48,9 +48,12 @@ impl Fault {
     /// What went wrong with a statement. The server undoes the transaction when the connection is lost.
     pub(super) fn of_statement(error: &Error) -> Self {
         let text = told(error);
+        let lost =
+            || error.is_closed() || error.source().is_some_and(<dyn std::error::Error>::is::<io::Error>);
         match error.code() {
             Some(code) => Self::by_code(code, text),
-            None => Self::Away(text),
+            None if lost() => Self::Away(text),
+            None => Self::No(text),
         }
     }
 
@@ -93,9 +96,13 @@ pub(super) fn leaves_commit_open(error: &Error) -> bool {
         .is_none_or(|code| ["08", "57", "58", "XX"].iter().any(|class| code.code().starts_with(class)))
 }
 
-/// The server's message and code, or ours, on one line. No DETAIL: it may quote rows.
+/// The server's message and code, or ours, on one line. Its details may quote rows and are left out, but for the list
+/// of what still depends on a role.
 fn told(error: &Error) -> String {
     match error.as_db_error() {
+        Some(db) if *db.code() == SqlState::DEPENDENT_OBJECTS_STILL_EXIST => {
+            one_line(&format!("{}: {} (2BP01)", db.message(), db.detail().unwrap_or_default()))
+        }
         Some(db) => format!("{} ({})", one_line(db.message()), db.code().code()),
         None => match error.source() {
             Some(source) => format!("{error}: {}", one_line(&source.to_string())),

@@ -21,7 +21,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_postgres::config::{ChannelBinding, SslMode};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{FromSql, ToSql};
 use tokio_postgres::{Client, Config, Error, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -136,6 +136,12 @@ impl<'a> Link<'a> {
             drop(timeout(Duration::from_secs(1), wire).await);
         }
     }
+}
+
+/// The value in one column; never a panic, whatever a server sends.
+pub(super) fn column<'r, T: FromSql<'r>>(row: &'r Row, index: usize) -> Result<T, Fault> {
+    row.try_get(index)
+        .map_err(|error| Fault::no(format!("column {index} of an answer is something else: {error}")))
 }
 
 /// Waits for `work` while driving the connection that it needs.

@@ -1,0 +1,90 @@
+//! The proof of a version: a login as the consumer does it, the declared probes, and no right less than before.
+
+use std::sync::atomic::AtomicBool;
+
+use rekey_model::{Fields, Handle};
+
+use super::Postgres;
+use super::fault::{Fault, one_line};
+use super::link::{Link, Login, column};
+use crate::Proof;
+
+/// The most rows of a probe that are fetched.
+const MOST_ROWS: i32 = 1000;
+/// The most characters of a probe in an error.
+const SHOWN: usize = 60;
+
+impl Postgres {
+    pub(super) async fn prove(
+        &self,
+        fields: &Fields,
+        old: Option<&Handle>,
+        touched: &AtomicBool,
+    ) -> Result<Proof, Fault> {
+        let username = fields.get("username").ok_or_else(|| Fault::no("login: there is no username"))?;
+        let handle: Handle = std::str::from_utf8(username.expose())
+            .ok()
+            .and_then(|name| name.parse().ok())
+            .ok_or_else(|| Fault::no("login: the username is not a name at a target"))?;
+        let tried = self.try_out(fields, &handle, touched).await;
+        if let Err(Fault::No(_)) = tried {
+            return tried;
+        }
+        // Also when the login has to wait: a connection limit of 0 asks to wait for ever, and shows here.
+        self.compare(&handle, old, touched).await.map_err(|fault| fault.during("privileges"))?;
+        tried
+    }
+
+    async fn try_out(&self, fields: &Fields, handle: &Handle, touched: &AtomicBool) -> Result<Proof, Fault> {
+        let password = fields.get("password").ok_or_else(|| Fault::no("login: there is no password"))?;
+        let login = Login {
+            route: &self.target.consumer,
+            tls: self.target.tls.as_ref(),
+            database: &self.account.database,
+            user: handle.as_str(),
+            password,
+            application: "rekey-probe",
+            own_settings: false,
+            timeouts: self.target.timeouts,
+        };
+        let mut link = Link::open(&login, touched).await?;
+        self.right_person(&mut link, handle).await?;
+        for (index, probe) in self.account.probes.iter().enumerate() {
+            let shown: String = one_line(probe).chars().take(SHOWN).collect();
+            let ran = self.run_probe(&mut link, probe).await;
+            ran.map_err(|fault| fault.during(&format!("probe {} ({shown})", index + 1)))?;
+        }
+        link.close().await;
+        Ok(Proof { probes: self.account.probes.len() })
+    }
+
+    /// Whether the session is who it should be, and acts as the owner role.
+    async fn right_person(&self, link: &mut Link<'_>, handle: &Handle) -> Result<(), Fault> {
+        let sql = "SELECT session_user::text, current_user::text, current_database()::text";
+        let row = link.row(sql, &[]).await?.ok_or_else(|| Fault::no("login: no answer"))?;
+        let (is_user, is_role, is_database): (String, String, String) =
+            (column(&row, 0)?, column(&row, 1)?, column(&row, 2)?);
+        let user = handle.as_str();
+        let role = if self.adopts(handle) { is_role.as_str() } else { self.account.owner_role.as_str() };
+        let database = self.account.database.as_str();
+        if (is_user.as_str(), is_role.as_str(), is_database.as_str()) == (user, role, database) {
+            return Ok(());
+        }
+        Err(Fault::no(format!(
+            "login: the session is {is_user} as {is_role} in {is_database}, not {user} as {role} in {database}"
+        )))
+    }
+
+    /// One statement in a transaction that is undone, with a limit that the server keeps too.
+    async fn run_probe(&self, link: &mut Link<'_>, probe: &str) -> Result<(), Fault> {
+        let limit = self.target.timeouts.statement;
+        let work = async {
+            link.run(&format!("SET statement_timeout = {}", limit.as_millis())).await?;
+            link.try_out(probe, MOST_ROWS).await
+        };
+        match tokio::time::timeout(limit + self.target.timeouts.transit, work).await {
+            Ok(ran) => ran,
+            Err(_elapsed) => Err(Fault::Away(format!("no end after {limit:?}"))),
+        }
+    }
+}

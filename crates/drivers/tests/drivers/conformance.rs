@@ -1,0 +1,159 @@
+//! What every driver must do, whatever its target: run by each driver's own tests.
+
+use std::any::Any;
+
+use rekey_drivers::{Driver, DriverError, Expiry, Found, Intent, Usage};
+use rekey_model::{Fields, Handle, Version};
+
+/// A driver with a target that was made for one test.
+pub(crate) trait Subject {
+    /// The driver under test.
+    fn driver(&self) -> &dyn Driver;
+    /// A version to make.
+    fn intent(&self, version: u64) -> Intent;
+    /// A version whose name at the target is taken by something that is not ours.
+    fn taken(&self) -> Intent;
+    /// The same driver where nobody listens at the target's address.
+    fn nobody_listens(&self) -> Box<dyn Driver>;
+    /// The same driver where the target does what it is asked, and the answer is lost.
+    fn answers_are_lost(&self) -> Box<dyn Driver>;
+    /// The same driver with a login of its own that may do nothing.
+    fn without_rights(&self) -> Box<dyn Driver>;
+    /// Uses a version as a consumer does, until what is returned is dropped.
+    fn consume(&self, fields: &Fields) -> Box<dyn Any>;
+}
+
+/// Runs all of it.
+pub(crate) async fn all(subject: &dyn Subject) {
+    twice_is_once(subject).await;
+    a_revoked_version_fails_its_probe(subject).await;
+    a_lost_answer_is_unknown_and_is_found(subject).await;
+    what_is_absent_is_revoked(subject).await;
+    unavailable_and_refused_are_told_apart(subject).await;
+    what_is_not_ours_is_left_alone(subject).await;
+    users_are_seen_and_cut(subject).await;
+}
+
+async fn end(driver: &dyn Driver, handle: &Handle) {
+    driver.revoke(handle).await.unwrap();
+    driver.clean_up(handle).await.unwrap();
+}
+
+async fn twice_is_once(subject: &dyn Subject) {
+    let (driver, intent) = (subject.driver(), subject.intent(11));
+    assert_eq!(driver.find(&intent).await.unwrap(), Found::Absent);
+    let once = driver.install(&intent).await.unwrap();
+    let twice = driver.install(&intent).await.unwrap();
+    assert_eq!(once.handle, twice.handle);
+    for (name, value) in once.fields.iter() {
+        assert!(twice.fields.get(name.as_str()).unwrap().same_as(value), "{name} differs");
+    }
+    assert_eq!(driver.find(&intent).await.unwrap(), Found::Present);
+    for _ in 0..2 {
+        driver.probe(&twice.fields, None).await.unwrap();
+        driver.set_expiry(&intent.handle, Expiry::Soon).await.unwrap();
+        driver.set_expiry(&intent.handle, Expiry::Never).await.unwrap();
+    }
+    driver.probe(&once.fields, Some(&intent.handle)).await.unwrap();
+    driver.revoke(&intent.handle).await.unwrap();
+    driver.revoke(&intent.handle).await.unwrap();
+    driver.clean_up(&intent.handle).await.unwrap();
+    driver.clean_up(&intent.handle).await.unwrap();
+    assert_eq!(driver.find(&intent).await.unwrap(), Found::Absent);
+}
+
+async fn a_revoked_version_fails_its_probe(subject: &dyn Subject) {
+    let (driver, intent) = (subject.driver(), subject.intent(12));
+    let installed = driver.install(&intent).await.unwrap();
+    driver.probe(&installed.fields, None).await.unwrap();
+    driver.revoke(&intent.handle).await.unwrap();
+    refused(driver.probe(&installed.fields, None).await, "a probe of a revoked version");
+    refused(driver.install(&intent).await, "a late install of a revoked version");
+    driver.clean_up(&intent.handle).await.unwrap();
+    refused(driver.probe(&installed.fields, None).await, "a probe of a version that is gone");
+}
+
+async fn a_lost_answer_is_unknown_and_is_found(subject: &dyn Subject) {
+    let (driver, intent) = (subject.driver(), subject.intent(13));
+    let lost = subject.answers_are_lost().install(&intent).await;
+    assert!(matches!(lost, Err(DriverError::Unknown(_))), "{lost:?}");
+    assert_eq!(driver.find(&intent).await.unwrap(), Found::Present);
+    let installed = driver.install(&intent).await.unwrap();
+    driver.probe(&installed.fields, None).await.unwrap();
+    let lost = subject.answers_are_lost().revoke(&intent.handle).await;
+    assert!(matches!(lost, Err(DriverError::Unknown(_))), "{lost:?}");
+    refused(driver.probe(&installed.fields, None).await, "a probe after a revocation whose answer was lost");
+    end(driver, &intent.handle).await;
+}
+
+async fn what_is_absent_is_revoked(subject: &dyn Subject) {
+    let handle = subject.intent(14).handle;
+    assert_eq!(subject.driver().revoke(&handle).await.unwrap().sessions_ended, 0);
+    subject.driver().clean_up(&handle).await.unwrap();
+    assert_eq!(subject.driver().usage(&handle).await.unwrap(), Usage::Sessions(Vec::new()));
+}
+
+async fn unavailable_and_refused_are_told_apart(subject: &dyn Subject) {
+    let intent = subject.intent(15);
+    let nobody = subject.nobody_listens();
+    let unavailable = |error| assert!(matches!(error, DriverError::Unavailable(_)), "{error:?}");
+    unavailable(nobody.install(&intent).await.unwrap_err());
+    unavailable(nobody.find(&intent).await.unwrap_err());
+    unavailable(nobody.usage(&intent.handle).await.unwrap_err());
+    unavailable(nobody.set_expiry(&intent.handle, Expiry::Never).await.unwrap_err());
+    unavailable(nobody.revoke(&intent.handle).await.unwrap_err());
+    unavailable(nobody.clean_up(&intent.handle).await.unwrap_err());
+    refused(subject.without_rights().install(&intent).await, "an install without rights");
+    assert_eq!(subject.driver().find(&intent).await.unwrap(), Found::Absent);
+    let installed = subject.driver().install(&intent).await.unwrap();
+    unavailable(nobody.probe(&installed.fields, None).await.unwrap_err());
+    refused(subject.without_rights().revoke(&intent.handle).await, "a revocation without rights");
+    subject.driver().probe(&installed.fields, None).await.unwrap();
+    end(subject.driver(), &intent.handle).await;
+}
+
+async fn what_is_not_ours_is_left_alone(subject: &dyn Subject) {
+    let (driver, taken) = (subject.driver(), subject.taken());
+    for _ in 0..2 {
+        assert_eq!(driver.find(&taken).await.unwrap(), Found::Foreign);
+        refused(driver.install(&taken).await, "an install over something else");
+        refused(driver.set_expiry(&taken.handle, Expiry::Soon).await, "an expiry of something else");
+        refused(driver.revoke(&taken.handle).await, "a revocation of something else");
+        refused(driver.clean_up(&taken.handle).await, "a clean-up of something else");
+    }
+    // The same name for another version is not what this intent made either.
+    let intent = subject.intent(16);
+    driver.install(&intent).await.unwrap();
+    let other = Intent { version: Version::new(17).unwrap(), ..intent.clone() };
+    assert_eq!(driver.find(&other).await.unwrap(), Found::Foreign);
+    refused(driver.install(&other).await, "an install over another version");
+    end(driver, &intent.handle).await;
+}
+
+async fn users_are_seen_and_cut(subject: &dyn Subject) {
+    let (driver, intent) = (subject.driver(), subject.intent(18));
+    let installed = driver.install(&intent).await.unwrap();
+    assert_eq!(sessions(driver, &intent.handle).await, 0);
+    let users: Vec<_> = (0..3).map(|_| subject.consume(&installed.fields)).collect();
+    assert_eq!(sessions(driver, &intent.handle).await, 3);
+    refused(driver.clean_up(&intent.handle).await, "a clean-up before the revocation");
+    assert_eq!(driver.revoke(&intent.handle).await.unwrap().sessions_ended, 3);
+    assert_eq!(sessions(driver, &intent.handle).await, 0);
+    drop(users);
+    driver.clean_up(&intent.handle).await.unwrap();
+}
+
+async fn sessions(driver: &dyn Driver, handle: &Handle) -> usize {
+    match driver.usage(handle).await.unwrap() {
+        Usage::Sessions(sessions) => sessions.len(),
+        Usage::CannotTell => panic!("a driver that cannot tell has no business here"),
+    }
+}
+
+/// The text of a refusal, with its cause.
+pub(crate) fn refused<T: std::fmt::Debug>(result: Result<T, DriverError>, what: &str) -> String {
+    match result {
+        Err(DriverError::Refused(cause)) => cause.to_string(),
+        other => panic!("{what} is to be refused, but: {other:?}"),
+    }
+}

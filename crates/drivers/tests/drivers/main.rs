@@ -1,0 +1,12 @@
+//! Every driver against the real thing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where it stands"
+)]
+
+mod conformance;
+mod postgres;
+mod table;
