@@ -6,6 +6,7 @@ pub mod ca;
 pub mod cli;
 pub mod config;
 pub mod dev;
+pub mod executor;
 pub mod fields;
 pub mod fleet;
 pub mod http;

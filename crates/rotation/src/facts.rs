@@ -69,7 +69,7 @@ pub struct Policy {
 pub struct Schedule {
     /// The age at which the current version is too old.
     pub every: Duration,
-    /// The most that is added to it, different for each credential and version.
+    /// By how much it may come earlier at the most, different for each credential and version.
     pub jitter: Duration,
     /// What makes credentials differ; the same for one credential at every start.
     pub seed: u64,
@@ -82,8 +82,10 @@ pub struct HolderFacts {
     pub instance: InstanceId,
     /// What people call it.
     pub name: String,
-    /// When it joined: an instance that joined later than a turn never gave anybody what was served before.
-    pub joined: Moment,
+    /// When its hello was committed that began its present, unbroken possession of the credential.
+    pub since: Moment,
+    /// Whether it held nothing of this credential when it said that hello.
+    pub came_empty: bool,
     /// When its last renewal, hello or other word was committed.
     pub last_contact: Moment,
     /// What it acknowledged in its present session; none: nothing yet. A hello acknowledges nothing.

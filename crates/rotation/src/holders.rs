@@ -42,9 +42,9 @@ impl HolderFacts {
         Some(lease_over.min(alone_over))
     }
 
-    /// Whether it joined after `turn`, so that it never gave anybody what was served before.
-    fn joined_after(&self, turn: Moment) -> bool {
-        self.joined.at_least_since(turn) > Duration::ZERO
+    /// Whether it began after `turn` and with nothing, so that it never gave anybody what was served before.
+    fn began_after(&self, turn: Moment) -> bool {
+        self.came_empty && self.since.at_least_since(turn) > Duration::ZERO
     }
 
     /// Whether it still counted at `turn`.
@@ -106,7 +106,7 @@ impl Ledger {
     /// the turn, the last acknowledgement, the last discount of a holder that had not acknowledged.
     pub(crate) fn undisturbed_for(&self, turn: Moment, facts: &Facts<'_>) -> Duration {
         let mut shortest = facts.now.at_least_since(turn);
-        for holder in facts.holders.iter().filter(|holder| !holder.joined_after(turn)) {
+        for holder in facts.holders.iter().filter(|holder| !holder.began_after(turn)) {
             let since = match holder.acked.filter(|acked| acked.order >= self.order) {
                 Some(acked) => Some(facts.now.at_least_since(acked.at)),
                 None => holder.discounted_for(facts),

@@ -255,7 +255,8 @@ impl World {
         self.holders.push(HolderFacts {
             instance,
             name: name.to_owned(),
-            joined: at(self.now),
+            since: at(self.now),
+            came_empty: true,
             last_contact: at(self.now),
             acked: None,
             usage: Usage::Silent,

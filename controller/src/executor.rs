@@ -1,0 +1,288 @@
+//! The loop that performs what is due, and the one way in which a ledger changes.
+//!
+//! What is to be done is decided in `rekey-rotation`; here it is committed, done, and its outcome committed. A restart
+//! is the same loop: what was due is due again. An effect is performed only for a state that is committed, and every
+//! driver call may be repeated, so nothing here has to be remembered but for show.
+
+mod act;
+mod commit;
+mod lanes;
+mod record;
+mod report;
+mod secrets;
+mod seen;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekey_drivers::Driver;
+use rekey_model::{CredentialName, Moment};
+use rekey_rotation::{Event, Step};
+use rekey_runtime::{CancellationToken, Clock, Spawner};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use crate::audit::Actor;
+use crate::seal::Seal;
+use crate::spec::Spec;
+use crate::store::{Changed, Store, StoreError};
+use crate::targets::{TargetError, Targets};
+
+pub use self::commit::{CommitError, Outcome};
+pub use self::report::{Holding, Report};
+
+use self::lanes::{Lanes, Task};
+use self::seen::{Seen, Settles};
+use self::watch::Watch;
+
+/// How soon everything is looked at again after the store failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// The longest that nothing at all is looked at.
+const LONGEST: Duration = Duration::from_mins(1);
+
+/// Finds the driver of a credential.
+pub trait Drivers: Send + Sync + fmt::Debug {
+    /// The driver for the credential that `spec` declares.
+    fn driver(&self, spec: &Spec) -> Result<Arc<dyn Driver>, TargetError>;
+}
+
+impl Drivers for Targets {
+    fn driver(&self, spec: &Spec) -> Result<Arc<dyn Driver>, TargetError> {
+        Self::driver(self, spec)
+    }
+}
+
+/// What the controller's config says about all rotations.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// How long a holder counts as live after it was heard.
+    pub lease: Duration,
+    /// How far clocks may be apart.
+    pub slack: Duration,
+    /// Of how many holders one may vanish unacknowledged before it alarms.
+    pub brake_divisor: u32,
+    /// How many refusals of one secret value are borne.
+    pub budget: u32,
+}
+
+impl Settings {
+    /// The usual settings, with this lease.
+    pub fn with_lease(lease: Duration) -> Self {
+        Self { lease, slack: Duration::from_millis(50), brake_divisor: 10, budget: 3 }
+    }
+}
+
+/// Performs what is due. Clones are the same executor.
+#[derive(Debug, Clone)]
+pub struct Executor(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    seal: Seal,
+    drivers: Arc<dyn Drivers>,
+    clock: Clock,
+    spawner: Spawner,
+    settings: Settings,
+    listening_since: Moment,
+    lanes: Lanes,
+    watch: Watch,
+    settles: Settles,
+}
+
+/// What an executor is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where everything is kept.
+    pub store: Store,
+    /// What seals it.
+    pub seal: Seal,
+    /// The drivers.
+    pub drivers: Arc<dyn Drivers>,
+    /// The time.
+    pub clock: Clock,
+    /// What starts the steps.
+    pub spawner: Spawner,
+    /// What the config says.
+    pub settings: Settings,
+}
+
+impl Executor {
+    /// An executor. From now on it counts as listening to the holders.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { store, seal, drivers, clock, spawner, settings } = parts;
+        let listening_since = clock.now();
+        let (lanes, watch, settles) = (Lanes::default(), Watch::default(), Settles::default());
+        Self(Arc::new(Inner {
+            store,
+            seal,
+            drivers,
+            clock,
+            spawner,
+            settings,
+            listening_since,
+            lanes,
+            watch,
+            settles,
+        }))
+    }
+
+    /// Performs what is due until `cancel`. Ends with an error only when another controller has taken the store.
+    pub async fn run(self, cancel: CancellationToken) -> Result<(), StoreError> {
+        let mut changes = self.0.store.changes();
+        let mut agenda = Agenda::default();
+        self.resume(&mut agenda).await?;
+        loop {
+            let wait = agenda.wait(self.0.clock.elapsed());
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                change = changes.recv() => self.note(change, &mut changes, &mut agenda).await?,
+                () = self.0.lanes.poked() => {}
+                () = self.0.clock.sleep(wait) => {}
+            }
+            for name in self.0.lanes.take_poked() {
+                agenda.now(name);
+            }
+            for name in agenda.take_due(self.0.clock.elapsed()) {
+                let next = self.look_and_log(&name).await?;
+                agenda.look_in(name, next, self.0.clock.elapsed());
+            }
+        }
+    }
+
+    /// Looks at everything once: also what the life before left behind.
+    async fn resume(&self, agenda: &mut Agenda) -> Result<(), StoreError> {
+        for row in self.0.store.credentials().await? {
+            match self.commit(&row.name, Event::Resumed, Actor::controller()).await {
+                Ok(_) | Err(CommitError::OutOfOrder(_) | CommitError::NoSuchCredential(_)) => {}
+                Err(CommitError::Store(error)) => return Err(error),
+                Err(error) => tracing::error!(credential = %row.name, %error, "not resumed"),
+            }
+            agenda.now(row.name);
+        }
+        Ok(())
+    }
+
+    /// Takes note of a change and of all others that wait.
+    async fn note(
+        &self,
+        first: Result<Changed, RecvError>,
+        changes: &mut broadcast::Receiver<Changed>,
+        agenda: &mut Agenda,
+    ) -> Result<(), StoreError> {
+        let mut change = first;
+        loop {
+            match change {
+                Ok(Changed::Credential(name) | Changed::Holders(name)) => agenda.now(name),
+                Ok(Changed::Instances | Changed::Admins) => {}
+                Ok(Changed::Mode) | Err(RecvError::Lagged(_)) => self.all(agenda).await?,
+                Err(RecvError::Closed) => return Ok(()),
+            }
+            match changes.try_recv() {
+                Ok(next) => change = Ok(next),
+                Err(broadcast::error::TryRecvError::Lagged(by)) => change = Err(RecvError::Lagged(by)),
+                Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed) => {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn all(&self, agenda: &mut Agenda) -> Result<(), StoreError> {
+        for row in self.0.store.credentials().await? {
+            agenda.now(row.name);
+        }
+        Ok(())
+    }
+
+    /// Looks at one credential; in how long to look again, or none when it is gone.
+    async fn look_and_log(&self, name: &CredentialName) -> Result<Option<Duration>, StoreError> {
+        match self.look(name).await {
+            Ok(next) => Ok(next),
+            Err(CommitError::Store(StoreError::LostEpoch)) => Err(StoreError::LostEpoch),
+            Err(error) => {
+                tracing::warn!(credential = %name, error = %Causes(&error), "not looked at; trying again");
+                Ok(Some(AFTER_FAILURE))
+            }
+        }
+    }
+
+    async fn look(&self, name: &CredentialName) -> Result<Option<Duration>, CommitError> {
+        let Some(mut seen) = self.see(name).await? else {
+            self.0.lanes.forget(name);
+            self.0.watch.forget(name);
+            return Ok(None);
+        };
+        if seen.ledger.after(&Event::Look, &seen.facts()).is_ok_and(|after| after != seen.ledger) {
+            let outcome = self.commit(name, Event::Look, Actor::controller()).await?;
+            seen.ledger = outcome.ledger;
+        }
+        if self.forget_deleted(&seen).await? {
+            return Ok(None);
+        }
+        let due = seen.ledger.due(&seen.facts());
+        let tasks: Vec<Task> = due.iter().map(|step| Task::of(name, step)).collect();
+        self.0.lanes.keep_only(name, &tasks);
+        for step in due {
+            self.start(name, step, &seen);
+        }
+        let by_time = seen.ledger.look_again(&seen.facts());
+        let retry = self.0.lanes.next_try(name, self.0.clock.elapsed());
+        Ok(Some(retry.map_or(by_time, |retry| by_time.min(retry)).min(LONGEST)))
+    }
+
+    /// Starts a step, unless it is being done or waits for its next try.
+    fn start(&self, name: &CredentialName, step: Step, seen: &Seen) {
+        let task = Task::of(name, &step);
+        if !self.0.lanes.enter(&task, self.0.clock.elapsed()) {
+            return;
+        }
+        let executor = self.clone();
+        let target = seen.spec.driver.target().to_string();
+        self.0.spawner.start("step", async move { executor.perform(task, step, target).await });
+    }
+}
+
+/// When to look at which credential.
+#[derive(Debug, Default)]
+struct Agenda(BTreeMap<CredentialName, Duration>);
+
+impl Agenda {
+    fn now(&mut self, name: CredentialName) {
+        self.0.insert(name, Duration::ZERO);
+    }
+
+    fn look_in(&mut self, name: CredentialName, next: Option<Duration>, elapsed: Duration) {
+        if let Some(next) = next {
+            self.0.insert(name, elapsed.saturating_add(next));
+        }
+    }
+
+    fn wait(&self, elapsed: Duration) -> Duration {
+        let earliest = self.0.values().min().copied().unwrap_or(LONGEST);
+        earliest.saturating_sub(elapsed).min(LONGEST)
+    }
+
+    fn take_due(&mut self, elapsed: Duration) -> Vec<CredentialName> {
+        let due: Vec<CredentialName> =
+            self.0.iter().filter(|(_, at)| **at <= elapsed).map(|(name, _)| name.clone()).collect();
+        for name in &due {
+            self.0.remove(name);
+        }
+        due
+    }
+}
+
+/// An error with its causes, in one line.
+struct Causes<'a>(&'a (dyn std::error::Error + 'static));
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&rekey_runtime::tasks::with_causes(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests;

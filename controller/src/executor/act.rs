@@ -1,0 +1,210 @@
+//! One step: one call of a driver, and the commit of what came of it.
+
+use std::time::Duration;
+
+use rekey_drivers::{DriverError, Expiry, Found, Usage};
+use rekey_model::{CredentialName, Version};
+use rekey_rotation::{Event, Step, Why};
+use rekey_runtime::random;
+
+use super::lanes::Task;
+use super::secrets::{draw_handle, handle_of};
+use super::seen::Seen;
+use super::watch::Sample;
+use super::{Causes, CommitError, Executor};
+use crate::audit::Actor;
+use crate::targets::TargetError;
+
+/// Repeats of one trouble after which it is no longer news.
+const NEWS: u32 = 3;
+
+/// Why a step is to be tried again later. Its text holds no secret.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    /// The driver did not do it.
+    #[error("{0}")]
+    Driver(String),
+    /// The outcome was not committed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// There is no driver.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+}
+
+impl From<DriverError> for Trouble {
+    fn from(error: DriverError) -> Self {
+        Self::Driver(Causes(&error).to_string())
+    }
+}
+
+impl Executor {
+    /// Performs a step: waits for room at the target, makes sure that it is still due, acts.
+    pub(super) async fn perform(self, task: Task, step: Step, target: String) {
+        let began = self.0.clock.elapsed();
+        let _room = self.0.lanes.permit(&target, task.urgent).await;
+        match self.act_if_due(&task.name, &step).await {
+            Ok(pause) => self.0.lanes.worked(&task, began.saturating_add(pause)),
+            Err(Trouble::Commit(CommitError::OutOfOrder(_))) => self.0.lanes.worked(&task, Duration::ZERO),
+            Err(trouble) => {
+                let why = Causes(&trouble).to_string();
+                let failures = self.0.lanes.failed(&task, why.clone(), self.0.clock.elapsed());
+                let (name, verb, version) = (&task.name, task.verb, task.version.map(Version::get));
+                if failures <= NEWS {
+                    tracing::warn!(credential = %name, step = verb, version, %why, "not done; trying again");
+                } else {
+                    tracing::debug!(credential = %name, step = verb, version, %why, failures, "not done");
+                }
+            }
+        }
+    }
+
+    /// Acts if the step is due in what is committed now; says how long it need not be done again.
+    async fn act_if_due(&self, name: &CredentialName, step: &Step) -> Result<Duration, Trouble> {
+        match self.see(name).await? {
+            Some(seen) if seen.ledger.due(&seen.facts()).contains(step) => self.act(&seen, step).await,
+            Some(_) | None => Ok(Duration::ZERO),
+        }
+    }
+
+    async fn act(&self, seen: &Seen, step: &Step) -> Result<Duration, Trouble> {
+        match step {
+            Step::Begin { why } => self.begin(seen, why.clone()).await?,
+            Step::Choose { version } => self.choose(seen, *version).await?,
+            Step::Install { version, look_first } => self.install(seen, *version, *look_first).await?,
+            Step::Probe { version, old } => self.probe(seen, *version, *old).await?,
+            Step::Lift { version } => self.lift(seen, *version).await?,
+            Step::Sample { version } => return self.sample(seen, *version).await,
+            Step::End { version, .. } => self.end(seen, *version).await?,
+            Step::CleanUp { version } => self.clean_up(seen, *version).await?,
+        }
+        Ok(Duration::ZERO)
+    }
+
+    async fn commit_own(&self, seen: &Seen, event: Event) -> Result<(), Trouble> {
+        self.commit(&seen.spec.name, event, Actor::controller()).await?;
+        Ok(())
+    }
+
+    async fn begin(&self, seen: &Seen, why: Why) -> Result<(), Trouble> {
+        self.commit_own(seen, Event::Begin { rotation: random::id(), why }).await
+    }
+
+    async fn choose(&self, seen: &Seen, version: Version) -> Result<(), Trouble> {
+        let handle = draw_handle(seen, version)?;
+        let sealed = self.draw_secret(seen.id, version)?;
+        let rotation = seen.ledger.open_rotation().map_or_else(random::id, |open| open.id);
+        let event = Event::Choose { rotation, version, handle };
+        self.commit_with(&seen.spec.name, &event, &Actor::controller(), Some((version, &sealed))).await?;
+        Ok(())
+    }
+
+    /// Makes the version. After a lost answer this is the same call again: the name and the secret are ours.
+    async fn install(&self, seen: &Seen, version: Version, look_first: bool) -> Result<(), Trouble> {
+        let driver = self.0.drivers.driver(&seen.spec)?;
+        let intent = self.intent(seen, version).await?;
+        let attempt = attempt_of(seen, version);
+        if look_first && driver.find(&intent).await? == Found::Foreign {
+            let why = format!("{} exists and is not ours", intent.handle);
+            return self.commit_own(seen, Event::Refused { version, attempt, why }).await;
+        }
+        match driver.install(&intent).await {
+            Ok(installed) => {
+                let sealed = self.seal_fields(seen.id, version, &installed.fields)?;
+                let event = Event::Installed { version, attempt };
+                let secret = Some((version, &sealed));
+                self.commit_with(&seen.spec.name, &event, &Actor::controller(), secret).await?;
+                Ok(())
+            }
+            Err(error @ DriverError::Unknown(_)) => {
+                let why = Causes(&error).to_string();
+                self.commit_own(seen, Event::Lost { version, attempt, why }).await?;
+                Err(error.into())
+            }
+            Err(error) => self.refused(seen, version, error).await,
+        }
+    }
+
+    /// A refusal counts; anything else is tried again.
+    async fn refused(&self, seen: &Seen, version: Version, error: DriverError) -> Result<(), Trouble> {
+        if matches!(error, DriverError::Refused(_)) {
+            let (attempt, why) = (attempt_of(seen, version), Causes(&error).to_string());
+            self.commit_own(seen, Event::Refused { version, attempt, why }).await?;
+        }
+        Err(error.into())
+    }
+
+    async fn probe(&self, seen: &Seen, version: Version, old: Option<Version>) -> Result<(), Trouble> {
+        let driver = self.0.drivers.driver(&seen.spec)?;
+        let fields = self.fields(seen.id, version).await?;
+        let old = old.map(|old| handle_of(seen, old)).transpose()?;
+        match driver.probe(&fields, old.as_ref()).await {
+            Ok(_proof) => {
+                let attempt = attempt_of(seen, version);
+                self.commit_own(seen, Event::Probed { version, attempt }).await
+            }
+            Err(error) => self.refused(seen, version, error).await,
+        }
+    }
+
+    async fn lift(&self, seen: &Seen, version: Version) -> Result<(), Trouble> {
+        let driver = self.0.drivers.driver(&seen.spec)?;
+        match driver.set_expiry(&handle_of(seen, version)?, Expiry::Never).await {
+            Ok(()) => {
+                let attempt = attempt_of(seen, version);
+                self.commit_own(seen, Event::Lifted { version, attempt }).await
+            }
+            Err(error) => self.refused(seen, version, error).await,
+        }
+    }
+
+    async fn sample(&self, seen: &Seen, version: Version) -> Result<Duration, Trouble> {
+        let (name, policy) = (&seen.spec.name, seen.facts().policy);
+        let driver = self.0.drivers.driver(&seen.spec)?;
+        let asked = self.0.clock.now();
+        let usage = driver.usage(&handle_of(seen, version)?).await;
+        let answered = self.0.clock.now();
+        let sessions = match usage {
+            Ok(Usage::CannotTell) => None,
+            Ok(Usage::Sessions(sessions)) => Some(u32::try_from(sessions.len()).unwrap_or(u32::MAX)),
+            Err(error) => {
+                self.0.watch.failed(name, version);
+                return Err(error.into());
+            }
+        };
+        self.0.watch.take(name, Sample { version, asked, answered, sessions }, policy.sample_gap());
+        Ok(policy.sample_every())
+    }
+
+    async fn end(&self, seen: &Seen, version: Version) -> Result<(), Trouble> {
+        let driver = self.0.drivers.driver(&seen.spec)?;
+        let asked = self.0.clock.now();
+        match driver.revoke(&handle_of(seen, version)?).await {
+            Ok(cut) => {
+                let event = Event::Ended { version, asked, sessions: cut.sessions_ended };
+                self.commit_own(seen, event).await
+            }
+            Err(error) => self.ending_refused(seen, version, error).await,
+        }
+    }
+
+    async fn clean_up(&self, seen: &Seen, version: Version) -> Result<(), Trouble> {
+        let driver = self.0.drivers.driver(&seen.spec)?;
+        match driver.clean_up(&handle_of(seen, version)?).await {
+            Ok(()) => self.commit_own(seen, Event::CleanedUp { version }).await,
+            Err(error) => self.ending_refused(seen, version, error).await,
+        }
+    }
+
+    async fn ending_refused(&self, seen: &Seen, version: Version, error: DriverError) -> Result<(), Trouble> {
+        if matches!(error, DriverError::Refused(_)) {
+            let why = Causes(&error).to_string();
+            self.commit_own(seen, Event::EndingRefused { version, why }).await?;
+        }
+        Err(error.into())
+    }
+}
+
+fn attempt_of(seen: &Seen, version: Version) -> u32 {
+    seen.ledger.version(version).map_or(0, |record| record.attempt)
+}

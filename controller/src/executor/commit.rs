@@ -1,0 +1,171 @@
+//! One transaction: rows, decision, ledger, audit, history. The only way in which a ledger changes.
+
+use rekey_model::{CredentialName, Fields, Version};
+use rekey_rotation::{Event, Ledger, OutOfOrder};
+
+use super::seen::Seen;
+use super::{Executor, record};
+use crate::audit::Actor;
+use crate::seal::{SealError, Sealed};
+use crate::store::{CredentialRow, StoreError, Tx};
+
+/// How often a commit that lost a race is decided anew.
+const TRIES: u32 = 3;
+
+/// Why an event changed nothing. The text holds no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// It has no edge where the credential stands.
+    #[error(transparent)]
+    OutOfOrder(#[from] OutOfOrder),
+    /// There is no such credential.
+    #[error("there is no credential {0}")]
+    NoSuchCredential(CredentialName),
+    /// The stored declaration is not one that this release understands.
+    #[error("the declaration of {0} does not read: apply it again")]
+    Spec(CredentialName),
+    /// The store did not do it.
+    #[error("the store did not take it")]
+    Store(#[from] StoreError),
+    /// A secret could not be sealed or opened.
+    #[error("a secret was not sealed or opened")]
+    Seal(#[source] SealError),
+    /// A version has no secret of the right form, or no name.
+    #[error("{0} is not as it was made")]
+    Unsealed(Version),
+    /// The system gave no random bytes.
+    #[error("no random bytes")]
+    NoRandom,
+}
+
+/// What a commit led to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The ledger now.
+    pub ledger: Ledger,
+    /// Whether anything was changed.
+    pub changed: bool,
+}
+
+impl Executor {
+    /// Commits what follows from `event` at this credential, with the audit record of `actor`. The one way in which any
+    /// part of the controller changes a ledger. An event from which nothing follows changes nothing, and is no error.
+    pub async fn commit(
+        &self,
+        name: &CredentialName,
+        event: Event,
+        actor: Actor,
+    ) -> Result<Outcome, CommitError> {
+        self.commit_with(name, &event, &actor, None).await
+    }
+
+    /// Records the application's login of today, whose `fields` were seen to work, as version 1.
+    pub async fn adopt(
+        &self,
+        name: &CredentialName,
+        fields: &Fields,
+        actor: Actor,
+    ) -> Result<Outcome, CommitError> {
+        let seen = self.see(name).await?.ok_or_else(|| CommitError::NoSuchCredential(name.clone()))?;
+        let adopt = seen.spec.driver.adopt().ok_or(OutOfOrder::NoEdge { event: "adopt", phase: None })?;
+        let sealed = self.seal_fields(seen.id, Version::FIRST, fields)?;
+        let event = Event::Adopt { handle: adopt.login.clone() };
+        self.commit_with(name, &event, &actor, Some((Version::FIRST, &sealed))).await
+    }
+
+    /// Commits an event together with the sealed secret that it is about.
+    pub(super) async fn commit_with(
+        &self,
+        name: &CredentialName,
+        event: &Event,
+        actor: &Actor,
+        secret: Option<(Version, &Sealed)>,
+    ) -> Result<Outcome, CommitError> {
+        let mut left = TRIES;
+        loop {
+            left = left.saturating_sub(1);
+            match self.try_commit(name, event, actor, secret).await {
+                Err(CommitError::Store(StoreError::Conflict)) if left > 0 => {}
+                Ok(outcome) => {
+                    self.follow(name, event, &outcome);
+                    return Ok(outcome);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn try_commit(
+        &self,
+        name: &CredentialName,
+        event: &Event,
+        actor: &Actor,
+        secret: Option<(Version, &Sealed)>,
+    ) -> Result<Outcome, CommitError> {
+        let mut tx = self.0.store.begin().await?;
+        let row = tx.load(name).await?.ok_or_else(|| CommitError::NoSuchCredential(name.clone()))?;
+        let seen = self.see_in(&mut tx, row.clone()).await?;
+        let after = seen.ledger.after(event, &seen.facts())?;
+        if after == seen.ledger {
+            tx.rollback().await?;
+            return Ok(Outcome { ledger: after, changed: false });
+        }
+        let entries = record::entries(name, event, actor, (&seen.ledger, &after));
+        let mut row = CredentialRow { ledger: after, ..row };
+        tx.save(&mut row).await?;
+        keep_secrets(&mut tx, &row, event, secret).await?;
+        for entry in &entries {
+            tx.audit(entry).await?;
+        }
+        if let Some(rotation) =
+            row.ledger.rotation.as_ref().filter(|now| seen.ledger.rotation.as_ref() != Some(now))
+        {
+            tx.record_rotation(row.id, rotation).await?;
+        }
+        tx.commit().await?;
+        Ok(Outcome { ledger: row.ledger, changed: true })
+    }
+
+    /// What follows in memory from a commit.
+    fn follow(&self, name: &CredentialName, event: &Event, outcome: &Outcome) {
+        if matches!(event, Event::Retry | Event::Release | Event::Revoke { .. }) {
+            self.0.lanes.retry_now(name);
+        }
+        if outcome.changed {
+            let phase = outcome.ledger.rotation.as_ref().map(|rotation| rotation.phase.as_str());
+            tracing::info!(credential = %name, event = event.name(), phase, order = %outcome.ledger.order, "committed");
+        }
+    }
+
+    /// Forgets a deleted credential of which nothing is left, once every live holder has dropped it.
+    pub(super) async fn forget_deleted(&self, seen: &Seen) -> Result<bool, CommitError> {
+        let told = seen.facts().live().all(|holder| holder.has_acked(seen.ledger.order));
+        if !seen.ledger.is_forgettable() || !told {
+            return Ok(false);
+        }
+        let mut tx = self.0.store.begin().await?;
+        if let Some(row) = tx.load(&seen.spec.name).await?.filter(|row| row.ledger == seen.ledger) {
+            tx.delete(&row).await?;
+            tx.commit().await?;
+        }
+        Ok(true)
+    }
+}
+
+/// Stores the secret of this commit, and removes one that is of no use any more.
+async fn keep_secrets(
+    tx: &mut Tx,
+    row: &CredentialRow,
+    event: &Event,
+    secret: Option<(Version, &Sealed)>,
+) -> Result<(), StoreError> {
+    if let Some((version, sealed)) = secret {
+        // What was only chosen gives way to what the driver answered, in one transaction.
+        tx.drop_secret(row.id, version).await?;
+        tx.put_secret(row.id, version, sealed).await?;
+    }
+    if let Event::CleanedUp { version } = event {
+        tx.drop_secret(row.id, *version).await?;
+    }
+    Ok(())
+}

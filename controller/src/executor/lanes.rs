@@ -1,0 +1,162 @@
+//! What is being done, what waits for its next try, and how much of it at once.
+//!
+//! A target gets at most [`WIDTH`] usual calls at a time; cuts have a lane of their own, as wide again, so that no crowd
+//! of rotations can delay one.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rekey_model::{CredentialName, Version};
+use rekey_rotation::Step;
+use rekey_runtime::Backoff;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+/// Calls to one target at a time, in each of its two lanes.
+const WIDTH: usize = 4;
+/// The ceiling of the first wait after a failure.
+const FIRST: Duration = Duration::from_millis(200);
+/// The longest wait after failures.
+const CAP: Duration = Duration::from_secs(30);
+/// The longest wait after failures to cut.
+const CAP_URGENT: Duration = Duration::from_secs(2);
+
+/// One thing to be done about one credential.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Task {
+    pub(super) name: CredentialName,
+    pub(super) verb: &'static str,
+    pub(super) version: Option<Version>,
+    pub(super) urgent: bool,
+}
+
+impl Task {
+    pub(super) fn of(name: &CredentialName, step: &Step) -> Self {
+        let (verb, version, urgent) = match step {
+            Step::Begin { .. } => ("begin", None, false),
+            Step::Choose { version } => ("choose", Some(*version), false),
+            Step::Install { version, .. } => ("install", Some(*version), false),
+            Step::Probe { version, .. } => ("probe", Some(*version), false),
+            Step::Lift { version } => ("lift", Some(*version), false),
+            Step::Sample { version } => ("sample", Some(*version), false),
+            Step::End { version, emergency } => ("end", Some(*version), *emergency),
+            Step::CleanUp { version } => ("clean-up", Some(*version), false),
+        };
+        Self { name: name.clone(), verb, version, urgent }
+    }
+}
+
+/// How one task stands.
+#[derive(Debug)]
+struct Standing {
+    busy: bool,
+    next_try: Duration,
+    backoff: Backoff,
+    trouble: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    tasks: Mutex<BTreeMap<Task, Standing>>,
+    permits: Mutex<HashMap<(String, bool), Arc<Semaphore>>>,
+    poked: Mutex<BTreeSet<CredentialName>>,
+    poke: Notify,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Lanes {
+    /// Whether the task may begin now: it is not being done, and its next try has come.
+    pub(super) fn enter(&self, task: &Task, elapsed: Duration) -> bool {
+        let mut tasks = lock(&self.tasks);
+        let standing = tasks.entry(task.clone()).or_insert_with(|| Standing::new(task.urgent));
+        let free = !standing.busy && standing.next_try <= elapsed;
+        standing.busy |= free;
+        free
+    }
+
+    /// The task was done; it may be done again after `pause`.
+    pub(super) fn worked(&self, task: &Task, again: Duration) {
+        if let Some(standing) = lock(&self.tasks).get_mut(task) {
+            *standing = Standing { next_try: again, ..Standing::new(task.urgent) };
+        }
+        self.poke(&task.name);
+    }
+
+    /// The task was not done; says how often in a row now.
+    pub(super) fn failed(&self, task: &Task, why: String, elapsed: Duration) -> u32 {
+        let mut tasks = lock(&self.tasks);
+        let standing = tasks.entry(task.clone()).or_insert_with(|| Standing::new(task.urgent));
+        standing.busy = false;
+        standing.next_try = elapsed.saturating_add(standing.backoff.failed());
+        standing.trouble = Some(why);
+        let failures = standing.backoff.failures();
+        drop(tasks);
+        self.poke(&task.name);
+        failures
+    }
+
+    /// Everything that waits for its next try is tried now.
+    pub(super) fn retry_now(&self, name: &CredentialName) {
+        for (_, standing) in lock(&self.tasks).iter_mut().filter(|(task, _)| task.name == *name) {
+            standing.next_try = Duration::ZERO;
+        }
+        self.poke(name);
+    }
+
+    /// In how long something about a credential is tried again.
+    pub(super) fn next_try(&self, name: &CredentialName, elapsed: Duration) -> Option<Duration> {
+        let tasks = lock(&self.tasks);
+        let waiting = tasks.iter().filter(|(task, standing)| task.name == *name && !standing.busy);
+        let left = waiting.map(|(_, standing)| standing.next_try.saturating_sub(elapsed));
+        left.filter(|left| !left.is_zero()).min()
+    }
+
+    /// What went wrong last with a credential, and is not mended.
+    pub(super) fn troubles(&self, name: &CredentialName) -> Vec<String> {
+        let tasks = lock(&self.tasks);
+        tasks.iter().filter(|(task, _)| task.name == *name).filter_map(|(_, it)| it.trouble.clone()).collect()
+    }
+
+    /// What is no longer due needs no memory. Nothing that is being done is forgotten.
+    pub(super) fn keep_only(&self, name: &CredentialName, due: &[Task]) {
+        lock(&self.tasks).retain(|task, standing| task.name != *name || standing.busy || due.contains(task));
+    }
+
+    pub(super) fn forget(&self, name: &CredentialName) {
+        self.keep_only(name, &[]);
+    }
+
+    /// Waits for room at a target.
+    pub(super) async fn permit(&self, target: &str, urgent: bool) -> Option<OwnedSemaphorePermit> {
+        let lane = Arc::clone(
+            lock(&self.permits)
+                .entry((target.to_owned(), urgent))
+                .or_insert_with(|| Arc::new(Semaphore::new(WIDTH))),
+        );
+        lane.acquire_owned().await.ok()
+    }
+
+    /// Has a credential looked at soon.
+    pub(super) fn poke(&self, name: &CredentialName) {
+        lock(&self.poked).insert(name.clone());
+        self.poke.notify_one();
+    }
+
+    pub(super) async fn poked(&self) {
+        self.poke.notified().await;
+    }
+
+    pub(super) fn take_poked(&self) -> BTreeSet<CredentialName> {
+        std::mem::take(&mut lock(&self.poked))
+    }
+}
+
+impl Standing {
+    fn new(urgent: bool) -> Self {
+        let cap = if urgent { CAP_URGENT } else { CAP };
+        Self { busy: false, next_try: Duration::ZERO, backoff: Backoff::new(FIRST, cap), trouble: None }
+    }
+}

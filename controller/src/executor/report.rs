@@ -1,0 +1,89 @@
+//! How a credential stands, for people and for figures.
+
+use rekey_model::{CredentialName, InstanceId, Version};
+use rekey_rotation::{Alarm, Evidence, Ledger, OutOfOrder};
+
+use super::seen::shown;
+use super::{CommitError, Executor};
+use crate::spec::Spec;
+use crate::store::HolderRow;
+
+/// How a credential stands.
+#[derive(Debug)]
+pub struct Report {
+    /// What was declared.
+    pub spec: Spec,
+    /// What was decided.
+    pub ledger: Ledger,
+    /// Who has it.
+    pub holders: Vec<Holding>,
+    /// What it waits for, one sentence each.
+    pub waiting_for: Vec<String>,
+    /// What needs somebody's attention.
+    pub alarms: Vec<Alarm>,
+    /// When the next rotation is due, in milliseconds since 1970 UTC.
+    pub next_rotation_ms: Option<i64>,
+    /// What stands in the way of a rotation that somebody would ask for now.
+    pub obstacle: Option<OutOfOrder>,
+    /// What went wrong last and is not mended, each in one line.
+    pub troubles: Vec<String>,
+    /// Sessions on the version that is being left, as last seen.
+    pub sessions: Option<(Version, u32)>,
+}
+
+/// One holder of a credential.
+#[derive(Debug)]
+pub struct Holding {
+    /// The instance.
+    pub instance: InstanceId,
+    /// What people call it.
+    pub name: String,
+    /// Whether its lease runs.
+    pub live: bool,
+    /// Whether its acknowledgement is waited for.
+    pub counts: bool,
+    /// Whether it has acknowledged the latest order.
+    pub acknowledged: bool,
+    /// What the store knows of it.
+    pub row: HolderRow,
+}
+
+impl Executor {
+    /// How a credential stands now; none when there is no such credential.
+    pub async fn report(&self, name: &CredentialName) -> Result<Option<Report>, CommitError> {
+        let Some(seen) = self.see(name).await? else { return Ok(None) };
+        let facts = seen.facts();
+        let mut report = Report {
+            holders: Vec::new(),
+            waiting_for: seen.ledger.waiting_for(&facts),
+            alarms: seen.ledger.alarms(&facts),
+            next_rotation_ms: seen.ledger.next_rotation_ms(&facts),
+            obstacle: seen.ledger.obstacle(&facts),
+            troubles: self.0.lanes.troubles(name),
+            sessions: self.sessions(name),
+            spec: seen.spec.clone(),
+            ledger: seen.ledger.clone(),
+        };
+        for row in &seen.rows {
+            let holder = facts.holders.iter().find(|holder| holder.instance == row.instance);
+            report.holders.push(Holding {
+                instance: row.instance,
+                name: shown(row),
+                live: holder.is_some_and(|holder| holder.is_live(&facts)),
+                counts: holder.is_some_and(|holder| holder.counts(&facts)),
+                acknowledged: holder.is_some_and(|holder| holder.has_acked(report.ledger.order)),
+                row: row.clone(),
+            });
+        }
+        Ok(Some(report))
+    }
+
+    /// Sessions on the version that is being left, as the target last showed them.
+    fn sessions(&self, name: &CredentialName) -> Option<(Version, u32)> {
+        match self.0.watch.evidence(name)? {
+            Evidence::Quiet { version, .. } => Some((version, 0)),
+            Evidence::Busy { version, sessions } => Some((version, sessions)),
+            Evidence::Unknown { .. } | Evidence::CannotTell { .. } => None,
+        }
+    }
+}

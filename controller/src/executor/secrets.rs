@@ -1,0 +1,84 @@
+//! Draws, seals and opens what a version is made of, and names it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aws_lc_rs::rand;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rekey_drivers::Intent;
+use rekey_model::{Fields, Handle, SecretBytes, Version};
+use rekey_runtime::random;
+use zeroize::Zeroizing;
+
+use super::seen::Seen;
+use super::{CommitError, Executor};
+use crate::fields;
+use crate::seal::{Column, Place, Sealed, Subject};
+use crate::spec::DriverSpec;
+use crate::store::CredentialId;
+
+/// What a secret is called while it is only chosen; from Installed on, the driver's fields take its place.
+const CHOSEN: &str = "chosen";
+/// The longest name that PostgreSQL does not cut off.
+const LONGEST_NAME: usize = 63;
+/// Letters of a nonce, where there is room.
+const NONCE: usize = 10;
+
+impl Executor {
+    fn place(&self, id: CredentialId, version: Version) -> Place<'static> {
+        let installation = self.0.store.installation();
+        Place { installation, subject: Subject::Version(id, version), column: Column::Secret }
+    }
+
+    /// Draws and seals the secret of a version: 32 random bytes as text.
+    pub(super) fn draw_secret(&self, id: CredentialId, version: Version) -> Result<Sealed, CommitError> {
+        let mut bytes = Zeroizing::new([0_u8; 32]);
+        rand::fill(bytes.as_mut_slice()).map_err(|_unspecified| CommitError::NoRandom)?;
+        let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()));
+        let secret = SecretBytes::new(text.as_bytes().to_vec());
+        let name = CHOSEN.parse().map_err(|_name| CommitError::Unsealed(version))?;
+        let chosen =
+            Fields::new(BTreeMap::from([(name, secret)])).map_err(|_size| CommitError::Unsealed(version))?;
+        self.seal_fields(id, version, &chosen)
+    }
+
+    pub(super) fn seal_fields(
+        &self,
+        id: CredentialId,
+        version: Version,
+        values: &Fields,
+    ) -> Result<Sealed, CommitError> {
+        let written = fields::write(values);
+        self.0.seal.seal(&self.place(id, version), written.expose()).map_err(CommitError::Seal)
+    }
+
+    /// The fields of a version, as they are sealed.
+    pub(super) async fn fields(&self, id: CredentialId, version: Version) -> Result<Fields, CommitError> {
+        let sealed = self.0.store.secret(id, version).await?.ok_or(CommitError::Unsealed(version))?;
+        let opened = self.0.seal.unseal(&self.place(id, version), &sealed).map_err(CommitError::Seal)?;
+        fields::read(&opened).map_err(|_malformed| CommitError::Unsealed(version))
+    }
+
+    /// What the driver is to make: the same at every try.
+    pub(super) async fn intent(&self, seen: &Seen, version: Version) -> Result<Intent, CommitError> {
+        let handle = handle_of(seen, version)?;
+        let chosen = self.fields(seen.id, version).await?;
+        let secret = chosen.get(CHOSEN).ok_or(CommitError::Unsealed(version))?;
+        let secret = Arc::new(SecretBytes::new(secret.expose().to_vec()));
+        Ok(Intent { version, handle, secret: Some(secret) })
+    }
+}
+
+/// What a version is called at the target.
+pub(super) fn handle_of(seen: &Seen, version: Version) -> Result<Handle, CommitError> {
+    seen.ledger.version(version).map(|record| record.handle.clone()).ok_or(CommitError::Unsealed(version))
+}
+
+/// Draws a name for a version: `<prefix>_v<version>_<nonce>`, never used before and never again.
+pub(super) fn draw_handle(seen: &Seen, version: Version) -> Result<Handle, CommitError> {
+    let DriverSpec::Postgres(postgres) = &seen.spec.driver;
+    let stem = format!("{}_{version}_", postgres.prefix.as_str());
+    let room = LONGEST_NAME.saturating_sub(stem.len()).min(NONCE);
+    format!("{stem}{}", random::nonce(room)).parse().map_err(|_name| CommitError::Unsealed(version))
+}

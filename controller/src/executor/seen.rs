@@ -1,0 +1,175 @@
+//! What is true around a credential now: its rows, made into the facts that the rotation machine decides by.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rekey_model::{CredentialName, Moment, Version};
+use rekey_rotation::{Acked, Evidence, Facts, HolderFacts, Ledger, Mode, Policy, Schedule, Usage};
+use serde::Deserialize;
+
+use super::{CommitError, Executor, Settings};
+use crate::spec::Spec;
+use crate::store::{CredentialId, CredentialRow, HolderRow, Tx};
+
+/// How long a call may still land where the target is not known: long.
+const UNKNOWN_SETTLE: Duration = Duration::from_mins(10);
+
+/// Everything that a decision about one credential rests on.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) id: CredentialId,
+    pub(super) spec: Spec,
+    pub(super) ledger: Ledger,
+    pub(super) rows: Vec<HolderRow>,
+    policy: Policy,
+    holders: Vec<HolderFacts>,
+    evidence: Option<Evidence>,
+    now: Moment,
+    mode: Mode,
+    listening_since: Moment,
+}
+
+impl Seen {
+    pub(super) fn facts(&self) -> Facts<'_> {
+        Facts {
+            now: self.now,
+            mode: self.mode,
+            policy: &self.policy,
+            holders: &self.holders,
+            listening_since: self.listening_since,
+            evidence: self.evidence.as_ref(),
+        }
+    }
+}
+
+impl Executor {
+    /// Reads what is true now, outside any transaction: for what is shown and for what is only begun.
+    pub(super) async fn see(&self, name: &CredentialName) -> Result<Option<Seen>, CommitError> {
+        let store = &self.0.store;
+        let Some(row) = store.credential(name).await? else { return Ok(None) };
+        let holders = store.holders_of(name).await?;
+        let mode = store.meta().await?.mode;
+        self.seen(row, holders, (self.0.clock.now(), mode)).map(Some)
+    }
+
+    /// Reads what is true in a transaction, and stays so until it commits.
+    pub(super) async fn see_in(&self, tx: &mut Tx, row: CredentialRow) -> Result<Seen, CommitError> {
+        let holders = tx.holders_of(&row.name).await?;
+        let when = (tx.now(), tx.mode());
+        self.seen(row, holders, when)
+    }
+
+    fn seen(
+        &self,
+        row: CredentialRow,
+        rows: Vec<HolderRow>,
+        (now, mode): (Moment, Mode),
+    ) -> Result<Seen, CommitError> {
+        let spec = Spec::parse(&row.spec).map_err(|_problems| CommitError::Spec(row.name.clone()))?;
+        let settle = self.settle(&spec);
+        let policy = policy(&spec, row.id, &self.0.settings, settle);
+        let evidence = self.0.watch.evidence(&row.name);
+        let holders = rows.iter().filter_map(holder).collect();
+        let listening_since = self.0.listening_since;
+        Ok(Seen {
+            id: row.id,
+            spec,
+            ledger: row.ledger,
+            rows,
+            policy,
+            holders,
+            evidence,
+            now,
+            mode,
+            listening_since,
+        })
+    }
+}
+
+/// How long calls may still land at each target, by its name: asked of the driver once.
+#[derive(Debug, Default)]
+pub(super) struct Settles(Mutex<HashMap<String, Duration>>);
+
+impl Executor {
+    /// How long a call may still land at the target of `spec`.
+    fn settle(&self, spec: &Spec) -> Duration {
+        let target = spec.driver.target().to_string();
+        let mut known = self.0.settles.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(settle) = known.get(&target) {
+            return *settle;
+        }
+        let Ok(driver) = self.0.drivers.driver(spec) else { return UNKNOWN_SETTLE };
+        *known.entry(target).or_insert(driver.settle())
+    }
+}
+
+fn policy(spec: &Spec, id: CredentialId, settings: &Settings, settle: Duration) -> Policy {
+    let grace = &spec.grace;
+    let schedule = spec.schedule.map(|schedule| Schedule {
+        every: schedule.every.get(),
+        jitter: schedule.jitter.get(),
+        seed: seed(id),
+    });
+    Policy {
+        schedule,
+        max_reconnect: grace.max_reconnect.get(),
+        floor: grace.floor.get(),
+        quiet: grace.quiet.get(),
+        deadline: grace.deadline.get(),
+        offline_for: spec.deliver.offline.serves_alone_for(),
+        lease: settings.lease,
+        slack: settings.slack,
+        brake_divisor: settings.brake_divisor,
+        budget: settings.budget,
+        settle,
+        adopts: spec.driver.adopt().is_some(),
+    }
+}
+
+/// The same number for a credential at every start.
+fn seed(id: CredentialId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A holder's row as the machine knows holders; none for an instance that never said hello.
+fn holder(row: &HolderRow) -> Option<HolderFacts> {
+    let last_contact = row.last_contact?;
+    let goodbye = (row.session.is_none() && row.lease.is_zero()).then_some(last_contact);
+    Some(HolderFacts {
+        instance: row.instance,
+        name: shown(row),
+        since: row.since,
+        came_empty: row.came_empty,
+        last_contact,
+        acked: row.acked.map(|acked| Acked { order: acked.order, at: acked.at }),
+        usage: row.reported.as_ref().map_or(Usage::Silent, |reported| Usage::Told {
+            order: reported.order,
+            processes: processes(&reported.report),
+        }),
+        gone: row.gone.or(goodbye),
+    })
+}
+
+/// What people call a holder: its SPIFFE id, and its host if it tells one.
+pub(super) fn shown(row: &HolderRow) -> String {
+    if row.host.is_empty() { row.spiffe.to_string() } else { format!("{} on {}", row.spiffe, row.host) }
+}
+
+/// How many processes use each version, by a report as the fleet stores it.
+fn processes(report: &serde_json::Value) -> BTreeMap<Version, u32> {
+    #[derive(Deserialize)]
+    struct Report {
+        versions: Vec<Of>,
+    }
+    #[derive(Deserialize)]
+    struct Of {
+        version: Version,
+        processes: u32,
+    }
+    let report = Report::deserialize(report).map(|report| report.versions).unwrap_or_default();
+    report.into_iter().map(|of| (of.version, of.processes)).collect()
+}
