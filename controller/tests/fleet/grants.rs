@@ -1,0 +1,115 @@
+//! Who may have what: granted, taken away, deleted.
+
+use rekey_model::Order;
+
+use crate::sidecar::Sidecar;
+use crate::world::{ORDERS, World, acked, name, spec};
+
+const ALL: &str = "spiffe://rekey.local/sidecar/orders/*";
+const OTHERS: &str = "spiffe://rekey.local/sidecar/billing/*";
+
+#[tokio::test]
+async fn a_sidecar_gets_what_it_is_granted_and_nothing_else() {
+    let world = World::new().await;
+    for (credential, to) in [("orders/db", vec![ALL]), ("billing/db", vec![OTHERS]), ("nobody/db", vec![])] {
+        world.declare(credential, &to).await;
+        world.promote(credential, 1, credential).await;
+    }
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let (mut stream, snapshot) = sidecar.follow().await;
+    assert_eq!(snapshot.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["orders/db"]);
+    world.promote("billing/db", 2, "billing").await;
+    world.promote("orders/db", 2, "orders").await;
+    assert_eq!(stream.change().await.name, "orders/db");
+    assert!(world.holders("billing/db", <[_]>::is_empty).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_holder_says_about_others_credentials_is_not_heard() {
+    let world = World::new().await;
+    world.declare("billing/db", &[OTHERS]).await;
+    world.promote("billing/db", 1, "billing").await;
+    let billing = Sidecar::join(&world, "spiffe://rekey.local/sidecar/billing/a").await;
+    let (_theirs, snapshot) = billing.follow().await;
+    let orders = Sidecar::join(&world, ORDERS).await;
+    let (stream, _) = orders.follow().await;
+    stream.ack(7, &snapshot).await;
+    stream.goodbye().await;
+    let instances = world.store.instances().await.unwrap();
+    assert_eq!(instances.len(), 2);
+    let holders = world.holders("billing/db", |h| h.len() == 1).await;
+    assert_eq!((holders[0].instance, acked(&holders[0])), (billing.instance, None));
+}
+
+#[tokio::test]
+async fn a_grant_that_is_taken_away_is_told_and_counts_until_the_credential_is_dropped() {
+    let world = World::new().await;
+    world.declare("orders/db", &[ALL]).await;
+    world.promote("orders/db", 1, "first").await;
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let (mut stream, snapshot) = sidecar.follow().await;
+    stream.ack(1, &snapshot).await;
+    world.holders("orders/db", |h| acked(&h[0]) == Some(Order(1))).await;
+
+    world.change("orders/db", |row| row.spec = spec("orders/db", &[OTHERS])).await;
+    let change = stream.change().await;
+    assert!(change.withdrawn && change.current.is_none(), "{change:?}");
+    let holders = world.holders("orders/db", |h| h.iter().any(|h| h.withdrawn)).await;
+    assert_eq!(holders.len(), 1, "it may still serve it");
+
+    // The acknowledgement of the change before is not that of the dropping.
+    stream.ack(1, &snapshot).await;
+    stream.ack(2, std::slice::from_ref(&change)).await;
+    world.holders("orders/db", |h| h.iter().all(|h| h.gone.is_some())).await;
+
+    world.change("orders/db", |row| row.spec = spec("orders/db", &[ALL])).await;
+    assert!(!stream.change().await.withdrawn, "granted again, with the same order");
+    world.holders("orders/db", |h| h.iter().any(|h| !h.withdrawn && h.gone.is_none())).await;
+}
+
+#[tokio::test]
+async fn a_grant_that_was_lost_while_away_is_told_in_the_snapshot() {
+    let world = World::new().await;
+    world.declare("orders/db", &[ALL]).await;
+    world.promote("orders/db", 1, "first").await;
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let (stream, _) = sidecar.follow().await;
+    drop(stream);
+    let (mut witness, _) = Sidecar::join(&world, ORDERS).await.follow().await;
+    world.change("orders/db", |row| row.spec = spec("orders/db", &[])).await;
+    assert!(witness.change().await.withdrawn);
+    witness.goodbye().await;
+    let (stream, snapshot) = sidecar.follow().await;
+    assert!(snapshot[0].withdrawn, "{snapshot:?}");
+    world.holders("orders/db", |h| h.iter().any(|h| h.withdrawn)).await;
+    stream.ack(1, &snapshot).await;
+    world.holders("orders/db", |h| h.iter().all(|h| h.gone.is_some())).await;
+}
+
+#[tokio::test]
+async fn a_credential_that_is_gone_is_dropped_by_a_snapshot_without_it() {
+    let world = World::new().await;
+    for credential in ["orders/db", "orders/other"] {
+        world.declare(credential, &[ALL]).await;
+        world.promote(credential, 1, credential).await;
+    }
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let (mut stream, _) = sidecar.follow().await;
+    let mut tx = world.store.begin().await.unwrap();
+    let row = tx.load(&name("orders/db")).await.unwrap().unwrap();
+    tx.delete(&row).await.unwrap();
+    tx.commit().await.unwrap();
+    let (snapshot, _) = stream.snapshot().await;
+    assert_eq!(snapshot.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["orders/other"]);
+}
+
+#[tokio::test]
+async fn a_credential_that_is_declared_later_reaches_a_live_stream_and_counts_it() {
+    let world = World::new().await;
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let (mut stream, snapshot) = sidecar.follow().await;
+    assert!(snapshot.is_empty());
+    world.declare("orders/db", &[ALL]).await;
+    assert!(stream.change().await.current.is_none());
+    world.holders("orders/db", |h| h.len() == 1).await;
+}

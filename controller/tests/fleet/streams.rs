@@ -1,0 +1,242 @@
+//! What goes down a stream, and what comes of what goes up.
+
+use std::time::Duration;
+
+use rekey_controller::store::Mode;
+use rekey_model::{Incarnation, Order, Version};
+use rekey_proto::fleet::{CredentialUsage, Held, LeaseGrant, Nack, Renew, Usage, VersionUsage, down, up};
+use tonic::Code;
+
+use crate::sidecar::{Sidecar, password};
+use crate::world::{LEASE, ORDERS, World, acked, name};
+
+const ALL: &str = "spiffe://rekey.local/sidecar/orders/*";
+
+#[tokio::test]
+async fn a_sidecar_joins_follows_swaps_and_its_acknowledgement_is_written_down() {
+    let world = World::new().await;
+    world.declare("orders/db", &[ALL]).await;
+    world.promote("orders/db", 1, "first").await;
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let (mut stream, snapshot) = sidecar.follow().await;
+    assert_eq!(snapshot.len(), 1);
+    assert_eq!(password(&snapshot[0]), "first");
+    stream.ack(1, &snapshot).await;
+    world.holders("orders/db", |h| h.len() == 1 && acked(&h[0]) == Some(Order(1))).await;
+
+    world.promote("orders/db", 2, "second").await;
+    let change = stream.change().await;
+    assert_eq!((change.revision, change.order, password(&change)), (1, 2, "second"));
+    let serving = change.serving.unwrap();
+    assert_eq!(serving.offline_for_ms, Some(24 * 3_600_000));
+    assert_eq!(change.previous.iter().map(|p| p.version).collect::<Vec<_>>(), [1]);
+    stream.ack(2, std::slice::from_ref(&change)).await;
+    let holders = world.holders("orders/db", |h| acked(&h[0]) == Some(Order(2))).await;
+    assert_eq!(holders[0].acked.as_ref().unwrap().version, Version::new(2));
+    assert_eq!(holders[0].generation.0, 2);
+}
+
+#[tokio::test]
+async fn a_hello_acknowledges_nothing_and_a_welcome_always_follows() {
+    let world = World::new().await;
+    world.declare("orders/db", &[ALL]).await;
+    world.promote("orders/db", 1, "first").await;
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let held = Held { name: "orders/db".into(), incarnation: 1, order: 1, version: 1, ..Held::default() };
+    for _ in 0..2 {
+        let mut stream = sidecar.hello(vec![held.clone()]).await.unwrap();
+        let welcome = stream.welcome().await;
+        assert_eq!(welcome.lease_ms, 30_000);
+        assert_eq!(stream.snapshot().await.0.len(), 1, "it is told although it holds the same");
+        let holders = world.holders("orders/db", |h| h.len() == 1).await;
+        assert_eq!(acked(&holders[0]), None);
+    }
+}
+
+#[tokio::test]
+async fn of_many_changes_a_stream_is_told_the_latest() {
+    let world = World::new().await;
+    world.declare("orders/db", &[ALL]).await;
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let (mut stream, snapshot) = sidecar.follow().await;
+    assert!(snapshot[0].current.is_none(), "there is nothing to serve yet");
+    for version in 1..=20 {
+        world.promote("orders/db", version, &format!("password {version}")).await;
+    }
+    let (mut order, mut revision) = (0, 0);
+    while order < 20 {
+        let change = stream.change().await;
+        assert_eq!(change.revision, revision + 1, "a revision was left out");
+        assert!(change.order > order);
+        (order, revision) = (change.order, change.revision);
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_changes_nothing_for_holders_sends_nothing() {
+    let world = World::new().await;
+    world.declare("orders/db", &[ALL]).await;
+    world.promote("orders/db", 1, "first").await;
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let (mut stream, _) = sidecar.follow().await;
+    world.change("orders/db", |row| row.ledger.ever_held = true).await;
+    world.promote("orders/db", 2, "second").await;
+    assert_eq!(stream.change().await.order, 2);
+}
+
+#[tokio::test]
+async fn a_fence_is_told_with_its_version_and_with_nothing_to_serve() {
+    let world = World::new().await;
+    world.declare("orders/db", &[ALL]).await;
+    world.promote("orders/db", 1, "first").await;
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let (mut stream, _) = sidecar.follow().await;
+    let cut = |row: &mut rekey_controller::store::CredentialRow| {
+        row.ledger.fenced.insert(Version::FIRST);
+        (row.ledger.current, row.ledger.owed) = (None, true);
+        row.ledger.order = row.ledger.order.next();
+    };
+    world.change("orders/db", cut).await;
+    let change = stream.change().await;
+    assert_eq!((change.fenced, change.replacement_owed), (vec![1], true));
+    assert!(change.current.is_none());
+}
+
+#[tokio::test]
+async fn a_gap_is_mended_by_a_snapshot_from_which_revisions_go_on() {
+    let world = World::new().await;
+    world.declare("orders/db", &[ALL]).await;
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let (mut stream, _) = sidecar.follow().await;
+    world.promote("orders/db", 1, "first").await;
+    assert_eq!(stream.change().await.revision, 1);
+    stream.resync().await;
+    let (changes, end) = stream.snapshot().await;
+    assert_eq!((password(&changes[0]), end.revision), ("first", 1));
+    world.promote("orders/db", 2, "second").await;
+    assert_eq!(stream.change().await.revision, 2);
+}
+
+#[tokio::test]
+async fn a_lease_is_granted_again_and_says_anew_how_long_a_grace_lasts() {
+    let world = World::new().await;
+    world.declare("orders/db", &[ALL]).await;
+    world.promote("orders/db", 1, "first").await;
+    world.promote("orders/db", 2, "second").await;
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let (mut stream, snapshot) = sidecar.follow().await;
+    assert_eq!(snapshot[0].previous[0].accept_for_ms, 3_600_000);
+    for number in 1..=3 {
+        world.clock.advance(LEASE / 2);
+        stream.say(up::Message::Renew(Renew { number })).await;
+        let grant = stream.next().await.unwrap();
+        assert_eq!(grant, down::Message::LeaseGrant(LeaseGrant { number, lease_ms: 30_000 }));
+        let change = stream.change().await;
+        assert_eq!((change.order, change.previous[0].accept_for_ms), (2, 3_600_000 - number * 15_000));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_written_down_and_passed_on() {
+    let mut world = World::new().await;
+    world.declare("orders/db", &[ALL]).await;
+    world.promote("orders/db", 1, "first").await;
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let (stream, _) = sidecar.follow().await;
+    let reason = "no such version".to_owned();
+    let nack = Nack { name: "orders/db".into(), incarnation: 1, order: 1, reason };
+    stream.say(up::Message::Nack(nack)).await;
+    let failure = world.failures.recv().await.unwrap();
+    assert_eq!((failure.credential, failure.order), (name("orders/db"), Order(1)));
+    assert!(failure.why.contains("no such version"));
+    let holders = world.holders("orders/db", |h| h[0].nacked.is_some()).await;
+    assert_eq!(acked(&holders[0]), None, "a refusal is no acknowledgement");
+}
+
+#[tokio::test]
+async fn a_version_that_the_target_refuses_to_processes_is_passed_on() {
+    let mut world = World::new().await;
+    world.declare("orders/db", &[ALL]).await;
+    world.promote("orders/db", 1, "first").await;
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let (stream, _) = sidecar.follow().await;
+    let versions = vec![VersionUsage { version: 1, processes: 1, accepted: 0, refused: 5 }];
+    let one = CredentialUsage { name: "orders/db".into(), order: 1, versions, silent_processes: 0 };
+    stream.say(up::Message::Usage(Usage { credentials: vec![one] })).await;
+    assert_eq!(world.failures.recv().await.unwrap().order, Order(1));
+    let holders = world.holders("orders/db", |h| h[0].reported.is_some()).await;
+    let report = holders[0].reported.clone().unwrap().report;
+    let report: rekey_controller::fleet::UsageReport = serde_json::from_value(report).unwrap();
+    assert_eq!(report.versions[0].processes, 1);
+}
+
+#[tokio::test]
+async fn evidence_about_the_future_ends_the_stream() {
+    let world = World::new().await;
+    world.declare("orders/db", &[ALL]).await;
+    world.promote("orders/db", 1, "first").await;
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let (mut stream, mut snapshot) = sidecar.follow().await;
+    snapshot[0].order = u64::MAX;
+    stream.ack(1, &snapshot).await;
+    assert_eq!(stream.end().await, Code::InvalidArgument);
+    assert_eq!(acked(&world.holders("orders/db", |h| h.len() == 1).await[0]), None);
+}
+
+#[tokio::test]
+async fn evidence_of_another_life_of_the_store_is_none() {
+    let world = World::new().await;
+    world.declare("orders/db", &[ALL]).await;
+    world.promote("orders/db", 1, "first").await;
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let (mut stream, mut snapshot) = sidecar.follow().await;
+    snapshot[0].incarnation = 0;
+    stream.ack(5, &snapshot).await;
+    stream.say(up::Message::Renew(Renew { number: 1 })).await;
+    assert!(matches!(stream.next().await, Ok(down::Message::LeaseGrant(_))));
+    let holders = world.holders("orders/db", |h| h[0].generation.0 == 5).await;
+    assert_eq!(acked(&holders[0]), None);
+}
+
+#[tokio::test]
+async fn a_sidecar_that_has_seen_more_than_the_store_makes_it_reconcile_only() {
+    let world = World::new().await;
+    world.declare("orders/db", &[ALL]).await;
+    world.promote("orders/db", 1, "first").await;
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let held = Held { name: "orders/db".into(), incarnation: 1, order: 9, version: 4, ..Held::default() };
+    let mut stream = sidecar.hello(vec![held]).await.unwrap();
+    assert_eq!(stream.welcome().await.incarnation, 2);
+    assert_eq!(world.store.meta().await.unwrap().mode, Mode::ReconcileOnly);
+    stream.say(up::Message::Renew(Renew { number: 1 })).await;
+    let next = stream.next().await;
+    assert!(matches!(next, Ok(down::Message::LeaseGrant(_))), "while reconciling nothing is told: {next:?}");
+    let mut tx = world.store.begin().await.unwrap();
+    assert_eq!(tx.incarnation(), Incarnation(2));
+    tx.set_mode(Mode::Normal).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(stream.snapshot().await.0[0].incarnation, 2);
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_is_cut() {
+    let world = World::new().await;
+    let large = "x".repeat(60_000);
+    for i in 0..60 {
+        let credential = format!("bulk/c{i}");
+        world.declare(&credential, &[ALL]).await;
+        world.promote(&credential, 1, &large).await;
+    }
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let mut stream = sidecar.hello(Vec::new()).await.unwrap();
+    stream.welcome().await;
+    let joined = world.connections.peers().len();
+    for _ in 0..1000 {
+        world.clock.advance(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        if world.fleet.hub().connected().is_empty() && world.connections.peers().len() < joined {
+            return;
+        }
+    }
+    panic!("the peer is still connected");
+}
