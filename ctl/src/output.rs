@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::cli::Format;
 use crate::failure::{Failure, Outcome};
+use crate::time;
 
 /// Something that can be shown to people and to programs.
 pub trait View: Serialize {
@@ -51,10 +52,8 @@ impl Output {
         match self.format {
             Format::Table => answer(&view.text(self.style)),
             Format::Json => {
-                let mut text = serde_json::to_string_pretty(view)
-                    .map_err(|error| Failure::local("cannot write the answer", &error))?;
-                text.push('\n');
-                answer(&text)
+                let text = document(view).and_then(|document| serde_json::to_string_pretty(&document));
+                answer(&(text.map_err(unwritten)? + "\n"))
             }
         }
     }
@@ -64,12 +63,23 @@ impl Output {
         match self.format {
             Format::Table => self.show(view),
             Format::Json => {
-                let text = serde_json::to_string(view)
-                    .map_err(|error| Failure::local("cannot write the answer", &error))?;
-                answer(&(text + "\n"))
+                let text = document(view).and_then(|document| serde_json::to_string(&document));
+                answer(&(text.map_err(unwritten)? + "\n"))
             }
         }
     }
+}
+
+/// The documented JSON of an answer.
+fn document<V: View>(view: &V) -> serde_json::Result<serde_json::Value> {
+    let mut document = serde_json::to_value(view)?;
+    time::spread(&mut document);
+    Ok(document)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
+fn unwritten(error: serde_json::Error) -> Failure {
+    Failure::local("cannot write the answer", &error)
 }
 
 /// Writes to standard output. A reader that has seen enough (`| head`) is no failure.

@@ -28,6 +28,14 @@ pub(crate) fn word(question: &str) -> Outcome<String> {
     asked().map_err(|error| Failure::local("cannot ask", &error))
 }
 
+/// Goes on if `yes` was typed, or if nobody is there to ask.
+pub(crate) fn sure(yes: bool, question: &str) -> Outcome<()> {
+    if yes || !somebody_is_there() || word(&format!("{question} Type yes:"))? == "yes" {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Failed, "given up; nothing was changed", ""))
+}
+
 /// Asks for a secret on the terminal, without echo.
 pub(crate) fn secret(question: &str) -> Outcome<SecretBytes> {
     let mut terminal = OpenOptions::new()

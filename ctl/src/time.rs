@@ -5,8 +5,14 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 
-/// A moment by the controller's clock. In JSON: `{"at": "<RFC 3339>", "ms": <since 1970>}`.
+/// What a moment is called inside, until it is spread. No answer has such fields of its own.
+const AT: &str = "\u{0}at";
+const MS: &str = "\u{0}ms";
+
+/// A moment by the controller's clock. In JSON, a moment `cut` is two fields: `cut` (RFC 3339) and `cut_ms` (since 1970);
+/// see [`spread`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct At(i64);
 
@@ -42,9 +48,29 @@ impl fmt::Display for At {
 impl Serialize for At {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut at = serializer.serialize_struct("At", 2)?;
-        at.serialize_field("at", &self.to_string())?;
-        at.serialize_field("ms", &self.0)?;
+        at.serialize_field(AT, &self.to_string())?;
+        at.serialize_field(MS, &self.0)?;
         at.end()
+    }
+}
+
+/// Makes of each moment in `document` the two fields that it is shown as.
+pub fn spread(document: &mut Value) {
+    if let Value::Array(list) = document {
+        list.iter_mut().for_each(spread);
+    }
+    let Value::Object(map) = document else { return };
+    map.values_mut().for_each(spread);
+    let moments: Vec<(String, Value, Value)> = map
+        .iter()
+        .filter_map(|(key, value)| {
+            let inner = value.as_object().filter(|inner| inner.len() == 2)?;
+            Some((key.clone(), inner.get(AT)?.clone(), inner.get(MS)?.clone()))
+        })
+        .collect();
+    for (key, at, ms) in moments {
+        map.insert(format!("{key}_ms"), ms);
+        map.insert(key, at);
     }
 }
 
@@ -78,10 +104,14 @@ mod tests {
     #[test]
     fn a_moment_is_shown_twice_in_json() {
         let at = At::said(1_763_708_400_123).unwrap();
-        assert_eq!(
-            serde_json::to_string(&at).unwrap(),
-            r#"{"at":"2025-11-21T07:00:00.123Z","ms":1763708400123}"#
-        );
+        let mut document = serde_json::json!({"cut": at, "list": [{"seen": at}], "none": null});
+        spread(&mut document);
+        let wanted = serde_json::json!({
+            "cut": "2025-11-21T07:00:00.123Z", "cut_ms": 1_763_708_400_123_i64,
+            "list": [{"seen": "2025-11-21T07:00:00.123Z", "seen_ms": 1_763_708_400_123_i64}],
+            "none": null,
+        });
+        assert_eq!(document, wanted);
         assert_eq!(At::said(0), None);
     }
 

@@ -21,6 +21,9 @@ pub enum SidecarCommand {
         /// Why, for the audit.
         #[arg(long, default_value = "", value_name = "TEXT")]
         reason: String,
+        /// Do not ask. Without a terminal nothing is asked anyway.
+        #[arg(short, long)]
+        yes: bool,
     },
 }
 

@@ -18,7 +18,7 @@ pub struct Revocation {
     holders: Vec<Fenced>,
     intent: Option<At>,
     cut: Option<At>,
-    all_fenced: Option<At>,
+    fenced: Option<At>,
     replaced: Option<At>,
     delivered: Option<At>,
     replacement: Option<u64>,
@@ -67,7 +67,7 @@ impl From<wire::RevokeProgress> for Revocation {
             holders: wire.holders.into_iter().map(fenced).collect(),
             intent: At::said(wire.intent_ms),
             cut: At::said(wire.cut_ms),
-            all_fenced: At::said(wire.fenced_ms),
+            fenced: At::said(wire.fenced_ms),
             replaced: At::said(wire.replaced_ms),
             delivered: At::said(wire.delivered_ms),
             replacement: (wire.replacement != 0).then_some(wire.replacement),
@@ -161,7 +161,7 @@ impl Revocation {
     fn at_sidecars(&self, style: Style) -> String {
         let mut text = format!("\nSidecars: {} of {} confirmed", self.confirmed(), self.holders.len());
         text += &self
-            .all_fenced
+            .fenced
             .map_or_else(String::new, |at| format!(", the last one at {at}{}", self.after(Some(at))));
         text.push('\n');
         for holder in &self.holders {

@@ -97,6 +97,7 @@ pub struct Begun {
     /// The rotation.
     pub rotation: Rotation,
     /// The last that was heard of its holders, if it was followed.
+    #[serde(flatten)]
     pub progress: Option<Progress>,
 }
 

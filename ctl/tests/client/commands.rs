@@ -76,7 +76,7 @@ fn a_rotation_is_followed_through_streams_that_end() {
     let output = fake.run(&["rotate", "orders/db", "--wait", "-o", "json"]);
     assert_eq!(code(&output), 0, "{}", err(&output));
     assert_eq!(json(&output)["rotation"]["phase"], "Done");
-    assert_eq!(json(&output)["progress"]["propagation_ms"], 41);
+    assert_eq!(json(&output)["propagation_ms"], 41);
     let told = err(&output);
     let lines: Vec<&str> = told.lines().collect();
     assert_eq!(lines.len(), 3, "the same is not said twice: {lines:?}");
@@ -227,7 +227,7 @@ ALARM orders/db: waits for orders-c [grace_overdue]
 ";
     assert_eq!(out(&output), wanted);
     let document = json(&fake.run(&["status", "-o", "json"]));
-    assert_eq!(document["credentials"][0]["versions"][0]["promoted"]["ms"], 40_000);
+    assert_eq!(document["credentials"][0]["versions"][0]["promoted_ms"], 40_000);
     assert_eq!(document["credentials"][0]["alarms"][0]["kind"], "grace_overdue");
-    assert_eq!(document["now"]["at"], "1970-01-01T00:01:40.000Z");
+    assert_eq!(document["now"], "1970-01-01T00:01:40.000Z");
 }
