@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rekey_model::Moment;
+use rekey_runtime::Clock;
 
 use crate::store::{OpenError, Store, StoreConfig};
 
@@ -32,11 +32,7 @@ pub async fn backup(config: &StoreConfig, to: &Path) -> Result<(), OpenError> {
 /// reported (`ROTATION.md` 8). A store that is there already is refused.
 ///
 /// A file beside `to` that says how far the lost store was is taken into account.
-pub async fn restore(
-    from: &Path,
-    to: &Path,
-    clock: impl Fn() -> Moment + Send + Sync + 'static,
-) -> Result<Store, OpenError> {
+pub async fn restore(from: &Path, to: &Path, clock: Clock) -> Result<Store, OpenError> {
     let to = crate::store::full(to)?;
     Store::restore(from, &to, clock).await
 }

@@ -11,6 +11,7 @@ use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, Unbou
 use zeroize::{Zeroize, Zeroizing};
 
 use rekey_model::{SecretBytes, Version};
+use rekey_runtime::random;
 
 use crate::store::{CredentialId, InstallationId};
 
@@ -122,7 +123,7 @@ pub enum SealError {
     /// It was changed, or belongs elsewhere.
     #[error("it does not open: it was changed, or moved from another place")]
     Refused,
-    /// The system gave no random bytes or no memory.
+    /// The cipher refused to work.
     #[error("sealing failed")]
     Failed,
 }
@@ -157,7 +158,7 @@ impl Seal {
             return Err(SealError::Empty);
         }
         let mut dek = Zeroizing::new([0_u8; KEY_BYTES]);
-        aws_lc_rs::rand::fill(dek.as_mut_slice()).map_err(|_unspecified| SealError::Failed)?;
+        random::fill(dek.as_mut_slice());
         let ciphertext = encrypt(dek.as_slice(), &place.payload_data(), value)?;
         let kek = self.kek.id().clone();
         let wrapped = encrypt(self.kek.key(), &place.wrap_data(&kek), dek.as_slice())?;
@@ -180,8 +181,7 @@ fn cipher(key: &[u8]) -> Result<LessSafeKey, SealError> {
 
 /// Nonce, ciphertext, tag. The nonce is random; the plain copy is overwritten by the ciphertext in place.
 fn encrypt(key: &[u8], bound_to: &[u8], plain: &[u8]) -> Result<Vec<u8>, SealError> {
-    let mut nonce = [0_u8; NONCE_LEN];
-    aws_lc_rs::rand::fill(&mut nonce).map_err(|_unspecified| SealError::Failed)?;
+    let nonce: [u8; NONCE_LEN] = random::array();
     let mut buffer = Zeroizing::new(plain.to_vec());
     let tag = cipher(key)?
         .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(bound_to), &mut buffer)
@@ -199,3 +199,6 @@ fn decrypt(key: &[u8], bound_to: &[u8], stored: &[u8]) -> Result<SecretBytes, Se
     plain.zeroize();
     Ok(secret)
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,8 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool};
 use tokio::sync::broadcast;
 
-use rekey_model::{CredentialName, Moment};
+use rekey_model::CredentialName;
+use rekey_runtime::Clock;
 
 pub use self::admins::AdminRow;
 pub use self::credentials::{CredentialId, CredentialRow};
@@ -83,7 +84,7 @@ struct Inner {
     installation: InstallationId,
     mirror: Option<Mirror>,
     changes: broadcast::Sender<Changed>,
-    clock: Box<dyn Fn() -> Moment + Send + Sync>,
+    clock: Clock,
 }
 
 impl std::fmt::Debug for Inner {
@@ -132,3 +133,6 @@ impl Store {
         Ok(self.0.readers.acquire().await?)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -71,9 +71,6 @@ pub enum KekError {
     /// There is one already; nothing was changed.
     #[error("there is already a KEK at {0}: nothing was changed. What it sealed opens with no other")]
     Present(PathBuf),
-    /// The system gave no random bytes.
-    #[error("no random bytes for the KEK")]
-    Random,
 }
 
 fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> KekError {
@@ -92,7 +89,7 @@ impl Kek {
     /// Makes a new KEK in a new file that only this user may read, durable before it returns. Never overwrites one.
     pub fn create(path: &Path) -> Result<Self, KekError> {
         let mut bytes = Zeroizing::new([0_u8; BYTES]);
-        aws_lc_rs::rand::fill(bytes.as_mut_slice()).map_err(|_unspecified| KekError::Random)?;
+        rekey_runtime::random::fill(bytes.as_mut_slice());
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
         let mut file = made.map_err(|source| {
             let there = source.kind() == std::io::ErrorKind::AlreadyExists;

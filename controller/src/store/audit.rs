@@ -99,14 +99,13 @@ impl Store {
     ///
     /// Shows every change by somebody who cannot also write the row of `meta`; signed heads are to close that door.
     pub async fn verify_audit(&self) -> Result<Result<u64, Broken>, StoreError> {
-        let mut on = self.reader().await?;
+        let mut on = self.0.readers.begin_with(self.0.dialect.snapshot()).await?;
         let end = Meta::read(&mut on).await?.ok_or(StoreError::Absent("installation"))?;
         let mut chain = Chain::start(end.installation);
         let mut after = i64::MIN;
         loop {
-            let rows = sqlx::query(records!("WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3"))
+            let rows = sqlx::query(records!("WHERE seq > $1 ORDER BY seq LIMIT $2"))
                 .bind(after)
-                .bind(number(end.audit_seq)?)
                 .bind(PAGE)
                 .fetch_all(&mut *on)
                 .await?;

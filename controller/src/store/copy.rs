@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rekey_model::{Incarnation, Moment};
+use rekey_model::Incarnation;
+use rekey_runtime::Clock;
 
 use super::dialect::{Dialect, Use, whole};
 use super::meta::Meta;
@@ -31,11 +32,7 @@ pub(crate) async fn copy_into(from: &Path, to: &Path) -> Result<(), OpenError> {
 
 impl Store {
     /// Makes the store `to` of the copy `from`. It only gets its name when it has begun its new life.
-    pub(crate) async fn restore(
-        from: &Path,
-        to: &Path,
-        clock: impl Fn() -> Moment + Send + Sync + 'static,
-    ) -> Result<Self, OpenError> {
+    pub(crate) async fn restore(from: &Path, to: &Path, clock: Clock) -> Result<Self, OpenError> {
         if to.exists() {
             return Err(OpenError::Present(to.display().to_string()));
         }
@@ -87,7 +84,7 @@ async fn begin_life(copy: &Path, to: &Path) -> Result<Meta, OpenError> {
         let missing = || OpenError::Missing(copy.display().to_string());
         let before = Meta::read(&mut tx).await?.ok_or_else(missing)?;
         let (incarnation, epoch) = Mirror::seen(&mirror_beside(to)).unwrap_or((Incarnation(0), 0));
-        let meta = reborn(&before, incarnation, epoch)?;
+        let meta = reborn(&before, incarnation, epoch);
         write(&mut tx, &meta).await?;
         tx.commit().await.map_err(StoreError::Unanswered)?;
         Ok::<_, OpenError>(meta)

@@ -2,11 +2,11 @@
 
 use rekey_model::{CredentialName, Id, RotationId};
 use rekey_rotation::{Ledger, Rotation};
+use rekey_runtime::random;
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::columns::{Columns, json, moment, number};
-use super::open::fresh_id;
 use super::tx::hit;
 use super::{Changed, Store, StoreError, Tx};
 
@@ -113,7 +113,7 @@ impl Tx {
         spec: serde_json::Value,
         ledger: Ledger,
     ) -> Result<CredentialRow, StoreError> {
-        let row = CredentialRow { id: fresh_id()?, name: name.clone(), spec, ledger, seq: 1 };
+        let row = CredentialRow { id: random::id(), name: name.clone(), spec, ledger, seq: 1 };
         sqlx::query("INSERT INTO credential (id, name, spec, ledger, seq) VALUES ($1, $2, $3, $4, 1)")
             .bind(row.id.to_string())
             .bind(name.as_str())

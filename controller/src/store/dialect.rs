@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{AnyConnection, AnyPool, ConnectOptions, Executor};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions, Connection, Executor};
 
 use super::OpenError;
 
@@ -66,6 +66,14 @@ impl Dialect {
         }
     }
 
+    /// What begins a transaction that reads everything as it is at one moment.
+    pub(super) fn snapshot(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "BEGIN",
+            Self::Postgres(_) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        }
+    }
+
     /// Connects. Writers are one; readers several.
     pub(super) async fn connect(&self, usage: Use) -> Result<AnyPool, OpenError> {
         sqlx::any::install_default_drivers();
@@ -79,6 +87,10 @@ impl Dialect {
             Self::Postgres(url) => url.to_string(),
         };
         let options = url.parse::<AnyConnectOptions>()?.disable_statement_logging();
+        // The pool tries again and again and then only says that it took too long; this says what is wrong.
+        let mut first = options.connect().await?;
+        first.execute(sqlx::raw_sql(statements)).await?;
+        first.close().await?;
         let pool = AnyPoolOptions::new()
             .max_connections(if usage == Use::Write { 1 } else { 4 })
             .acquire_timeout(PATIENCE)

@@ -27,9 +27,6 @@ pub enum StoreError {
     /// A value cannot be written as JSON.
     #[error("a value does not encode")]
     Encode(#[source] serde_json::Error),
-    /// The system gave no random bytes.
-    #[error("no random bytes")]
-    NoRandom,
     /// What is stored does not read: somebody else wrote it, or it is damaged.
     #[error("column {column} holds what does not read")]
     Corrupt {
@@ -130,8 +127,16 @@ pub enum OpenError {
 
 impl From<sqlx::Error> for OpenError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Store(error.into())
+        if damaged(&error) { Self::Damaged(error.to_string()) } else { Self::Store(error.into()) }
     }
+}
+
+/// Whether SQLite says that the file is corrupt (11) or no database (26), in any of their finer codes.
+fn damaged(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    // PostgreSQL's codes have five characters, always.
+    let number = code.filter(|code| code.len() < 5).and_then(|code| code.parse::<u32>().ok());
+    number.is_some_and(|number| matches!(number & 0xFF, 11 | 26))
 }
 
 impl OpenError {

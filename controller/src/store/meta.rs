@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use rekey_model::{Id, Incarnation};
 use rekey_rotation::Mode;
+use rekey_runtime::random;
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
@@ -121,7 +122,7 @@ impl Tx {
     /// new random id. For a hello that shows that this store is older than it once was.
     pub async fn begin_life(&mut self, seen: Incarnation) -> Result<Incarnation, StoreError> {
         let incarnation = self.meta.incarnation.max(seen).next();
-        let life: LifeId = super::open::fresh_id()?;
+        let life: LifeId = random::id();
         sqlx::query("UPDATE meta SET incarnation = $1, incarnation_id = $2, mode = $3")
             .bind(super::columns::number(incarnation.0)?)
             .bind(life.to_string())

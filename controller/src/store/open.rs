@@ -5,8 +5,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rekey_model::{Id, Moment, SecretBytes};
+use rekey_model::SecretBytes;
 use rekey_rotation::Mode;
+use rekey_runtime::{Clock, random};
 use sqlx::AnyPool;
 use tokio::sync::broadcast;
 
@@ -124,20 +125,10 @@ pub(crate) fn mirror_beside(database: &Path) -> PathBuf {
     database.with_file_name(name)
 }
 
-/// An id of fresh random bits.
-pub(super) fn fresh_id<K>() -> Result<Id<K>, StoreError> {
-    let mut bits = [0_u8; 16];
-    aws_lc_rs::rand::fill(&mut bits).map_err(|_unspecified| StoreError::NoRandom)?;
-    Ok(Id::from_bits(u128::from_be_bytes(bits)))
-}
-
 impl Store {
     /// Makes a store and opens it. One that is there already is refused, and nothing is changed; one that was begun
     /// and not finished is finished.
-    pub async fn create(
-        config: &StoreConfig,
-        clock: impl Fn() -> Moment + Send + Sync + 'static,
-    ) -> Result<Self, OpenError> {
+    pub async fn create(config: &StoreConfig, clock: Clock) -> Result<Self, OpenError> {
         let dialect = config.dialect()?;
         if let Some(path) = dialect.path() {
             OpenOptions::new()
@@ -165,10 +156,7 @@ impl Store {
     /// that had it open before can write no more.
     ///
     /// A database that is older than it once was is opened in [`Mode::ReconcileOnly`] and begins a new life.
-    pub async fn open(
-        config: &StoreConfig,
-        clock: impl Fn() -> Moment + Send + Sync + 'static,
-    ) -> Result<Self, OpenError> {
+    pub async fn open(config: &StoreConfig, clock: Clock) -> Result<Self, OpenError> {
         let dialect = config.dialect()?;
         if let Some(path) = dialect.path() {
             must_be_ours(path)?;
@@ -188,14 +176,14 @@ impl Store {
             installation: meta.installation,
             mirror,
             changes: broadcast::Sender::new(CHANGES_KEPT),
-            clock: Box::new(clock),
+            clock,
         })))
     }
 }
 
 /// Writes the row that makes a database a store; false when it has one.
 async fn first_row(pool: &AnyPool) -> Result<bool, OpenError> {
-    let (installation, life): (InstallationId, LifeId) = (fresh_id()?, fresh_id()?);
+    let (installation, life): (InstallationId, LifeId) = (random::id(), random::id());
     let done = sqlx::query(
         "INSERT INTO meta (one, installation, incarnation, incarnation_id, epoch, mode, commits, audit_seq, \
          audit_head) VALUES (1, $1, 1, $2, 0, 'normal', 0, 0, $3) ON CONFLICT (one) DO NOTHING",
@@ -246,7 +234,7 @@ async fn claim(
             tracing::warn!(
                 "the store is older than it once was: it only reconciles until its holders have reported"
             );
-            reborn(&before, incarnation, epoch)?
+            reborn(&before, incarnation, epoch)
         }
     };
     write(&mut tx, &meta).await?;
@@ -255,14 +243,14 @@ async fn claim(
 }
 
 /// The next life of a store that was put back.
-pub(super) fn reborn(meta: &Meta, seen: rekey_model::Incarnation, epoch: u64) -> Result<Meta, StoreError> {
-    Ok(Meta {
+pub(super) fn reborn(meta: &Meta, seen: rekey_model::Incarnation, epoch: u64) -> Meta {
+    Meta {
         incarnation: meta.incarnation.max(seen).next(),
-        life: fresh_id()?,
+        life: random::id(),
         epoch: meta.epoch.max(epoch).saturating_add(1),
         mode: Mode::ReconcileOnly,
         ..meta.clone()
-    })
+    }
 }
 
 pub(super) async fn write(on: &mut sqlx::AnyConnection, meta: &Meta) -> Result<(), StoreError> {

@@ -38,7 +38,7 @@ impl Tx {
         .fetch_optional(&mut *inner)
         .await?;
         let meta = Meta::of(&row.ok_or(StoreError::LostEpoch)?)?;
-        let now = (store.0.clock)();
+        let now = store.0.clock.now();
         Ok(Self { inner, store, now, meta, appended: false, changed: Vec::new() })
     }
 
