@@ -16,9 +16,10 @@ use crate::store::{OpenError, Store, StoreConfig};
 pub async fn backup(config: &StoreConfig, to: &Path) -> Result<(), OpenError> {
     let to = crate::store::full(to)?;
     let StoreConfig::Sqlite(from) = config else { return Err(OpenError::NotSqlite) };
+    let from = crate::store::full(from)?;
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&to);
     drop(made.map_err(OpenError::making(&to))?);
-    let copied = crate::store::copy_into(from, &to).await;
+    let copied = crate::store::copy_into(&from, &to).await;
     if copied.is_err() {
         // A part of a copy must not pass for one.
         std::fs::remove_file(&to).map_err(OpenError::file(&to))?;
@@ -39,25 +40,19 @@ pub async fn restore(from: &Path, to: &Path, clock: Clock) -> Result<Store, Open
 
 #[cfg(test)]
 mod tests {
-    use rekey_model::BootId;
-
     use super::*;
-
-    fn clock() -> impl Fn() -> Moment + Send + Sync + 'static {
-        || Moment { wall_ms: 1, boot: BootId(1), boot_ms: 1 }
-    }
 
     #[tokio::test]
     async fn a_copy_is_taken_under_a_running_controller_which_goes_on_writing() {
         let folder = tempfile::tempdir().unwrap();
         let config = StoreConfig::Sqlite(folder.path().join("rekey.db"));
-        let running = Store::create(&config, clock()).await.unwrap();
+        let running = Store::create(&config, Clock::manual()).await.unwrap();
         let copy = folder.path().join("copy.db");
         backup(&config, &copy).await.unwrap();
         running.begin().await.unwrap().commit().await.unwrap();
         assert!(backup(&config, &copy).await.is_err(), "a copy was written over");
         running.close().await;
-        let back = restore(&copy, &folder.path().join("restored.db"), clock()).await.unwrap();
+        let back = restore(&copy, &folder.path().join("restored.db"), Clock::manual()).await.unwrap();
         assert_eq!(back.installation(), running.installation());
         back.close().await;
     }

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rekey_model::{Moment, SecretBytes};
+use rekey_model::SecretBytes;
 use rekey_runtime::Clock;
 
 use crate::ca::{Admin, Authority, CaError, Role, Server, Sidecar};
@@ -58,7 +58,7 @@ pub struct Authorities {
 /// Makes KEK, store and authorities, and writes the server authority's certificate for everybody to trust.
 /// A store that is finished is refused.
 pub async fn init(config: &Config, clock: &Clock) -> Result<(), InitError> {
-    let store = match Store::create(&config.store, now(clock)).await {
+    let store = match Store::create(&config.store, clock.clone()).await {
         Ok(store) => store,
         Err(OpenError::Present(shown)) => finish_or_refuse(config, clock, shown).await?,
         Err(error) => return Err(error.into()),
@@ -80,7 +80,7 @@ pub async fn is_made(config: &Config, clock: &Clock) -> Result<bool, InitError> 
     if !config.kek_file.exists() || !config.ca_file.exists() {
         return Ok(false);
     }
-    let store = match Store::open(&config.store, now(clock)).await {
+    let store = match Store::look(&config.store, clock.clone()).await {
         Ok(store) => store,
         Err(OpenError::Missing(_)) => return Ok(false),
         Err(error) => return Err(error.into()),
@@ -93,18 +93,13 @@ pub async fn is_made(config: &Config, clock: &Clock) -> Result<bool, InitError> 
 /// Opens what `init` made.
 pub async fn open(config: &Config, clock: &Clock) -> Result<(Store, Seal, Authorities), InitError> {
     let seal = Seal::open(&config.kek_file)?;
-    let store = Store::open(&config.store, now(clock)).await?;
+    let store = Store::open(&config.store, clock.clone()).await?;
     let authorities = Authorities {
         server: load(&store, &seal).await?,
         sidecar: load(&store, &seal).await?,
         admin: load(&store, &seal).await?,
     };
     Ok((store, seal, authorities))
-}
-
-fn now(clock: &Clock) -> impl Fn() -> Moment + Send + Sync + 'static {
-    let clock = clock.clone();
-    move || clock.now()
 }
 
 async fn finished(store: &Store) -> Result<bool, StoreError> {
@@ -118,12 +113,14 @@ async fn finished(store: &Store) -> Result<bool, StoreError> {
 
 /// An unfinished store is taken up again; a finished one is refused.
 async fn finish_or_refuse(config: &Config, clock: &Clock, shown: String) -> Result<Store, InitError> {
-    let store = Store::open(&config.store, now(clock)).await?;
-    if finished(&store).await? {
-        store.close().await;
+    // Looked at first: opening would take the store away from a controller that runs.
+    let store = Store::look(&config.store, clock.clone()).await?;
+    let finished = finished(&store).await?;
+    store.close().await;
+    if finished {
         return Err(OpenError::Present(shown).into());
     }
-    Ok(store)
+    Ok(Store::open(&config.store, clock.clone()).await?)
 }
 
 fn key_name(role: &str) -> String {
@@ -210,7 +207,7 @@ mod tests {
     async fn an_init_that_was_interrupted_is_finished_by_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let (config, clock) = (config(folder.path()), Clock::system());
-        Store::create(&config.store, now(&clock)).await.unwrap().close().await;
+        Store::create(&config.store, clock.clone()).await.unwrap().close().await;
         init(&config, &clock).await.unwrap();
         assert!(is_made(&config, &clock).await.unwrap());
     }

@@ -12,6 +12,9 @@ pub enum StoreError {
     /// A controller that opened the store later writes now. End.
     #[error("another controller has taken over the store")]
     LostEpoch,
+    /// The store was opened to look at.
+    #[error("the store was opened to look at, not to write")]
+    OnlyLooking,
     /// What is to be made is there already.
     #[error("there is already such a {0}")]
     Exists(&'static str),

@@ -1,10 +1,11 @@
 //! The schema's steps. They only go forward: a step that was released never changes, and none is undone.
 
-use sqlx::AnyPool;
 use sqlx::SqlSafeStr;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{AnyConnection, AnyPool};
 
 use super::OpenError;
+use super::columns::Columns;
 use super::dialect::Dialect;
 
 /// One step in both dialects.
@@ -30,9 +31,26 @@ fn steps(dialect: &Dialect) -> Vec<Migration> {
     STEPS.iter().map(migration).collect()
 }
 
+/// The step that this release ends with.
+fn latest() -> i64 {
+    STEPS.iter().map(|step| step.number).max().unwrap_or(0)
+}
+
+/// Whether the schema is exactly the one of this release; false when there is none. Changes nothing.
+pub(super) async fn is_current(on: &mut AnyConnection) -> Result<bool, OpenError> {
+    let found = sqlx::query("SELECT MAX(version) AS n FROM _sqlx_migrations").fetch_one(on).await;
+    // A database without that table is no store.
+    let Ok(row) = found else { return Ok(false) };
+    let (found, known) = (row.raw::<Option<i64>>("n")?.unwrap_or(0), latest());
+    if found > known {
+        return Err(OpenError::NewerSchema { found, known });
+    }
+    Ok(found == known)
+}
+
 /// Brings the schema up to date. A schema that a later release wrote is refused, and nothing is changed.
 pub(super) async fn run(pool: &AnyPool, dialect: &Dialect) -> Result<(), OpenError> {
-    let known = STEPS.iter().map(|step| step.number).max().unwrap_or(0);
+    let known = latest();
     Migrator::with_migrations(steps(dialect)).run(pool).await.map_err(|error| {
         if let MigrateError::VersionMissing(found) = error {
             return OpenError::NewerSchema { found, known };

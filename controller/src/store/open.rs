@@ -181,6 +181,46 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Opens a store to look at: it takes no epoch, so that a controller that has it open goes on, and changes nothing.
+    /// [`Store::begin`] is refused ([`StoreError::OnlyLooking`]).
+    pub async fn look(config: &StoreConfig, clock: Clock) -> Result<Self, OpenError> {
+        let dialect = config.dialect()?;
+        if let Some(path) = dialect.path() {
+            must_be_ours(path)?;
+        }
+        let readers = dialect.connect(Use::Read).await?;
+        let meta = seen(&readers, &config.shown()).await;
+        if meta.is_err() {
+            readers.close().await;
+        }
+        let meta = meta?;
+        Ok(Self(Arc::new(Inner {
+            dialect,
+            writer: readers.clone(),
+            readers,
+            epoch: NO_EPOCH,
+            installation: meta.installation,
+            mirror: None,
+            changes: broadcast::Sender::new(1),
+            clock,
+        })))
+    }
+}
+
+/// Before every epoch that a controller can have.
+pub(super) const NO_EPOCH: u64 = 0;
+
+/// Whose store a database is, if it is one that this release can read.
+async fn seen(readers: &AnyPool, shown: &str) -> Result<Meta, OpenError> {
+    let mut on = readers.acquire().await?;
+    let missing = || OpenError::Missing(shown.to_owned());
+    if !migrations::is_current(&mut on).await? {
+        return Err(missing());
+    }
+    Meta::read(&mut on).await?.ok_or_else(missing)
+}
+
 /// Writes the row that makes a database a store; false when it has one.
 async fn first_row(pool: &AnyPool) -> Result<bool, OpenError> {
     let (installation, life): (InstallationId, LifeId) = (random::id(), random::id());

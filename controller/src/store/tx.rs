@@ -5,6 +5,7 @@ use sqlx::{Any, AnyConnection, Transaction};
 
 use super::columns::number;
 use super::meta::Meta;
+use super::open::NO_EPOCH;
 use super::{Changed, Store, StoreError};
 
 /// One change of the store. Dropped without [`Tx::commit`], it never happened.
@@ -29,6 +30,9 @@ impl Tx {
     /// Takes the one right to write. The first statement locks the one row of `meta`, on PostgreSQL too: from here on
     /// nobody else writes, and nobody takes the epoch away.
     pub(super) async fn begin(store: Store) -> Result<Self, StoreError> {
+        if store.0.epoch == NO_EPOCH {
+            return Err(StoreError::OnlyLooking);
+        }
         let mut inner = store.0.writer.begin_with(store.0.dialect.begin()).await?;
         let row = sqlx::query(
             "UPDATE meta SET commits = commits + 1 WHERE epoch = $1 RETURNING installation, incarnation, \

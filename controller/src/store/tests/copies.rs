@@ -14,7 +14,7 @@ async fn a_copy_is_whole_and_only_reconciles() {
     let store = stage.store().await;
     let row = credential(&store, "orders/db").await;
     let copy = stage.folder.path().join("it's a copy");
-    backup(&store, &copy).await.unwrap();
+    backup(&stage.config, &copy).await.unwrap();
     let then = store.meta().await.unwrap();
     credential(&store, "later").await;
     assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
@@ -39,7 +39,7 @@ async fn a_restore_exceeds_what_the_lost_store_had_reached() {
     let stage = Stage::sqlite();
     let store = stage.store().await;
     let copy = stage.folder.path().join("copy");
-    backup(&store, &copy).await.unwrap();
+    backup(&stage.config, &copy).await.unwrap();
     let mut tx = store.begin().await.unwrap();
     tx.begin_life(Incarnation(8)).await.unwrap();
     tx.commit().await.unwrap();
@@ -62,7 +62,7 @@ async fn a_copy_is_made_while_others_write() {
             credential(&store, &format!("c{number}")).await;
         }
     };
-    let (copied, ()) = futures_util::join!(backup(&store, &copy), write);
+    let (copied, ()) = futures_util::join!(backup(&stage.config, &copy), write);
     copied.unwrap();
     assert_eq!(store.credentials().await.unwrap().len(), 50);
     let to = stage.folder.path().join("restored.db");
@@ -77,10 +77,10 @@ async fn nothing_is_written_over() {
     let store = stage.store().await;
     let copy = stage.folder.path().join("copy");
     std::fs::write(&copy, b"precious").unwrap();
-    assert!(matches!(backup(&store, &copy).await, Err(OpenError::Present(_))));
+    assert!(matches!(backup(&stage.config, &copy).await, Err(OpenError::Present(_))));
     assert_eq!(std::fs::read(&copy).unwrap(), b"precious");
     let good = stage.folder.path().join("good");
-    backup(&store, &good).await.unwrap();
+    backup(&stage.config, &good).await.unwrap();
     let refused = restore(&good, &stage.path(), stage.clock.clone()).await;
     assert!(matches!(refused, Err(OpenError::Present(_))));
     drop(store.begin().await.unwrap());
@@ -99,7 +99,7 @@ async fn what_is_no_copy_is_refused_and_leaves_no_store() {
     std::fs::write(&noise, vec![7; 8192]).unwrap();
     assert!(restore(&noise, &to, stage.clock.clone()).await.is_err());
     let copy = stage.folder.path().join("copy");
-    backup(&store, &copy).await.unwrap();
+    backup(&stage.config, &copy).await.unwrap();
     let mut bytes = std::fs::read(&copy).unwrap();
     let half = bytes.len() / 2;
     bytes.truncate(half);
@@ -113,9 +113,8 @@ async fn what_is_no_copy_is_refused_and_leaves_no_store() {
 #[tokio::test]
 async fn a_store_on_postgres_is_copied_by_its_own_tools() {
     let stage = Stage::postgres();
-    let store = stage.store().await;
     let copy = stage.folder.path().join("copy");
-    let refused = backup(&store, &copy).await.unwrap_err();
+    let refused = backup(&stage.config, &copy).await.unwrap_err();
     assert!(matches!(refused, OpenError::NotSqlite) && refused.to_string().contains("pg_dump"));
     assert!(!copy.exists());
 }

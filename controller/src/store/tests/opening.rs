@@ -36,6 +36,20 @@ both! {
         assert_eq!(store.credential(&row.name).await.unwrap().unwrap().id, row.id);
     }
 
+    async fn looking_takes_the_store_away_from_nobody(stage) {
+        let missing = Store::look(&stage.config, stage.clock.clone()).await;
+        assert!(matches!(missing, Err(OpenError::Missing(_))), "{missing:?}");
+        let store = stage.store().await;
+        let before = store.meta().await.unwrap();
+        let look = Store::look(&stage.config, stage.clock.clone()).await.unwrap();
+        credential(&store, "orders/db").await;
+        assert!(look.credential(&name("orders/db")).await.unwrap().is_some());
+        assert_eq!((look.installation(), look.verify_audit().await.unwrap()), (store.installation(), Ok(0)));
+        assert!(matches!(look.begin().await, Err(StoreError::OnlyLooking)));
+        look.close().await;
+        assert_eq!(store.meta().await.unwrap().epoch, before.epoch);
+    }
+
     async fn the_mode_is_left_and_kept(stage) {
         let store = stage.store().await;
         let mut tx = store.begin().await.unwrap();

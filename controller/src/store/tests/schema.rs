@@ -15,6 +15,8 @@ both! {
         )).await;
         let refused = Store::open(&stage.config, stage.clock.clone()).await.unwrap_err();
         assert!(matches!(refused, OpenError::NewerSchema { found: 99, known: 1 }), "{refused:?}");
+        let looked = Store::look(&stage.config, stage.clock.clone()).await.unwrap_err();
+        assert!(matches!(looked, OpenError::NewerSchema { found: 99, known: 1 }), "{looked:?}");
         assert!(refused.to_string().contains("install the release that wrote it"), "{refused}");
         assert_eq!(store.meta().await.unwrap(), before);
     }
