@@ -70,8 +70,7 @@ impl World {
         let clock = Clock::manual();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.db");
-        let now = clock.clone();
-        let store = Store::create(&StoreConfig::Sqlite(path), move || now.now()).await.unwrap();
+        let store = Store::create(&StoreConfig::Sqlite(path), clock.clone()).await.unwrap();
         let seal = Seal::new(Kek::create(&dir.path().join("kek")).unwrap());
         let (sidecars, _key) = Authority::<Sidecar>::create(&domain(), clock.now()).unwrap();
         let (admins, _key) = Authority::<Admin>::create(&domain(), clock.now()).unwrap();
