@@ -22,7 +22,7 @@ pub use candidate::{Candidate, Checked, Defect, Mark, Offer, OfferedVersion, Off
 pub use contact::{Contact, Freshness, Level};
 pub use entry::{Content, Entry, Served};
 pub use snapshot::Snapshot;
-pub use writer::{HeldCredential, Scope, Swap, SwappedTo, Writer};
+pub use writer::{HeldCredential, MOST_CREDENTIALS, Scope, Swap, SwappedTo, Writer};
 
 /// The live snapshot, how long ago its source was heard, and the word that either has changed.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct Live {
 }
 
 /// One credential as it is to be given out.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Reading {
     /// An encoded `rekey.v1.Credential`.
     pub answer: Bytes,
@@ -42,6 +42,12 @@ pub struct Reading {
     pub freshness: Freshness,
     /// When it may have to be looked at again although nothing was swapped, in milliseconds since boot.
     pub good_until: Option<u64>,
+}
+
+impl std::fmt::Debug for Reading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reading").field("freshness", &self.freshness).finish_non_exhaustive()
+    }
 }
 
 /// Why a credential cannot be given out.

@@ -51,9 +51,9 @@ pub enum LeafError {
 }
 
 impl Leaf {
-    /// Whether it has ended at `now`.
+    /// Whether it has ended at `now`, or is so near its end that a handshake may come too late.
     pub fn is_over(&self, now: Moment) -> bool {
-        now.at_most_since(self.since) >= self.lives
+        self.left(now) <= self.lives / 20
     }
 
     /// What is left of it at `now`.

@@ -1,17 +1,14 @@
 //! What a stream brings, put in its place: a snapshot is gathered and applied whole, a change by its revision.
 //!
-//! No I/O: messages in, messages out. Fences are obeyed at once, wherever they stand.
+//! No I/O: messages in, messages out.
 
-use rekey_model::{Generation, Incarnation};
+use rekey_model::{CredentialName, Generation, Incarnation};
 use rekey_proto::fleet::up::Message;
 use rekey_proto::fleet::{Change, Resync, SnapshotBegin, SnapshotEnd, Up, Welcome};
 use tracing::{info, warn};
 
 use super::{Ground, wire};
-use crate::live::{Candidate, Scope, Swap};
-
-/// The most changes that a snapshot may have, and that are kept back while one is gathered.
-const MOST: usize = 4096;
+use crate::live::{Candidate, MOST_CREDENTIALS, Scope, Swap};
 
 /// One stream's place in what the controller tells.
 #[derive(Debug)]
@@ -24,8 +21,8 @@ pub(super) struct Follow {
 enum Place {
     /// Before the first snapshot, or after a gap.
     Lost,
-    /// Within a snapshot.
-    Gathering { expected: usize, got: Vec<Candidate>, nacks: Vec<Up>, early: Vec<(u64, Candidate)> },
+    /// Within a snapshot; `early`: changes beyond it that came already.
+    Gathering { expected: usize, got: Vec<Candidate>, nacks: Vec<Up>, early: Vec<(u64, CredentialName)> },
     /// Level with the controller as of this revision.
     Level(u64),
 }
@@ -71,95 +68,84 @@ impl Follow {
 
     pub(super) fn begin(&mut self, begin: SnapshotBegin) -> Result<(), Fault> {
         let expected = usize::try_from(begin.changes).unwrap_or(usize::MAX);
-        if expected > MOST {
+        if expected > MOST_CREDENTIALS {
             return Err(Fault::Protocol("a snapshot with more credentials than a sidecar holds"));
         }
         self.place = Place::Gathering { expected, got: Vec::new(), nacks: Vec::new(), early: Vec::new() };
         Ok(())
     }
 
+    /// One change. It is the whole state of a credential, so it is right to apply it wherever it stands; a gap before it
+    /// only means that others are missing.
     pub(super) fn change(&mut self, change: Change) -> Result<Vec<Up>, Fault> {
         let revision = change.revision;
-        let candidate = match wire::candidate(change) {
-            Ok(candidate) => Ok(candidate),
-            Err(nameless) => {
-                warn!(why = %nameless.why, "a change for no credential name is refused");
-                Err(nameless.nack)
+        let candidate = wire::candidate(change).map_err(|nameless| {
+            warn!(why = %nameless.why, "a change for no credential name is refused");
+            nameless.nack
+        });
+        if revision == 0
+            && let Place::Gathering { expected, got, nacks, .. } = &mut self.place
+        {
+            if got.len() + nacks.len() >= *expected {
+                return Err(Fault::Protocol("more changes than announced"));
             }
-        };
-        match &mut self.place {
-            Place::Gathering { got, nacks, early, expected } => {
-                let room = got.len() + nacks.len() < *expected && early.len() < MOST;
-                match candidate {
-                    _ if !room && revision == 0 => {
-                        return Err(Fault::Protocol("more changes than announced"));
-                    }
-                    Ok(candidate) if revision == 0 => got.push(candidate),
-                    Ok(candidate) => {
-                        self.ground.writer().fence(std::slice::from_ref(&candidate));
-                        early.push((revision, candidate));
-                        early.truncate(MOST);
-                    }
-                    Err(nack) => nacks.push(nack),
-                }
-                Ok(Vec::new())
+            match candidate {
+                Ok(candidate) => got.push(candidate),
+                Err(nack) => nacks.push(nack),
             }
-            Place::Lost => {
-                self.fence(&candidate);
-                Ok(Vec::new())
-            }
-            Place::Level(_) => Ok(self.next(revision, candidate)),
+            return Ok(Vec::new());
         }
-    }
-
-    /// One change while level: in turn, or again, or after a gap.
-    fn next(&mut self, revision: u64, candidate: Result<Candidate, Up>) -> Vec<Up> {
-        let Place::Level(last) = &mut self.place else { return Vec::new() };
-        if revision > last.saturating_add(1) {
-            warn!(
-                expected = last.saturating_add(1),
-                got = revision,
-                "changes are missing: asking for a snapshot"
-            );
-            self.fence(&candidate);
-            self.place = Place::Lost;
-            return vec![wire::up(Message::Resync(Resync {}))];
-        }
-        *last = revision.max(*last);
-        match candidate {
-            Ok(candidate) => wire::outcome(self.apply(Scope::Part, vec![candidate])),
+        let name = candidate.as_ref().ok().map(|candidate| candidate.name.clone());
+        let mut ups = match candidate {
+            Ok(candidate) => wire::outcome(&self.apply(&Scope::Part, vec![candidate])),
             Err(nack) => vec![nack],
+        };
+        ups.extend(self.passed(revision, name));
+        Ok(ups)
+    }
+
+    /// Notes that the change with `revision` came; asks for a snapshot if one before it did not.
+    fn passed(&mut self, revision: u64, name: Option<CredentialName>) -> Option<Up> {
+        match &mut self.place {
+            Place::Gathering { early, .. } => {
+                early.extend(name.filter(|_| early.len() < MOST_CREDENTIALS).map(|name| (revision, name)));
+                None
+            }
+            Place::Level(last) if revision > last.saturating_add(1) => {
+                warn!(expected = last.saturating_add(1), got = revision, "changes are missing");
+                self.place = Place::Lost;
+                Some(wire::up(Message::Resync(Resync {})))
+            }
+            Place::Level(last) => {
+                *last = revision.max(*last);
+                None
+            }
+            Place::Lost => None,
         }
     }
 
-    /// Applies the snapshot that was gathered, then what came early. What it returns is sent after readers see it.
+    /// Applies the snapshot that was gathered. What it returns is sent after readers see it.
     pub(super) fn end(&mut self, end: SnapshotEnd) -> Result<Vec<Up>, Fault> {
         let place = std::mem::replace(&mut self.place, Place::Lost);
-        let Place::Gathering { expected, got, nacks, early } = place else {
+        let Place::Gathering { expected, got, nacks, mut early } = place else {
             return Err(Fault::Protocol("the end of a snapshot that did not begin"));
         };
         if got.len() + nacks.len() != expected {
             return Err(Fault::Protocol("fewer changes than announced"));
         }
-        let mut ups = wire::outcome(self.apply(Scope::Whole, got));
+        early.retain(|(revision, _)| *revision > end.revision);
+        early.sort_unstable();
+        let besides = early.iter().map(|(_, name)| name.clone()).collect();
+        let mut ups = wire::outcome(&self.apply(&Scope::Whole { besides }, got));
         ups.extend(nacks);
         self.place = Place::Level(end.revision);
-        for (revision, candidate) in early {
-            if revision > end.revision {
-                ups.extend(self.next(revision, Ok(candidate)));
-            }
+        for (revision, _) in early {
+            ups.extend(self.passed(revision, None));
         }
         Ok(ups)
     }
 
-    /// What comes out of turn is not applied, but what it cuts is cut.
-    fn fence(&self, candidate: &Result<Candidate, Up>) {
-        if let Ok(candidate) = candidate {
-            self.ground.writer().fence(std::slice::from_ref(candidate));
-        }
-    }
-
-    fn apply(&self, scope: Scope, candidates: Vec<Candidate>) -> Swap {
+    fn apply(&self, scope: &Scope, candidates: Vec<Candidate>) -> Swap {
         let now = self.ground.clock.now();
         let swap = self.ground.writer().apply(scope, candidates, now);
         for refusal in &swap.refused {

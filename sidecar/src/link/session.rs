@@ -192,10 +192,8 @@ impl Session {
     }
 
     async fn tell(&mut self) -> Result<(), End> {
-        match self.telling.news() {
-            Some(usage) => self.send(usage).await,
-            None => Ok(()),
-        }
+        let usage = self.telling.news();
+        self.send_all(usage).await
     }
 
     async fn send_all(&self, ups: Vec<Up>) -> Result<(), End> {

@@ -105,9 +105,13 @@ impl Link {
                 ended = &mut now.run => match next.take() {
                     // The controller ends the older stream of an instance when the newer one says hello.
                     Some(opening) if !matches!(ended, End::Stopped) => {
-                        self.ground.clock.within(TAKE_OVER, opening).await.unwrap_or(Err(ended.into()))
+                        match self.ground.clock.within(TAKE_OVER, opening).await {
+                            Some(Ok(running)) => Ok(running),
+                            Some(Err(why)) => return why,
+                            None => return ended.into(),
+                        }
                     }
-                    _ => return ended.into(),
+                    Some(_) | None => return ended.into(),
                 },
                 opened = coming(&mut next) => {
                     next = None;

@@ -44,16 +44,16 @@ impl Telling {
     }
 
     /// What there is to tell, if it is news.
-    pub(super) fn news(&mut self) -> Option<Up> {
+    pub(super) fn news(&mut self) -> Vec<Up> {
         self.due = false;
         // The order is read before the reports are: they may be newer than it says, never older.
         let snapshot = std::sync::Arc::clone(&self.ground.live.snapshot());
         let usage = self.ground.consumers.usage(&snapshot);
         if self.told.as_ref().is_some_and(|(_, told)| *told == usage) {
-            return None;
+            return Vec::new();
         }
-        let message = wire::usage(&usage);
+        let messages = wire::usage(&usage);
         self.told = Some((self.ground.clock.now().boot_ms, usage));
-        Some(message)
+        messages
     }
 }

@@ -11,8 +11,13 @@ use rekey_proto::fleet::{
     VersionData, VersionUsage as WireVersionUsage,
 };
 
-use crate::live::{Candidate, HeldCredential, Mark, Offer, OfferedVersion, Offline, Refusal, Swap, Writer};
+use crate::live::{
+    Candidate, HeldCredential, Mark, Offer, OfferedVersion, Offline, Refusal, Swap, SwappedTo, Writer,
+};
 use crate::usage::CredentialUsage;
+
+/// How many credentials one message up speaks of: with the longest names it stays within 256 KiB.
+const AT_ONCE: usize = 512;
 
 /// A change whose credential has no name that could be held.
 #[derive(Debug)]
@@ -109,18 +114,27 @@ fn numbers(versions: &BTreeSet<Version>) -> Vec<u64> {
     versions.iter().map(|version| version.get()).collect()
 }
 
-/// What to say about a swap: one ack, then what was refused.
-pub(super) fn outcome(swap: Swap) -> Vec<Up> {
-    let credentials = swap.taken.into_iter().map(|taken| Acknowledged {
+/// What to say about a swap: one ack, or a few for a large one, then what was refused.
+pub(super) fn outcome(swap: &Swap) -> Vec<Up> {
+    let ack = |taken: &[SwappedTo]| {
+        let credentials = taken.iter().map(acknowledged).collect();
+        up(Message::Ack(Ack { generation: swap.generation.0, credentials }))
+    };
+    let mut ups: Vec<Up> = swap.taken.chunks(AT_ONCE).map(ack).collect();
+    if ups.is_empty() && swap.refused.is_empty() {
+        ups.push(ack(&[]));
+    }
+    ups.extend(swap.refused.iter().map(refused));
+    ups
+}
+
+fn acknowledged(taken: &SwappedTo) -> Acknowledged {
+    Acknowledged {
         name: taken.name.to_string(),
         incarnation: taken.mark.incarnation.0,
         order: taken.mark.order.0,
         version: taken.version.map_or(0, Version::get),
-    });
-    let ack = Ack { generation: swap.generation.0, credentials: credentials.collect() };
-    let mut ups = vec![up(Message::Ack(ack))];
-    ups.extend(swap.refused.iter().map(refused));
-    ups
+    }
 }
 
 fn refused(refusal: &Refusal) -> Up {
@@ -132,7 +146,7 @@ fn nack(name: String, mark: Mark, reason: String) -> Nack {
     Nack { name, incarnation: mark.incarnation.0, order: mark.order.0, reason }
 }
 
-pub(super) fn usage(all: &[CredentialUsage]) -> Up {
+pub(super) fn usage(all: &[CredentialUsage]) -> Vec<Up> {
     let one = |usage: &CredentialUsage| WireUsage {
         name: usage.name.to_string(),
         order: usage.order.0,
@@ -148,5 +162,7 @@ pub(super) fn usage(all: &[CredentialUsage]) -> Up {
             .collect(),
         silent_processes: usage.silent,
     };
-    up(Message::Usage(Usage { credentials: all.iter().map(one).collect() }))
+    let message =
+        |part: &[CredentialUsage]| up(Message::Usage(Usage { credentials: part.iter().map(one).collect() }));
+    all.chunks(AT_ONCE).map(message).collect()
 }

@@ -8,16 +8,19 @@ use rekey_model::{CredentialName, Generation, Handle, Incarnation, Moment, Versi
 use super::candidate::{CheckedContent, CheckedVersion};
 use super::{Candidate, Checked, Content, Entry, Live, Mark, Refusal, Served, Snapshot, answer};
 
-/// How many credentials a sidecar holds at most; more are not looked at.
-const MOST: usize = 4096;
+/// How many credentials a sidecar holds at most; more are refused. What it says of all of them still fits one message.
+pub const MOST_CREDENTIALS: usize = 1024;
 /// How many versions of one credential are known for reports; the oldest are forgotten.
 const MOST_KNOWN: usize = 64;
 
 /// What a batch of candidates stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
     /// Everything there is: what is not in it is no longer granted.
-    Whole,
+    Whole {
+        /// Credentials that are known to be newer than the batch: they stay.
+        besides: BTreeSet<CredentialName>,
+    },
     /// Some credentials; the others stay.
     Part,
 }
@@ -131,7 +134,7 @@ impl Writer {
     ///
     /// When this returns, readers see it. What is refused keeps its last good value, unless that was fenced. Twice is
     /// once: what was applied before is only said again.
-    pub fn apply(&mut self, scope: Scope, candidates: Vec<Candidate>, now: Moment) -> Swap {
+    pub fn apply(&mut self, scope: &Scope, candidates: Vec<Candidate>, now: Moment) -> Swap {
         let mut changed = self.obey_fences(&candidates);
         let next = self.generation.next();
         let named: BTreeSet<CredentialName> = candidates.iter().map(|c| c.name.clone()).collect();
@@ -151,8 +154,9 @@ impl Writer {
                 }
             }
         }
-        if scope == Scope::Whole {
-            changed |= self.drop_others(&named) || !self.complete;
+        if let Scope::Whole { besides } = scope {
+            changed |=
+                self.drop_others(|name| named.contains(name) || besides.contains(name)) || !self.complete;
             self.complete = true;
         }
         if changed {
@@ -164,20 +168,11 @@ impl Writer {
         swap
     }
 
-    /// Takes only the fences of `candidates`, such as of those that came out of turn.
-    pub fn fence(&mut self, candidates: &[Candidate]) {
-        if self.obey_fences(candidates) {
-            self.generation = self.generation.next();
-            let entries = self.held.values().filter_map(|held| held.entry.clone());
-            self.live.publish(Snapshot::new(self.generation, self.complete, entries));
-        }
-    }
-
     /// Fences only grow, whatever order or life of the store they come with. Says whether something was cut.
     fn obey_fences(&mut self, candidates: &[Candidate]) -> bool {
         let mut cut = false;
         for candidate in candidates.iter().filter(|c| !c.fenced.is_empty()) {
-            if self.held.len() >= MOST && !self.held.contains_key(&candidate.name) {
+            if self.held.len() >= MOST_CREDENTIALS && !self.held.contains_key(&candidate.name) {
                 continue;
             }
             let held = self.held.entry(candidate.name.clone()).or_default();
@@ -189,8 +184,8 @@ impl Writer {
 
     fn take(&mut self, candidate: Candidate, next: Generation, now: Moment) -> Result<Taken, Refusal> {
         let (name, mark) = (candidate.name.clone(), candidate.mark);
-        if self.held.len() >= MOST && !self.held.contains_key(&name) {
-            let defect = super::Defect::TooManyCredentials(MOST);
+        if self.held.len() >= MOST_CREDENTIALS && !self.held.contains_key(&name) {
+            let defect = super::Defect::TooManyCredentials(MOST_CREDENTIALS);
             return Err(Refusal { name, mark, defect });
         }
         let held = self.held.entry(name).or_default();
@@ -213,10 +208,10 @@ impl Writer {
         Some(SwappedTo { name: name.clone(), mark: held.mark, version })
     }
 
-    fn drop_others(&mut self, named: &BTreeSet<CredentialName>) -> bool {
+    fn drop_others(&mut self, stays: impl Fn(&CredentialName) -> bool) -> bool {
         let mut dropped = false;
         for (name, held) in &mut self.held {
-            if !named.contains(name) {
+            if !stays(name) {
                 dropped |= held.entry.take().is_some();
             }
         }
