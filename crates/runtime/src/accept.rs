@@ -12,6 +12,7 @@ use std::sync::Arc;
 mod connection;
 mod connections;
 mod incoming;
+mod kill;
 mod listener;
 mod socket;
 

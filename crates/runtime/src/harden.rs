@@ -5,12 +5,15 @@ use std::io;
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
-/// Makes the process not dumpable (no core, no `ptrace` by the same user), its core limit 0, and its files private.
+/// Makes the process not dumpable (no core, no `ptrace` by the same user), its core limit 0, and its files private; and
+/// lets it have as many descriptors as its hard limit allows: each connection is one.
 ///
 /// Call it before any secret is read and before any thread is started; twice is once.
 pub fn first() -> io::Result<()> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    let files = rustix::process::getrlimit(Resource::Nofile);
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum })?;
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     Ok(())
 }

@@ -7,6 +7,8 @@ pub mod accept;
 pub mod backoff;
 pub mod clock;
 pub mod harden;
+#[cfg(test)]
+mod pki;
 pub mod random;
 pub mod readiness;
 pub mod serve;

@@ -6,8 +6,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rekey_model::Moment;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::coop::unconstrained;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
@@ -28,13 +30,13 @@ type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub struct Connection {
     io: Io,
     peer: Peer,
-    /// Ends when the connection must.
-    over: Wait,
+    /// Ends when the connection has lived as long as it may; none if it may for ever.
+    expiry: Option<Wait>,
     /// Ends when the peer should have begun; none once it has.
     begin: Option<Wait>,
     received: usize,
     // Last, so that the place is given back after the socket was closed.
-    _ticket: Ticket,
+    ticket: Ticket,
 }
 
 /// What carries the bytes.
@@ -48,16 +50,14 @@ impl Connection {
     /// `life` is the most that the connection may last; none is for ever.
     pub(super) fn new(io: Io, peer: Peer, ticket: Ticket, life: Option<Duration>, clock: &Clock) -> Self {
         let limit = ticket.limits().first_byte_timeout;
-        let (waiting, kill, expiring) = (clock.clone(), ticket.kill.clone(), clock.clone());
-        let begin: Wait = Box::pin(async move { waiting.sleep(limit).await });
-        let over: Wait = Box::pin(async move {
-            tokio::select! {
-                biased;
-                () = kill.cancelled() => {}
-                () = expire(&expiring, life) => {}
-            }
+        let begin = clock.clone();
+        // A busy peer uses up its task's share of work; that must not keep these from being looked at.
+        let begin: Wait = Box::pin(unconstrained(async move { begin.sleep(limit).await }));
+        let expiry = life.map(|life| {
+            let expiry: Wait = Box::pin(unconstrained(expire(clock.clone(), clock.now(), life)));
+            expiry
         });
-        Self { io, peer, over, begin: Some(begin), received: 0, _ticket: ticket }
+        Self { io, peer, expiry, begin: Some(begin), received: 0, ticket }
     }
 
     /// Who is at the other end.
@@ -65,18 +65,32 @@ impl Connection {
         &self.peer
     }
 
-    /// Fails when the connection must not go on; else makes sure that its task hears of it.
-    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.over.as_mut().poll(cx).is_ready() {
-            self.over = Box::pin(std::future::ready(()));
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was ended here"));
+    /// Reads or writes, unless the connection was cut. Where that has to wait, the task is also woken by the cut and by
+    /// the deadlines.
+    fn guarded<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        act: impl FnOnce(&mut Io, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if self.ticket.kill.was_said() {
+            return Poll::Ready(Err(cut()));
         }
-        if self.begin.as_mut().is_some_and(|begin| begin.as_mut().poll(cx).is_ready()) {
-            self.over = Box::pin(std::future::ready(()));
-            self.begin = None;
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer did not begin in time"));
+        let polled = act(&mut self.io, cx);
+        if polled.is_pending() {
+            if self.ticket.kill.heard_by(cx.waker()) {
+                return Poll::Ready(Err(cut()));
+            }
+            if is_over(self.expiry.as_mut(), cx) {
+                self.ticket.kill.cut();
+                return Poll::Ready(Err(cut()));
+            }
+            if is_over(self.begin.as_mut(), cx) {
+                self.ticket.kill.cut();
+                let late = io::Error::new(io::ErrorKind::TimedOut, "the peer did not begin in time");
+                return Poll::Ready(Err(late));
+            }
         }
-        Ok(())
+        polled
     }
 
     fn received(&mut self, bytes: usize) {
@@ -87,10 +101,16 @@ impl Connection {
     }
 }
 
+fn cut() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was ended here")
+}
+
+fn is_over(wait: Option<&mut Wait>, cx: &mut Context<'_>) -> bool {
+    wait.is_some_and(|wait| wait.as_mut().poll(cx).is_ready())
+}
+
 /// Ends after `life`, by whichever clock says so first: an expiry must not be put off by setting the date.
-async fn expire(clock: &Clock, life: Option<Duration>) {
-    let Some(life) = life else { return std::future::pending().await };
-    let start = clock.now();
+async fn expire(clock: Clock, start: Moment, life: Duration) {
     loop {
         let left = life.saturating_sub(clock.now().at_most_since(start));
         if left.is_zero() {
@@ -117,13 +137,12 @@ impl fmt::Debug for Connection {
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let me = self.get_mut();
-        me.check(cx)?;
         let before = buf.filled().len();
-        let polled = match &mut me.io {
+        let polled = me.guarded(cx, |io, cx| match io {
             Io::Tcp(io) => Pin::new(io).poll_read(cx, buf),
             Io::Unix(io) => Pin::new(io).poll_read(cx, buf),
             Io::Tls(io) => Pin::new(io).poll_read(cx, buf),
-        };
+        });
         me.received(buf.filled().len().saturating_sub(before));
         polled
     }
@@ -132,33 +151,27 @@ impl AsyncRead for Connection {
 /// Not vectored: tokio-rustls gains nothing by it, and one path is easier to reason about.
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let me = self.get_mut();
-        me.check(cx)?;
-        match &mut me.io {
+        self.get_mut().guarded(cx, |io, cx| match io {
             Io::Tcp(io) => Pin::new(io).poll_write(cx, buf),
             Io::Unix(io) => Pin::new(io).poll_write(cx, buf),
             Io::Tls(io) => Pin::new(io).poll_write(cx, buf),
-        }
+        })
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let me = self.get_mut();
-        me.check(cx)?;
-        match &mut me.io {
+        self.get_mut().guarded(cx, |io, cx| match io {
             Io::Tcp(io) => Pin::new(io).poll_flush(cx),
             Io::Unix(io) => Pin::new(io).poll_flush(cx),
             Io::Tls(io) => Pin::new(io).poll_flush(cx),
-        }
+        })
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let me = self.get_mut();
-        me.check(cx)?;
-        match &mut me.io {
+        self.get_mut().guarded(cx, |io, cx| match io {
             Io::Tcp(io) => Pin::new(io).poll_shutdown(cx),
             Io::Unix(io) => Pin::new(io).poll_shutdown(cx),
             Io::Tls(io) => Pin::new(io).poll_shutdown(cx),
-        }
+        })
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
+use super::kill::Kill;
 use super::{ConnectionId, Peer};
 
 /// What one listener bears.
@@ -91,7 +90,7 @@ struct State {
     admitted: usize,
     by_origin: HashMap<Origin, usize>,
     by_leaf: HashMap<Arc<[u8]>, usize>,
-    known: BTreeMap<ConnectionId, (Peer, CancellationToken)>,
+    known: BTreeMap<ConnectionId, (Peer, Arc<Kill>)>,
 }
 
 /// What is known of a peer before it has said anything.
@@ -120,7 +119,7 @@ pub(super) struct Full;
 pub(super) struct Ticket {
     connections: Connections,
     pub(super) id: ConnectionId,
-    pub(super) kill: CancellationToken,
+    pub(super) kill: Arc<Kill>,
     origin: Option<Origin>,
     leaf: Option<Arc<[u8]>>,
 }
@@ -157,14 +156,14 @@ impl Connections {
     /// Ends every connection whose peer `which` names, at once: nothing more is read from it or written to it. Says how
     /// many those were.
     pub fn cut(&self, which: impl Fn(&Peer) -> bool) -> usize {
-        let tokens: Vec<CancellationToken> = {
+        let chosen: Vec<Arc<Kill>> = {
             let state = self.state();
-            state.known.values().filter(|(peer, _)| which(peer)).map(|(_, kill)| kill.clone()).collect()
+            state.known.values().filter(|(peer, _)| which(peer)).map(|(_, kill)| Arc::clone(kill)).collect()
         };
-        let fresh = tokens.iter().filter(|kill| !kill.is_cancelled()).count();
-        tokens.iter().for_each(CancellationToken::cancel);
-        self.0.cut.fetch_add(u64::try_from(fresh).unwrap_or(u64::MAX), Ordering::Relaxed);
-        tokens.len()
+        // Those that were cut before and are not yet gone count once.
+        let cut = chosen.iter().filter(|kill| kill.cut()).count();
+        self.0.cut.fetch_add(u64::try_from(cut).unwrap_or(u64::MAX), Ordering::Relaxed);
+        cut
     }
 
     /// Everybody connected now whose handshake is over.
@@ -201,8 +200,7 @@ impl Connections {
         state.next += 1;
         let id = ConnectionId(state.next);
         drop(state);
-        let kill = CancellationToken::new();
-        Ok(Ticket { connections: self.clone(), id, kill, origin: Some(origin), leaf: None })
+        Ok(Ticket { connections: self.clone(), id, kill: Arc::default(), origin: Some(origin), leaf: None })
     }
 
     pub(super) fn count(&self, mishap: Mishap) {
@@ -237,7 +235,7 @@ impl Ticket {
                 give_back(&mut state.by_origin, &origin);
             }
         }
-        state.known.insert(self.id, (peer.clone(), self.kill.clone()));
+        state.known.insert(self.id, (peer.clone(), Arc::clone(&self.kill)));
         self.connections.0.accepted.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::connection::Io;
 use super::connections::{Mishap, Origin, Ticket};
@@ -88,7 +88,8 @@ impl Accept {
         let ready = ready.clone();
         match arrived {
             Arrived::Unix(stream) => {
-                if let Some(connection) = self.local(stream) {
+                let Some(connection) = self.local(stream) else { return };
+                if let Err(TrySendError::Full(connection)) = ready.try_send(connection) {
                     self.spawner.start("hand over", async move { drop(ready.send(connection).await) });
                 }
             }

@@ -149,10 +149,24 @@ fn lock(file: &Path, socket: &Path) -> Result<File, SocketError> {
 /// A stale socket is replaced by the rename; anything else is somebody's file.
 fn refuse_other_files(path: &Path) -> Result<(), SocketError> {
     match fs::symlink_metadata(path) {
+        Ok(meta) if meta.file_type().is_socket() && answers(path) => Err(SocketError::InUse(path.to_owned())),
         Ok(meta) if meta.file_type().is_socket() => Ok(()),
         Ok(_) => Err(SocketError::NotASocket(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(source) => Err(SocketError::Io { doing: "look at", path: path.to_owned(), source }),
+    }
+}
+
+/// Whether somebody listens there, one who takes no lock included. Never waits.
+fn answers(path: &Path) -> bool {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let Ok(probe) = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None) else { return false };
+    let Ok(address) = SocketAddrUnix::new(path) else { return false };
+    match connect(&probe, &address) {
+        Ok(()) => true,
+        // Somebody listens, and is busy.
+        Err(error) => error == rustix::io::Errno::AGAIN,
     }
 }
 

@@ -30,7 +30,7 @@ impl ClientTls {
         Ok(())
     }
 
-    pub(super) fn config(&self) -> Arc<ClientConfig> {
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
         self.config.load_full()
     }
 
