@@ -20,7 +20,8 @@ pub type Source = Box<dyn Error + Send + Sync>;
 /// target, so that after [`Driver::settle`] no earlier call can land any more.
 pub trait Driver: Send + Sync + fmt::Debug {
     /// Makes the intended version valid beside the current one, with the expiry of a version that is not in use yet.
-    /// If it exists already under our name, sets the secret again.
+    /// If it exists already under our name, sets the secret again. A login that the account adopts keeps its secret:
+    /// it is only made sure that it can be watched and ended.
     fn install<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Installed>;
 
     /// Looks whether the intended version is there; how an unknown answer of [`Driver::install`] is resolved.

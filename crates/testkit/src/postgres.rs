@@ -307,4 +307,16 @@ mod tests {
         postgres.resume();
         postgres.sql("SELECT 1");
     }
+
+    #[test]
+    fn a_cluster_ends_when_its_test_is_killed() {
+        let mut postgres = Postgres::start(Options::default());
+        let (id, folder) = (postgres.id().unwrap(), postgres.socket_folder());
+        // What the kernel does for a process that is killed: it closes its end of the pipe.
+        drop(postgres.server.as_mut().unwrap().watchdog.stdin.take());
+        let server = &mut postgres.server.as_mut().unwrap().process;
+        server.wait(Duration::from_secs(10)).unwrap();
+        assert_eq!(server.id(), id);
+        assert!(poll(Duration::from_secs(10), || !folder.exists()));
+    }
 }

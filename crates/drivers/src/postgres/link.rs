@@ -210,11 +210,12 @@ fn config(login: &Login<'_>) -> Config {
     if login.own_settings {
         let statement = login.timeouts.statement.as_millis();
         let transit = login.timeouts.transit.as_millis();
-        // Given at the start: they win over what is set for the role or the database.
+        // Given at the start: they win over what a database's owner, our own consumer perhaps, has set for it.
         config.options(format!(
             "-c statement_timeout={statement} -c lock_timeout={statement} \
              -c idle_in_transaction_session_timeout={transit} -c search_path=pg_catalog,pg_temp \
-             -c standard_conforming_strings=on -c default_transaction_read_only=off \
+             -c standard_conforming_strings=on -c default_transaction_read_only=off -c role=none \
+             -c quote_all_identifiers=off \
              -c default_transaction_isolation=read\\ committed -c default_transaction_deferrable=off"
         ));
     }

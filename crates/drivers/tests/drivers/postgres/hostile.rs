@@ -203,6 +203,39 @@ async fn hostile_names_name_themselves_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn settings_of_the_consumers_database_do_not_reach_the_rotator() {
+    let world = World::new();
+    let old = world.intent(1);
+    world.driver.install(&old).await.unwrap();
+    let (owner, database) = (world.owner_role(), &world.name);
+    world.sql("CREATE SCHEMA trap; CREATE FUNCTION trap.format(text, VARIADIC text[]) RETURNS text LANGUAGE sql AS 'SELECT (1/length($1))::text'");
+    for setting in [
+        format!("role = {owner}"),
+        "search_path = trap, pg_catalog".into(),
+        "statement_timeout = 1".into(),
+        "default_transaction_read_only = on".into(),
+        "quote_all_identifiers = on".into(),
+        "default_transaction_isolation = serializable".into(),
+    ] {
+        world.postgres.sql(&format!("ALTER DATABASE {database} SET {setting}"));
+        let new = world.intent(2);
+        let driver = world.driver_with(|_, account| account.search_path = vec!["public".into()]);
+        let installed = driver.install(&new).await.unwrap();
+        world
+            .postgres
+            .sql(&format!("ALTER ROLE {} IN DATABASE {database} SET statement_timeout = 0", new.handle));
+        world.sql(&format!("CREATE TABLE public.held (); ALTER TABLE public.held OWNER TO {}", new.handle));
+        // The consumer suffers from its own settings; what concerns us is that the comparison still works.
+        let why = refused(driver.probe(&installed.fields, Some(&old.handle)).await, &setting);
+        assert!(why.ends_with("lacks: an unexpected setting statement_timeout = 0"), "{setting}: {why}");
+        world.driver.revoke(&new.handle).await.unwrap();
+        world.driver.clean_up(&new.handle).await.unwrap_or_else(|error| panic!("{setting}: {error:?}"));
+        world.postgres.sql(&format!("ALTER DATABASE {database} RESET ALL"));
+        world.sql("DROP TABLE public.held");
+    }
+}
+
+#[tokio::test]
 async fn a_name_that_the_server_would_cut_off_is_refused() {
     let world = World::new();
     let mut intent = world.intent(1);

@@ -12,7 +12,7 @@ async fn every_kind_of_poison_is_refused_by_its_name() {
     world.driver.install(&old).await.unwrap();
     let owner = world.owner_role();
     let cases = [
-        (format!("REVOKE {owner} FROM NEW"), "login: the session is"),
+        (format!("SET ROLE {}_rekey; REVOKE {owner} FROM NEW", world.name), "login: the session is"),
         ("ALTER ROLE NEW VALID UNTIL '2001-01-01'".into(), "login: "),
         ("ALTER ROLE NEW NOLOGIN".into(), "login: "),
         ("ALTER ROLE NEW PASSWORD NULL".into(), "login: "),
