@@ -35,11 +35,7 @@ async fn a_get_gives_the_current_version_or_says_why_not() {
 async fn a_hundred_reads_at_once_are_all_answered() {
     let fake = Fake::start();
     let client = fake.client().await;
-    for number in 0..24 {
-        let name = format!("c/{number}");
-        fake.serve(&name, 1);
-        client.watch(&name).await.unwrap().ready().await.unwrap();
-    }
+    fake.serve("c/1", 1);
     let mut reads = tokio::task::JoinSet::new();
     for _ in 0..100 {
         let client = client.clone();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use deadpool::managed::PoolError;
+use deadpool::managed::{Manager, Metrics, PoolError};
 use rekey_client::pool::{Borrowed, Connect, ConnectError, RotatingManager, RotatingPool};
 use rekey_client::{Credential, Watched};
 use rekey_proto::local::read_error;
@@ -205,6 +205,22 @@ async fn idle_old_connections_are_closed_after_a_swap_and_borrowed_ones_at_their
     assert_eq!((new.version, Borrowed::version(&new).get()), (2, 2));
     Borrowed::close(new);
     assert_eq!((pool.status().size, stage.target.sessions_of(2)), (0, 0));
+}
+
+#[tokio::test]
+async fn an_old_connection_that_slipped_back_is_not_handed_out_again() {
+    let stage = stage().await;
+    let manager = RotatingManager::new(stage.orders.clone(), Login(Arc::clone(&stage.target)));
+    let mut pooled = manager.create().await.unwrap();
+    manager.recycle(&mut pooled, &Metrics::default()).await.unwrap();
+    stage.target.sessions.lock().unwrap().clear();
+    manager.recycle(&mut pooled, &Metrics::default()).await.expect_err("a dead one was handed out");
+
+    let mut pooled = manager.create().await.unwrap();
+    stage.target.make(2);
+    stage.fake.serve_after("orders/db", 2, &[1]);
+    eventually("version 2", || stage.orders.version().is_some_and(|v| v.get() == 2)).await;
+    manager.recycle(&mut pooled, &Metrics::default()).await.expect_err("an old one was handed out");
 }
 
 #[tokio::test]
