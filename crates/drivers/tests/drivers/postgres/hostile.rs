@@ -208,7 +208,11 @@ async fn settings_of_the_consumers_database_do_not_reach_the_rotator() {
     let old = world.intent(1);
     world.driver.install(&old).await.unwrap();
     let (owner, database) = (world.owner_role(), &world.name);
-    world.sql("CREATE SCHEMA trap; CREATE FUNCTION trap.format(text, VARIADIC text[]) RETURNS text LANGUAGE sql AS 'SELECT (1/length($1))::text'");
+    world.sql(
+        "CREATE SCHEMA trap; GRANT USAGE ON SCHEMA trap TO PUBLIC; \
+         CREATE FUNCTION trap.has_schema_privilege(oid, oid, text) RETURNS boolean LANGUAGE plpgsql \
+         AS 'BEGIN RAISE EXCEPTION ''trapped''; END'",
+    );
     for setting in [
         format!("role = {owner}"),
         "search_path = trap, pg_catalog".into(),
@@ -217,7 +221,6 @@ async fn settings_of_the_consumers_database_do_not_reach_the_rotator() {
         "quote_all_identifiers = on".into(),
         "default_transaction_isolation = serializable".into(),
     ] {
-        world.postgres.sql(&format!("ALTER DATABASE {database} SET {setting}"));
         let new = world.intent(2);
         let driver = world.driver_with(|_, account| account.search_path = vec!["public".into()]);
         let installed = driver.install(&new).await.unwrap();
@@ -225,6 +228,7 @@ async fn settings_of_the_consumers_database_do_not_reach_the_rotator() {
             .postgres
             .sql(&format!("ALTER ROLE {} IN DATABASE {database} SET statement_timeout = 0", new.handle));
         world.sql(&format!("CREATE TABLE public.held (); ALTER TABLE public.held OWNER TO {}", new.handle));
+        world.postgres.sql(&format!("ALTER DATABASE {database} SET {setting}"));
         // The consumer suffers from its own settings; what concerns us is that the comparison still works.
         let why = refused(driver.probe(&installed.fields, Some(&old.handle)).await, &setting);
         assert!(why.ends_with("lacks: an unexpected setting statement_timeout = 0"), "{setting}: {why}");
