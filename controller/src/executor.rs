@@ -219,6 +219,9 @@ impl Executor {
             let outcome = self.commit(name, Event::Look, Actor::controller()).await?;
             seen.ledger = outcome.ledger;
         }
+        if let Some(failed) = seen.failure() {
+            seen.ledger = self.commit(name, failed, Actor::controller()).await?.ledger;
+        }
         if self.forget_deleted(&seen).await? {
             return Ok(None);
         }

@@ -42,7 +42,6 @@ fn of_event(event: &Event, actor: &Actor, after: &Ledger) -> Option<Entry> {
         Event::Failed { why, .. } => (Verb::Nack, next, why.clone()),
         Event::Rollback { reason } => (Verb::Rollback, next, reason.clone()),
         Event::NoHolders => (Verb::Dismiss, next, "no holder is live".to_owned()),
-        Event::Dismissed => (Verb::Discount, next, "a holder was removed".to_owned()),
         Event::Ended { version, sessions, .. } => {
             (Verb::Ended, Some(*version), format!("{sessions} sessions ended"))
         }

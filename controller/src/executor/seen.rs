@@ -6,10 +6,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rekey_model::{CredentialName, Moment, Version};
-use rekey_rotation::{Acked, Evidence, Facts, HolderFacts, Ledger, Mode, Policy, Schedule, Usage};
+use rekey_rotation::{
+    Acked, Event, Evidence, Facts, HolderFacts, Ledger, Mode, Phase, Policy, Schedule, Usage,
+};
 use serde::Deserialize;
 
 use super::{CommitError, Executor, Settings};
+use crate::fleet::UsageReport;
 use crate::spec::Spec;
 use crate::store::{CredentialId, CredentialRow, HolderRow, Tx};
 
@@ -41,6 +44,27 @@ impl Seen {
             listening_since: self.listening_since,
             evidence: self.evidence.as_ref(),
         }
+    }
+}
+
+impl Seen {
+    /// What holders say against the version that they are to use now: a change that was not applied, or logins that
+    /// the target refused. None when nobody does, or when it is known and there is no way back.
+    pub(super) fn failure(&self) -> Option<Event> {
+        let open = self.ledger.open_rotation().filter(|open| open.forward_only.is_none())?;
+        if !matches!(open.phase, Phase::Rolling | Phase::Grace) {
+            return None;
+        }
+        let (order, current) = (self.ledger.order, self.ledger.current?);
+        let why = self.rows.iter().filter(|row| row.gone.is_none()).find_map(|row| {
+            let nacked = row.nacked.as_ref().filter(|nacked| nacked.order == order);
+            let refused = row.reported.as_ref().filter(|reported| reported.order == order);
+            let refused = refused.filter(|reported| report(&reported.report).refuses(current));
+            nacked
+                .map(|nacked| format!("{} could not apply it: {}", shown(row), nacked.reason))
+                .or_else(|| refused.map(|_| format!("processes behind {} are refused {current}", shown(row))))
+        })?;
+        Some(Event::Failed { order, why })
     }
 }
 
@@ -159,17 +183,12 @@ pub(super) fn shown(row: &HolderRow) -> String {
     if row.host.is_empty() { row.spiffe.to_string() } else { format!("{} on {}", row.spiffe, row.host) }
 }
 
-/// How many processes use each version, by a report as the fleet stores it.
-fn processes(report: &serde_json::Value) -> BTreeMap<Version, u32> {
-    #[derive(Deserialize)]
-    struct Report {
-        versions: Vec<Of>,
-    }
-    #[derive(Deserialize)]
-    struct Of {
-        version: Version,
-        processes: u32,
-    }
-    let report = Report::deserialize(report).map(|report| report.versions).unwrap_or_default();
-    report.into_iter().map(|of| (of.version, of.processes)).collect()
+/// A report as the fleet stores it; one that does not read says nothing.
+fn report(stored: &serde_json::Value) -> UsageReport {
+    UsageReport::deserialize(stored).unwrap_or_default()
+}
+
+/// How many processes use each version.
+fn processes(stored: &serde_json::Value) -> BTreeMap<Version, u32> {
+    report(stored).versions.iter().map(|of| (of.version, of.processes)).collect()
 }

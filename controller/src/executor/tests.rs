@@ -1,1 +1,6 @@
-//! Not yet.
+//! The executor with a real store, a scripted target and a small fleet, on a clock that is moved by hand.
+
+mod driver;
+mod faults;
+mod life;
+mod stage;

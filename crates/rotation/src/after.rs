@@ -42,10 +42,6 @@ impl Ledger {
             E::Failed { why, .. } => self.failed(why, event, now),
             E::Rollback { reason } => self.rollback(reason, event, now),
             E::NoHolders => self.no_holders(event),
-            E::Dismissed => {
-                self.update(|rotation| rotation.last_discount = Some(now));
-                Ok(())
-            }
             E::Ended { version, asked, sessions } => self.ended(*version, (*asked, *sessions), event, facts),
             E::CleanedUp { version } => self.cleaned_up(*version, event),
             E::EndingRefused { version, why } => self.ending_refused(*version, why, event, facts),

@@ -88,8 +88,6 @@ pub enum Event {
     },
     /// An operator lets a rotation go on although no holder is live.
     NoHolders,
-    /// A holder that had the credential was removed, so that its rows say nothing any more: the floor starts again.
-    Dismissed,
     /// The target refuses a version and has no session of it.
     Ended {
         /// The version.
@@ -159,7 +157,6 @@ impl Event {
             Self::Failed { .. } => "failed",
             Self::Rollback { .. } => "rollback",
             Self::NoHolders => "no_holders",
-            Self::Dismissed => "dismissed",
             Self::Ended { .. } => "ended",
             Self::CleanedUp { .. } => "cleaned_up",
             Self::EndingRefused { .. } => "ending_refused",

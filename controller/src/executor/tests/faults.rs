@@ -1,0 +1,133 @@
+//! What goes wrong at the target, and a controller that ends at every point.
+
+use rekey_model::Version;
+use rekey_rotation::{EmergencyId, Event, Phase};
+use rekey_runtime::random;
+
+use super::driver::Fault;
+use super::stage::Stage;
+
+fn v(number: u64) -> Version {
+    Version::new(number).unwrap()
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_looked_into_and_the_same_call_repeated() {
+    for fault in [Fault::AnswerLost, Fault::CallLost] {
+        let mut stage = Stage::settled().await;
+        stage.target.fail("install", &[fault]);
+        stage.rotate().await;
+        stage.until_calm().await;
+        assert_eq!(stage.ledger().await.current, Some(v(2)));
+        let calls = stage.target.lock().calls.clone();
+        let two: Vec<&String> = calls.iter().filter(|call| call.contains("_v2_")).take(3).collect();
+        assert!(
+            two[0].starts_with("install") && two[1].starts_with("find") && two[2].starts_with("install"),
+            "{two:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_is_away_loses_nothing_and_is_shown() {
+    let mut stage = Stage::settled().await;
+    for verb in ["install", "probe", "lift", "usage", "revoke", "clean-up"] {
+        stage.target.fail(verb, &[Fault::Away; 4]);
+    }
+    stage.rotate().await;
+    for _ in 0..8 {
+        stage.step().await;
+    }
+    assert!(stage.report().await.troubles.iter().any(|it| it.contains("nobody there")));
+    stage.until_calm().await;
+    assert_eq!(stage.ledger().await.current, Some(v(2)));
+}
+
+#[tokio::test]
+async fn every_other_answer_may_be_lost() {
+    let mut stage = Stage::settled().await;
+    for verb in ["install", "find", "probe", "lift", "usage", "revoke", "clean-up"] {
+        stage.target.fail(verb, &[Fault::AnswerLost, Fault::CallLost, Fault::AnswerLost]);
+    }
+    stage.rotate().await;
+    stage.until_calm().await;
+    assert_eq!(stage.ledger().await.current, Some(v(2)));
+}
+
+#[tokio::test]
+async fn a_refused_probe_is_undone_and_nobody_saw_the_version() {
+    let mut stage = Stage::settled().await;
+    stage.target.fail("probe", &[Fault::Refused]);
+    let order = stage.ledger().await.order;
+    stage.rotate().await;
+    stage.until_calm().await;
+    let ledger = stage.ledger().await;
+    assert_eq!((ledger.current, ledger.order), (Some(v(1)), order));
+    assert_eq!(ledger.rotation.unwrap().phase, Phase::Abandoned);
+}
+
+#[tokio::test]
+async fn an_ending_that_is_refused_is_stuck_alarms_and_goes_on() {
+    let mut stage = Stage::settled().await;
+    stage.target.fail("revoke", &[Fault::Refused; 4]);
+    stage.rotate().await;
+    stage.until("Stuck", |l| l.rotation.as_ref().is_some_and(|r| r.phase == Phase::StuckRetiring)).await;
+    assert!(stage.report().await.alarms.iter().any(|alarm| alarm.kind == rekey_rotation::AlarmKind::Stuck));
+    stage.until_calm().await;
+    assert_eq!(stage.phase().await, Some(Phase::Done));
+}
+
+#[tokio::test]
+async fn a_controller_that_ends_after_any_commit_goes_on_where_it_was() {
+    for after in 1..=12 {
+        let mut stage = Stage::settled().await;
+        let begun = stage.seq().await;
+        stage.rotate().await;
+        for _ in 0..400 {
+            if stage.seq().await >= begun + after {
+                break;
+            }
+            stage.step().await;
+        }
+        stage.crash().await;
+        stage.start();
+        stage.until_calm().await;
+        assert_eq!(stage.ledger().await.current, Some(v(2)), "after {after} commits");
+    }
+}
+
+#[tokio::test]
+async fn a_controller_that_ends_inside_any_call_goes_on_where_it_was() {
+    for verb in ["install", "probe", "lift", "usage", "revoke", "clean-up"] {
+        let mut stage = Stage::settled().await;
+        stage.target.fail(verb, &[Fault::Hangs]);
+        stage.rotate().await;
+        for _ in 0..200 {
+            stage.step().await;
+        }
+        stage.crash().await;
+        stage.start();
+        stage.until_calm().await;
+        assert_eq!(stage.ledger().await.current, Some(v(2)), "inside {verb}");
+    }
+}
+
+#[tokio::test]
+async fn an_emergency_while_an_install_hangs_is_cut_when_it_can_no_longer_land() {
+    let mut stage = Stage::settled().await;
+    stage.target.fail("install", &[Fault::Hangs]);
+    stage.rotate().await;
+    stage.until("Chosen", |l| l.rotation.as_ref().is_some_and(|r| r.phase == Phase::Chosen)).await;
+    stage.step().await;
+    stage.target.lock().emergency = true;
+    let id: EmergencyId = random::id();
+    let event =
+        Event::Revoke { id, version: None, reason: "leak".to_owned(), by: "t".to_owned(), replace: true };
+    stage.commit(event).await.unwrap();
+    let intent = stage.ledger().await.emergencies[0].intent;
+    stage.until("cut", |ledger| ledger.emergencies[0].cut.is_some()).await;
+    let cut = stage.ledger().await.emergencies[0].cut.unwrap();
+    assert!(cut.at_least_since(intent) >= std::time::Duration::from_millis(200), "settled first");
+    stage.until_calm().await;
+    assert_eq!(stage.ledger().await.current, Some(v(3)));
+}

@@ -1,0 +1,123 @@
+//! The life of a rotation, from end to end.
+
+use rekey_model::Version;
+use rekey_rotation::{EmergencyId, Event, Phase};
+use rekey_runtime::random;
+
+use super::stage::Stage;
+
+fn v(number: u64) -> Version {
+    Version::new(number).unwrap()
+}
+
+fn revoke() -> Event {
+    let id: EmergencyId = random::id();
+    Event::Revoke { id, version: None, reason: "leaked".to_owned(), by: "test".to_owned(), replace: true }
+}
+
+#[tokio::test]
+async fn a_rotation_goes_from_planned_to_done_and_leaves_one_login() {
+    let mut stage = Stage::settled().await;
+    stage.rotate().await;
+    stage.until("Done", |ledger| ledger.current == Some(v(2)) && ledger.open_rotation().is_none()).await;
+    stage.until_calm().await;
+    let ledger = stage.ledger().await;
+    assert_eq!(ledger.rotation.as_ref().unwrap().phase, Phase::Done);
+    assert!(ledger.rotation.unwrap().propagation().is_some());
+    assert_eq!(stage.target.accepted().len(), 1);
+}
+
+#[tokio::test]
+async fn a_rotation_waits_while_a_session_uses_the_old_version_and_shows_it() {
+    let mut stage = Stage::settled().await;
+    let old = stage.target.accepted().remove(0);
+    stage.target.lock().roles.get_mut(&old).unwrap().sessions = 2;
+    stage.rotate().await;
+    stage.until("Grace", |l| l.rotation.as_ref().is_some_and(|r| r.phase == Phase::Grace)).await;
+    for _ in 0..100 {
+        stage.step().await;
+    }
+    let report = stage.report().await;
+    assert_eq!(report.sessions, Some((v(1), 2)));
+    assert_eq!(report.waiting_for, ["2 sessions on the old version at the target"]);
+    stage.target.lock().roles.get_mut(&old).unwrap().sessions = 0;
+    stage.until_calm().await;
+}
+
+#[tokio::test]
+async fn a_hold_stops_before_promotion_and_a_release_goes_on() {
+    let mut stage = Stage::settled().await;
+    stage.rotate().await;
+    stage.commit(Event::Hold { reason: "freeze".to_owned(), by: "test".to_owned() }).await.unwrap();
+    for _ in 0..60 {
+        stage.step().await;
+    }
+    assert_eq!(stage.ledger().await.current, Some(v(1)));
+    stage.commit(Event::Release).await.unwrap();
+    stage.until_calm().await;
+    assert_eq!(stage.ledger().await.current, Some(v(2)));
+}
+
+#[tokio::test]
+async fn a_rollback_in_grace_ends_with_the_old_version_and_without_the_new() {
+    let mut stage = Stage::settled().await;
+    stage.rotate().await;
+    stage.until("Grace", |l| l.rotation.as_ref().is_some_and(|r| r.phase == Phase::Grace)).await;
+    stage.commit(Event::Rollback { reason: "slow".to_owned() }).await.unwrap();
+    stage.until_calm().await;
+    let ledger = stage.ledger().await;
+    assert_eq!((ledger.current, ledger.rotation.unwrap().phase), (Some(v(1)), Phase::Abandoned));
+}
+
+#[tokio::test]
+async fn an_emergency_cuts_fences_and_replaces() {
+    let mut stage = Stage::settled().await;
+    let old = stage.target.accepted().remove(0);
+    stage.target.lock().roles.get_mut(&old).unwrap().sessions = 3;
+    stage.target.lock().emergency = true;
+    stage.commit(revoke()).await.unwrap();
+    stage
+        .until("finished", |ledger| ledger.emergencies.iter().all(rekey_rotation::Emergency::is_finished))
+        .await;
+    stage.until_calm().await;
+    let ledger = stage.ledger().await;
+    assert_eq!(ledger.current, Some(v(2)));
+    assert_eq!(ledger.version(v(1)).unwrap().sessions_ended, 3);
+    let emergency = &ledger.emergencies[0];
+    assert_eq!((emergency.replacement, emergency.holders.len()), (Some(v(2)), 3));
+    assert!(emergency.holders.values().all(|holder| holder.fenced.is_some()));
+}
+
+#[tokio::test]
+async fn a_silent_holder_stops_the_rotation_until_it_may_no_longer_serve() {
+    let mut stage = Stage::settled().await;
+    stage.mute(0, false);
+    stage.rotate().await;
+    stage.until("Rolling", |l| l.rotation.as_ref().is_some_and(|r| r.phase == Phase::Rolling)).await;
+    for _ in 0..300 {
+        stage.step().await;
+    }
+    assert_eq!(
+        stage.phase().await,
+        Some(Phase::Rolling),
+        "3 s: its lease is over, its right to serve is not"
+    );
+    stage.target.lock().served.remove(&0);
+    stage.until_calm().await;
+    assert_eq!(stage.ledger().await.current, Some(v(2)));
+}
+
+#[tokio::test]
+async fn two_concurrent_rotates_begin_one_rotation_and_the_other_is_told() {
+    let stage = Stage::settled().await;
+    let begin = || Event::Begin {
+        rotation: random::id(),
+        why: rekey_rotation::Why::Asked { reason: String::new(), by: "x".to_owned(), request: String::new() },
+    };
+    let (one, two) = tokio::join!(stage.commit(begin()), stage.commit(begin()));
+    let refused = match (one, two) {
+        (Ok(_), Err(refused)) | (Err(refused), Ok(_)) => refused,
+        other => panic!("{other:?}"),
+    };
+    assert!(refused.to_string().contains("is open"), "{refused}");
+}

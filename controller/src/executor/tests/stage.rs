@@ -1,0 +1,248 @@
+//! A store in a folder of its own, a target, three holders, and lives of an executor one after the other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekey_model::{CredentialName, Generation, InstanceId, Order, SessionId};
+use rekey_rotation::{Event, Ledger, Phase, Why};
+use rekey_runtime::{Clock, Tasks, random};
+use tokio::sync::oneshot;
+
+use super::driver::Target;
+use crate::audit::Actor;
+use crate::executor::{CommitError, Executor, Outcome, Parts, Report, Settings};
+use crate::seal::{Kek, Seal};
+use crate::store::{Ack, Granted, Hello, Leaf, Store, StoreConfig};
+
+const LEASE: Duration = Duration::from_secs(2);
+/// What the clock is moved by at each step.
+const TICK: Duration = Duration::from_millis(10);
+/// More steps than anything takes.
+const PATIENCE: u32 = 3_000;
+
+pub(super) struct Stage {
+    pub(super) clock: Clock,
+    pub(super) target: Target,
+    pub(super) name: CredentialName,
+    holders: Vec<(InstanceId, SessionId, bool)>,
+    seal: Seal,
+    life: Option<Life>,
+    store: Store,
+    config: StoreConfig,
+    _folder: tempfile::TempDir,
+}
+
+struct Life {
+    executor: Executor,
+    end: oneshot::Sender<()>,
+    ended: tokio::task::JoinHandle<rekey_runtime::tasks::Report>,
+}
+
+fn spec() -> serde_json::Value {
+    serde_json::json!({
+        "credential": "orders/db", "owner": "team-orders", "environment": "test",
+        "postgres": {
+            "target": "pg", "database": "orders", "owner_role": "orders_owner", "prefix": "orders_app",
+        },
+        "grace": { "max_reconnect": "300ms", "floor": "400ms", "quiet": "300ms", "deadline": "1h" },
+        "deliver": {
+            "to": ["spiffe://rekey.local/sidecar/orders/*"], "offline": "serve-until-expiry", "offline_for": "5s",
+        },
+    })
+}
+
+impl Stage {
+    /// Three holders, nothing made yet, an executor running.
+    pub(super) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::manual();
+        let config = StoreConfig::Sqlite(folder.path().join("store.db"));
+        let store = Store::create(&config, clock.clone()).await.unwrap();
+        let seal = Seal::new(Kek::create(&folder.path().join("kek")).unwrap());
+        let name: CredentialName = "orders/db".parse().unwrap();
+        let mut tx = store.begin().await.unwrap();
+        tx.create(&name, spec(), Ledger::default()).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut stage = Self {
+            clock,
+            target: Target::default(),
+            name,
+            holders: Vec::new(),
+            seal,
+            life: None,
+            store,
+            config,
+            _folder: folder,
+        };
+        for _ in 0..3 {
+            stage.join().await;
+        }
+        stage.start();
+        stage
+    }
+
+    /// Version 1 is current and nothing is open.
+    pub(super) async fn settled() -> Self {
+        let mut stage = Self::new().await;
+        stage
+            .until("v1 is current and nothing is open", |ledger| {
+                ledger.current.is_some() && ledger.open_rotation().is_none()
+            })
+            .await;
+        stage
+    }
+
+    async fn join(&mut self) {
+        let (instance, session): (InstanceId, SessionId) = (random::id(), random::id());
+        let spiffe = "spiffe://rekey.local/sidecar/orders/a".parse().unwrap();
+        let mut tx = self.store.begin().await.unwrap();
+        tx.join(instance, &spiffe, &Leaf::default()).await.unwrap();
+        let granted = [Granted { credential: self.name.clone(), held: None }];
+        let hello = Hello {
+            instance,
+            session,
+            software: "test",
+            host: "",
+            generation: Generation(0),
+            lease: LEASE,
+            granted: &granted,
+        };
+        tx.hello(&hello).await.unwrap();
+        tx.commit().await.unwrap();
+        self.holders.push((instance, session, true));
+    }
+
+    /// Begins a life of the controller.
+    pub(super) fn start(&mut self) {
+        let mut tasks = Tasks::new();
+        let executor = Executor::new(Parts {
+            store: self.store.clone(),
+            seal: self.seal.clone(),
+            drivers: Arc::new(self.target.clone()),
+            clock: self.clock.clone(),
+            spawner: tasks.spawner(),
+            settings: Settings { slack: Duration::ZERO, ..Settings::with_lease(LEASE) },
+        });
+        tasks.essential("executor", executor.clone().run(tasks.cancel()));
+        let (end, told) = oneshot::channel::<()>();
+        let run = tasks.run(async { drop(told.await) }, Duration::ZERO);
+        #[expect(clippy::disallowed_methods, reason = "the test plays main")]
+        let ended = tokio::spawn(run);
+        self.life = Some(Life { executor, end, ended });
+    }
+
+    /// Ends the life of the controller in the middle of whatever it does, and opens the store anew.
+    pub(super) async fn crash(&mut self) {
+        let life = self.life.take().unwrap();
+        drop(life.end);
+        life.ended.await.unwrap();
+        self.store = Store::open(&self.config, self.clock.clone()).await.unwrap();
+    }
+
+    pub(super) fn executor(&self) -> &Executor {
+        &self.life.as_ref().unwrap().executor
+    }
+
+    pub(super) async fn ledger(&self) -> Ledger {
+        self.store.credential(&self.name).await.unwrap().unwrap().ledger
+    }
+
+    pub(super) async fn seq(&self) -> u64 {
+        self.store.credential(&self.name).await.unwrap().unwrap().seq
+    }
+
+    pub(super) async fn report(&self) -> Report {
+        self.executor().report(&self.name).await.unwrap().unwrap()
+    }
+
+    pub(super) async fn commit(&self, event: Event) -> Result<Outcome, CommitError> {
+        self.executor().commit(&self.name, event, Actor::controller()).await
+    }
+
+    pub(super) async fn rotate(&self) {
+        let why = Why::Asked { reason: String::new(), by: "test".to_owned(), request: String::new() };
+        self.commit(Event::Begin { rotation: random::id(), why }).await.unwrap();
+    }
+
+    pub(super) async fn phase(&self) -> Option<Phase> {
+        self.ledger().await.rotation.map(|rotation| rotation.phase)
+    }
+
+    /// Has holder `index` say nothing more, or speak again.
+    pub(super) fn mute(&mut self, index: usize, speaks: bool) {
+        self.holders[index].2 = speaks;
+    }
+
+    /// A little time passes: the clock moves, holders say what they have to say, the executor runs.
+    pub(super) async fn step(&mut self) {
+        self.clock.advance(TICK);
+        self.speak().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let wrong = self.target.lock().wrong.clone();
+        assert!(wrong.is_empty(), "{wrong:?}");
+        let ledger = self.ledger().await;
+        let served: Vec<String> = self.target.lock().served.values().cloned().collect();
+        let accepted = self.target.accepted();
+        let cut = |handle: &String| {
+            ledger.fenced.iter().filter_map(|v| ledger.version(*v)).any(|r| r.handle.as_str() == handle)
+        };
+        let lost: Vec<&String> = served.iter().filter(|it| !accepted.contains(it) && !cut(it)).collect();
+        assert!(lost.is_empty(), "I1: {lost:?} is served and refused");
+        let lasting = |handle: &str| self.target.lock().roles.get(handle).is_some_and(|role| role.lasting);
+        let current = ledger.current.and_then(|current| ledger.version(current));
+        let dies = current.filter(|record| !lasting(record.handle.as_str()));
+        assert!(dies.is_none() || ledger.fenced.contains(&ledger.current.unwrap()), "expiry of {dies:?}");
+    }
+
+    async fn speak(&mut self) {
+        let ledger = self.ledger().await;
+        let current =
+            ledger.current.and_then(|current| ledger.version(current).map(|r| (current, r.handle.clone())));
+        let mut tx = self.store.begin().await.unwrap();
+        for (index, (instance, session, speaks)) in self.holders.iter().enumerate() {
+            if !speaks {
+                continue;
+            }
+            let key = u8::try_from(index).unwrap();
+            match &current {
+                Some((_, handle)) => drop(self.target.lock().served.insert(key, handle.to_string())),
+                None => drop(self.target.lock().served.remove(&key)),
+            }
+            let version = current.as_ref().map(|(version, _)| *version);
+            let ack = Ack { credential: self.name.clone(), order: ledger.order, version };
+            tx.renew(*instance, *session, LEASE).await.unwrap();
+            if ledger.order > Order(0) {
+                tx.acks(*instance, *session, &[ack]).await.unwrap();
+                let report = serde_json::json!({ "versions": [], "silent": 0 });
+                tx.usage(*instance, *session, &self.name, (ledger.order, &report)).await.unwrap();
+            }
+        }
+        tx.commit().await.unwrap();
+    }
+
+    /// Steps until the ledger is as said.
+    pub(super) async fn until(&mut self, what: &str, is: impl Fn(&Ledger) -> bool) {
+        for _ in 0..PATIENCE {
+            if is(&self.ledger().await) {
+                return;
+            }
+            self.step().await;
+        }
+        let report = self.report().await;
+        panic!(
+            "never: {what}; waits for {:?}, troubles {:?}, {:#?}",
+            report.waiting_for, report.troubles, report.ledger
+        );
+    }
+
+    /// Steps until nothing is open, owed or left to clean up.
+    pub(super) async fn until_calm(&mut self) {
+        self.until("calm", |ledger| {
+            ledger.open_rotation().is_none() && ledger.endings.is_empty() && !ledger.owed
+        })
+        .await;
+        let current = self.ledger().await.current.map(rekey_model::Version::get);
+        let accepted = self.target.lock().roles.len();
+        assert_eq!(accepted, usize::from(current.is_some()), "orphans at the target (I10)");
+    }
+}
