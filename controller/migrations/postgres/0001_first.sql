@@ -22,6 +22,14 @@ CREATE TABLE credential (
     seq BIGINT NOT NULL
 );
 
+-- How far a name had come that was forgotten: sidecars remember its orders and fences, so a credential that takes the
+-- name again goes on from there.
+CREATE TABLE forgotten (
+    name TEXT PRIMARY KEY,
+    last_order BIGINT NOT NULL,
+    last_version BIGINT NOT NULL
+);
+
 -- The sealed secret of one version. Written once; no statement changes it with anything else.
 CREATE TABLE version_secret (
     credential TEXT NOT NULL REFERENCES credential (id) ON DELETE CASCADE,

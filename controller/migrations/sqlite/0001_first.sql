@@ -22,6 +22,14 @@ CREATE TABLE credential (
     seq INTEGER NOT NULL
 ) STRICT;
 
+-- How far a name had come that was forgotten: sidecars remember its orders and fences, so a credential that takes the
+-- name again goes on from there.
+CREATE TABLE forgotten (
+    name TEXT PRIMARY KEY,
+    last_order INTEGER NOT NULL,
+    last_version INTEGER NOT NULL
+) STRICT;
+
 -- The sealed secret of one version. Written once; no statement changes it with anything else.
 CREATE TABLE version_secret (
     credential TEXT NOT NULL REFERENCES credential (id) ON DELETE CASCADE,

@@ -1,6 +1,6 @@
 //! Credentials: what was declared, where the rotation stands, and the rotations that were.
 
-use rekey_model::{CredentialName, Id, RotationId};
+use rekey_model::{CredentialName, Id, Order, RotationId, Version};
 use rekey_rotation::{Ledger, Rotation};
 use rekey_runtime::random;
 use sqlx::AnyConnection;
@@ -107,12 +107,23 @@ impl Tx {
     }
 
     /// Makes a credential. [`StoreError::Exists`] when the name is taken.
+    ///
+    /// Where a credential of this name was forgotten, orders and versions go on from its last ones: sidecars remember
+    /// them, and would neither apply a lower order nor serve a version that was fenced.
     pub async fn create(
         &mut self,
         name: &CredentialName,
         spec: serde_json::Value,
-        ledger: Ledger,
+        mut ledger: Ledger,
     ) -> Result<CredentialRow, StoreError> {
+        let earlier = sqlx::query("SELECT last_order, last_version FROM forgotten WHERE name = $1")
+            .bind(name.as_str())
+            .fetch_optional(self.connection())
+            .await?;
+        if let Some(earlier) = earlier {
+            ledger.order = ledger.order.max(Order(earlier.number("last_order")?).next());
+            ledger.last_version = ledger.last_version.max(Version::new(earlier.number("last_version")?));
+        }
         let row = CredentialRow { id: random::id(), name: name.clone(), spec, ledger, seq: 1 };
         sqlx::query("INSERT INTO credential (id, name, spec, ledger, seq) VALUES ($1, $2, $3, $4, 1)")
             .bind(row.id.to_string())
@@ -155,6 +166,16 @@ impl Tx {
         if done.rows_affected() != 1 {
             return Err(StoreError::Conflict);
         }
+        sqlx::query(
+            "INSERT INTO forgotten (name, last_order, last_version) VALUES ($1, $2, $3) \
+             ON CONFLICT (name) DO UPDATE SET last_order = excluded.last_order, \
+             last_version = excluded.last_version",
+        )
+        .bind(row.name.as_str())
+        .bind(number(row.ledger.order.0)?)
+        .bind(number(row.ledger.last_version.map_or(0, Version::get))?)
+        .execute(self.connection())
+        .await?;
         self.will_tell(Changed::Credential(row.name.clone()));
         Ok(())
     }
