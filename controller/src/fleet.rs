@@ -31,6 +31,7 @@ mod limit;
 mod opening;
 mod recorder;
 mod refusal;
+mod release;
 mod session;
 mod stream;
 mod usage;

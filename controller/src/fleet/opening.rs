@@ -6,9 +6,14 @@ use rekey_model::{CredentialName, Generation, Incarnation, Order};
 
 use super::Fleet;
 use super::refusal::Refusal;
-use super::wire::Hello;
+use super::release;
+use super::wire::{Held, Hello};
+use crate::audit::{Actor, Entry, Outcome, Verb};
 use crate::identity::SidecarIdentity;
-use crate::store::{self, Applied, Granted, InstanceRow, Leaf, Tx};
+use crate::store::{self, Applied, Granted, HolderRow, InstanceRow, Leaf, Tx};
+
+/// No store has been restored so many times more than it knows of.
+const MOST_LIVES_AHEAD: u64 = 1000;
 
 /// A session that was opened.
 #[derive(Debug)]
@@ -32,7 +37,7 @@ impl Fleet {
         if who.counter < row.leaf.confirmed {
             return Err(Refusal::Superseded);
         }
-        let restored = self.notice_a_restore(&mut tx, hello).await?;
+        let restored = self.notice_a_restore(&mut tx, who, hello).await?;
         let granted = self.granted_to(who, hello, tx.incarnation());
         let generation = row.generation.max(hello.generation);
         let said = store::Hello {
@@ -44,20 +49,21 @@ impl Fleet {
             lease: self.config().lease,
             granted: &granted,
         };
+        let before = tx.holdings_of(who.instance).await?;
         if tx.hello(&said).await? == Applied::Void {
             return Err(Refusal::Denied);
         }
         confirm(&mut tx, who, &row).await?;
-        let holdings = tx.holdings_of(who.instance).await?;
+        let after = tx.holdings_of(who.instance).await?;
+        release::record_changes(&mut tx, who, (&before, &after)).await?;
         tx.commit().await?;
         if restored {
             self.views().refresh_all(self.hub()).await?;
         }
-        let withdrawn = holdings.into_iter().filter(|row| row.withdrawn).map(|row| row.credential);
         Ok(Opened {
             seq: row.session_seq.saturating_add(1),
             granted: granted.into_iter().map(|granted| granted.credential).collect(),
-            withdrawn: withdrawn.collect(),
+            withdrawn: after.into_iter().filter(is_withdrawn).map(|row| row.credential).collect(),
             generation,
         })
     }
@@ -75,29 +81,42 @@ impl Fleet {
     }
 
     /// A sidecar that has seen more than the store has been told shows that the store is a restored one: from then on it
-    /// only reconciles (I25).
-    async fn notice_a_restore(&self, tx: &mut Tx, hello: &Hello) -> Result<bool, Refusal> {
+    /// only reconciles (I25). Heard only about what the sidecar may have: nobody else's word stops a credential.
+    async fn notice_a_restore(
+        &self,
+        tx: &mut Tx,
+        who: &SidecarIdentity,
+        hello: &Hello,
+    ) -> Result<bool, Refusal> {
         let mut ahead: Option<Incarnation> = None;
         for held in &hello.held {
-            let later = held.incarnation > tx.incarnation();
-            let same_life = held.incarnation == tx.incarnation();
-            let view = self.views().view(&held.name);
-            let beyond = same_life && view.is_some_and(|view| held.order > view.seen.order);
-            if later || (beyond && self.is_beyond(tx, held).await?) {
+            let covered = self.views().view(&held.name).is_some_and(|view| view.covers(&who.spiffe));
+            if covered && is_ahead(tx, held).await? {
                 ahead = ahead.max(Some(held.incarnation));
             }
         }
-        if let Some(seen) = ahead {
-            let incarnation = tx.begin_life(seen).await?;
-            tracing::error!(%incarnation, "a sidecar has seen more than the store knows: it was restored from a backup");
+        let Some(seen) = ahead else { return Ok(false) };
+        if seen.0 > tx.incarnation().0.saturating_add(MOST_LIVES_AHEAD) {
+            return Err(Refusal::Future);
         }
-        Ok(ahead.is_some())
+        let incarnation = tx.begin_life(seen).await?;
+        let why = format!("{} has seen more than the store knows: it was restored from a backup", who.spiffe);
+        tracing::error!(%incarnation, %why, "the controller only reconciles from now on");
+        let entry = Entry::new(Actor::controller(), Verb::Mode, Outcome::Done).because(why);
+        tx.audit(&Entry { holder: Some(who.instance), ..entry }).await?;
+        Ok(true)
     }
+}
 
-    /// The views may be a moment behind; the store is not.
-    async fn is_beyond(&self, tx: &mut Tx, held: &super::wire::Held) -> Result<bool, Refusal> {
-        Ok(tx.load(&held.name).await?.is_some_and(|row| held.order > row.ledger.order))
+async fn is_ahead(tx: &mut Tx, held: &Held) -> Result<bool, Refusal> {
+    if held.incarnation != tx.incarnation() {
+        return Ok(held.incarnation > tx.incarnation());
     }
+    Ok(tx.load(&held.name).await?.is_some_and(|row| held.order > row.ledger.order))
+}
+
+fn is_withdrawn(row: &HolderRow) -> bool {
+    row.withdrawn && row.gone.is_none()
 }
 
 /// Notes that this leaf is in use: leaves before it are not accepted any more.

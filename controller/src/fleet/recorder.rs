@@ -10,6 +10,7 @@ use rekey_runtime::{CancellationToken, Clock};
 use tokio::sync::{mpsc, oneshot};
 
 use super::refusal::Refusal;
+use crate::audit::Entry;
 use crate::store::{Ack, Applied, InstanceRow, Nacked, Store, StoreError, Tx};
 
 /// How many messages may wait; streams that have more to say wait themselves.
@@ -50,7 +51,7 @@ pub(super) enum Evidence {
     /// What was swapped to, and what was dropped because it is no longer granted.
     Acks(Generation, Vec<Ack>, Vec<CredentialName>),
     /// What was refused.
-    Nack(CredentialName, Nacked),
+    Nack(CredentialName, Nacked, Box<Entry>),
     /// What local processes do.
     Usage(Vec<(CredentialName, Order, serde_json::Value)>),
     /// It is there and wants to go on.
@@ -148,7 +149,10 @@ impl Writer {
                 }
                 tx.acks(id, session, acks).await
             }
-            Evidence::Nack(name, nacked) => tx.nack(id, session, name, nacked).await,
+            Evidence::Nack(name, nacked, entry) => {
+                tx.audit(entry).await?;
+                tx.nack(id, session, name, nacked).await
+            }
             Evidence::Usage(reports) => {
                 for (name, order, report) in reports {
                     tx.usage(id, session, name, (*order, report)).await?;

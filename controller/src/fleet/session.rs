@@ -1,10 +1,10 @@
 //! One session with one sidecar: hello, then what it is to hold, and what it says about it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rekey_model::{CredentialName, Generation, SessionId};
+use rekey_model::{CredentialName, Generation, Order, SessionId};
 use rekey_proto::fleet as wire;
 use rekey_proto::fleet::down::Message as Down;
 use rekey_runtime::accept::ConnectionId;
@@ -18,10 +18,11 @@ use super::hub::{Due, Ended, Slot};
 use super::opening::Opened;
 use super::recorder::Evidence;
 use super::refusal::Refusal;
+use super::release;
 use super::view::View;
 use super::wire::Up;
 use crate::identity::SidecarIdentity;
-use crate::store::{Mode, Store};
+use crate::store::Mode;
 
 mod heard;
 
@@ -44,6 +45,8 @@ pub(super) struct Session {
     granted: BTreeSet<CredentialName>,
     /// What it lost the grant of and has not dropped yet.
     withdrawn: BTreeSet<CredentialName>,
+    /// The last order of each credential that it has refused: the same again is no news.
+    refused: BTreeMap<CredentialName, Order>,
     revision: u64,
     /// When its lease ends, by [`rekey_runtime::Clock::elapsed`].
     lease_end: Duration,
@@ -85,7 +88,18 @@ where
     let slot = fleet.hub().enter(who.instance, seq);
     let lease_end = fleet.clock().elapsed().saturating_add(fleet.config().lease);
     let (fleet, out, id) = (fleet.clone(), out.clone(), hello.session);
-    let session = Session { fleet, who, id, slot, out, granted, withdrawn, revision: 0, lease_end };
+    let session = Session {
+        fleet,
+        who,
+        id,
+        slot,
+        out,
+        granted,
+        withdrawn,
+        refused: BTreeMap::new(),
+        revision: 0,
+        lease_end,
+    };
     session.welcome(generation).await?;
     Ok(session)
 }
@@ -156,7 +170,9 @@ impl Session {
                 self.change(&view, body).await?;
             }
         } else if self.granted.remove(name) {
-            withdraw(self.fleet.store(), &self.who, name).await?;
+            let mut tx = self.fleet.store().begin().await?;
+            release::withdraw(&mut tx, &self.who, name).await?;
+            tx.commit().await?;
             self.withdrawn.insert(name.clone());
             self.change(&view, view.withdrawal()).await?;
         }
@@ -212,9 +228,7 @@ impl Session {
             return Ok(());
         }
         let mut tx = self.fleet.store().begin().await?;
-        for name in &new {
-            tx.grant(self.who.instance, name).await?;
-        }
+        release::grant(&mut tx, &self.who, &new).await?;
         tx.commit().await?;
         for name in new {
             self.withdrawn.remove(&name);
@@ -254,12 +268,6 @@ enum Heard {
     Taken,
     /// It ends.
     Goodbye,
-}
-
-async fn withdraw(store: &Store, who: &SidecarIdentity, name: &CredentialName) -> Result<(), Refusal> {
-    let mut tx = store.begin().await?;
-    tx.withdraw(who.instance, name).await?;
-    Ok(tx.commit().await?)
 }
 
 impl From<Ended> for Refusal {

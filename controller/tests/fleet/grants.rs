@@ -1,6 +1,7 @@
 //! Who may have what: granted, taken away, deleted.
 
-use rekey_model::Order;
+use rekey_model::{Order, Version};
+use rekey_proto::fleet::Held;
 
 use crate::sidecar::Sidecar;
 use crate::world::{ORDERS, World, acked, name, spec};
@@ -101,6 +102,53 @@ async fn a_credential_that_is_gone_is_dropped_by_a_snapshot_without_it() {
     tx.commit().await.unwrap();
     let (snapshot, _) = stream.snapshot().await;
     assert_eq!(snapshot.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["orders/other"]);
+}
+
+/// Sidecars remember the orders and fences of a name: one that began anew would never be applied.
+#[tokio::test]
+async fn a_credential_that_takes_a_forgotten_name_goes_on_from_its_orders_and_versions() {
+    let world = World::new().await;
+    world.declare("orders/db", &[ALL]).await;
+    for version in 1..=5 {
+        world.promote("orders/db", version, "first life").await;
+    }
+    let mut tx = world.store.begin().await.unwrap();
+    let mut row = tx.load(&name("orders/db")).await.unwrap().unwrap();
+    row.ledger.last_version = Version::new(5);
+    tx.save(&mut row).await.unwrap();
+    tx.delete(&row).await.unwrap();
+    tx.commit().await.unwrap();
+    let row = world.declare("orders/db", &[ALL]).await;
+    assert_eq!((row.ledger.order, row.ledger.last_version), (Order(6), Version::new(5)));
+
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let held = Held { name: "orders/db".into(), incarnation: 1, order: 5, version: 5, ..Held::default() };
+    let mut stream = sidecar.hello(vec![held]).await.unwrap();
+    assert_eq!(stream.welcome().await.incarnation, 1, "who remembers the first life shows no restore");
+    assert_eq!(stream.snapshot().await.0[0].order, 6);
+}
+
+#[tokio::test]
+async fn every_release_and_its_end_stand_in_the_audit_once() {
+    let world = World::new().await;
+    world.declare("orders/db", &[ALL]).await;
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    for _ in 0..3 {
+        sidecar.follow().await;
+    }
+    let (mut stream, _) = sidecar.follow().await;
+    world.declare("orders/other", &[ALL]).await;
+    stream.change().await;
+    world.change("orders/db", |row| row.spec = spec("orders/db", &[])).await;
+    stream.change().await;
+    let records = world.store.audit(None, None, 100).await.unwrap();
+    let of = |verb: &str| {
+        let of: Vec<_> =
+            records.iter().filter(|r| r.verb == verb).map(|r| r.credential.clone().unwrap()).collect();
+        of
+    };
+    assert_eq!(of("grant"), ["orders/other", "orders/db"]);
+    assert_eq!(of("withdraw"), ["orders/db"]);
 }
 
 #[tokio::test]

@@ -5,10 +5,12 @@ use rekey_proto::fleet as wire;
 use rekey_proto::fleet::down::Message as Down;
 
 use super::{Heard, Session};
+use crate::audit::Verb;
 use crate::fleet::frame::Frame;
 use crate::fleet::hub::Urgency;
 use crate::fleet::recorder::Evidence;
 use crate::fleet::refusal::Refusal;
+use crate::fleet::release::entry;
 use crate::fleet::usage::{UsageReport, VersionReport};
 use crate::fleet::wire::{Ack, Nack, Up, Usage};
 use crate::store;
@@ -61,15 +63,18 @@ impl Session {
         Ok(())
     }
 
-    async fn refused(&self, nack: Nack) -> Result<(), Refusal> {
+    async fn refused(&mut self, nack: Nack) -> Result<(), Refusal> {
         let ours = nack.incarnation == self.fleet.views().incarnation();
-        if !ours || !self.may_speak_of(&nack.name, nack.order)? {
+        let again = self.refused.get(&nack.name).is_some_and(|order| nack.order <= *order);
+        if !ours || again || !self.may_speak_of(&nack.name, nack.order)? {
             return Ok(());
         }
+        self.refused.insert(nack.name.clone(), nack.order);
         let Nack { name, order, reason, .. } = nack;
-        let nacked = store::Nacked { order, reason: reason.clone() };
-        self.record(Evidence::Nack(name.clone(), nacked)).await?;
         let why = format!("{} refused it: {reason}", self.who.spiffe);
+        let nacked = store::Nacked { order, reason: reason.clone() };
+        let entry = Box::new(entry(&self.who, Verb::Nack, &name).because(reason));
+        self.record(Evidence::Nack(name.clone(), nacked, entry)).await?;
         self.fleet.failed(name, order, why).await;
         Ok(())
     }
