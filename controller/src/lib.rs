@@ -1,5 +1,6 @@
 //! The controller.
 
+pub mod admin;
 pub mod audit;
 pub mod backup;
 pub mod ca;

@@ -56,6 +56,14 @@ impl Targets {
         self.targets.keys()
     }
 
+    /// Each target's name, and the driver it is for.
+    pub fn kinds(&self) -> BTreeMap<String, &'static str> {
+        let kind = |target: &TargetConfig| match target {
+            TargetConfig::Postgres(_) => "postgres",
+        };
+        self.targets.iter().map(|(name, target)| (name.to_string(), kind(target))).collect()
+    }
+
     /// The driver for the credential that `spec` declares.
     pub fn driver(&self, spec: &Spec) -> Result<Arc<dyn Driver>, TargetError> {
         let name = spec.driver.target();

@@ -1,0 +1,203 @@
+//! Declaring credentials, all or none, and forgetting one.
+
+use std::collections::BTreeMap;
+
+use rekey_model::CredentialName;
+use rekey_proto::admin as wire;
+use rekey_proto::admin::applied_credential::Change;
+use rekey_proto::admin::delete_request::AtTarget as Fate;
+use rekey_rotation::{AtTarget, Event, Ledger};
+use serde_json::Value;
+
+use super::caller::Caller;
+use super::differ::differences;
+use super::refusal::Refusal;
+use super::{Admin, show};
+use crate::audit::{Entry, Outcome, Verb};
+use crate::spec::{DriverSpec, Problem, Spec, claims};
+use crate::store::{CredentialRow, Tx};
+
+/// The most declarations in one request.
+const MOST: usize = 10_000;
+/// The largest declaration.
+const LARGEST: usize = 64 << 10;
+
+/// A declaration that reads, and where it stood in the request.
+struct Declared {
+    place: usize,
+    json: Value,
+    spec: Spec,
+}
+
+impl Admin {
+    pub(super) async fn declare(
+        &self,
+        caller: &Caller,
+        asked: wire::ApplyRequest,
+    ) -> Result<wire::ApplyResponse, Refusal> {
+        if asked.specs_json.len() > MOST {
+            return Err(Refusal::invalid("specs_json", format!("at most {MOST} declarations at a time")));
+        }
+        let mut problems = Vec::new();
+        let declared = read(&asked.specs_json, &mut problems);
+        let mut tx = self.0.store.begin().await?;
+        let rows = tx.load_all().await?;
+        self.check(&declared, &rows, &mut problems);
+        if !problems.is_empty() {
+            problems.sort_by(|a, b| (a.spec, &a.field).cmp(&(b.spec, &b.field)));
+            return Ok(wire::ApplyResponse { credentials: Vec::new(), problems });
+        }
+        let mut credentials = Vec::new();
+        for one in declared {
+            let row = rows.iter().find(|row| row.name == one.spec.name).cloned();
+            credentials.push(write(&mut tx, caller, one, row).await?);
+        }
+        if asked.dry_run {
+            tx.rollback().await?;
+        } else {
+            tx.commit().await?;
+        }
+        Ok(wire::ApplyResponse { credentials, problems: Vec::new() })
+    }
+
+    /// What does not fit: the config, the credentials beside it, and what the credential is already.
+    fn check(&self, declared: &[Declared], rows: &[CredentialRow], problems: &mut Vec<wire::SpecProblem>) {
+        let stays = |row: &&CredentialRow| declared.iter().all(|one| one.spec.name != row.name);
+        let others: Vec<Spec> =
+            rows.iter().filter(stays).filter_map(|row| Spec::parse(&row.spec).ok()).collect();
+        let mut first: BTreeMap<&CredentialName, usize> = BTreeMap::new();
+        for one in declared {
+            let mut found = claims::against_config(&one.spec, &self.0.known);
+            let beside = declared.iter().filter(|other| other.place < one.place).map(|other| &other.spec);
+            found.extend(claims::against_others(&one.spec, others.iter().chain(beside)));
+            if let Some(place) = first.insert(&one.spec.name, one.place) {
+                let message = format!("is declared twice here (number {} is the first)", place + 1);
+                found.push(Problem::new("credential", message, "keep one of them"));
+            }
+            if let Some(row) = rows.iter().find(|row| row.name == one.spec.name) {
+                found.extend(against_itself(&one.spec, row));
+            }
+            problems.extend(found.into_iter().map(|problem| placed(one.place, problem)));
+        }
+    }
+
+    pub(super) async fn forget(
+        &self,
+        caller: &Caller,
+        asked: wire::DeleteRequest,
+    ) -> Result<wire::DeleteResponse, Refusal> {
+        let name = show::named(&asked.name)?;
+        let at_target = match asked.at_target() {
+            Fate::End => AtTarget::End,
+            Fate::Leave => AtTarget::Leave,
+            Fate::Unspecified => {
+                let message = "say what becomes of its logins at the target: end or leave";
+                return Err(Refusal::invalid("at_target", message));
+            }
+        };
+        let before =
+            self.0.store.credential(&name).await?.ok_or_else(|| Refusal::no_credential(name.as_str()))?;
+        self.changed(caller, &name, Event::Delete { at_target }).await?;
+        let ledger = before.ledger;
+        let left = ledger.current.and_then(|current| ledger.version(current));
+        let left = left.filter(|_| at_target == AtTarget::Leave).map(|record| record.handle.to_string());
+        Ok(wire::DeleteResponse { left_at_target: left.into_iter().collect() })
+    }
+}
+
+/// Reads every declaration, and notes every problem of those that do not read.
+fn read(specs: &[String], problems: &mut Vec<wire::SpecProblem>) -> Vec<Declared> {
+    let mut declared = Vec::new();
+    for (place, text) in specs.iter().enumerate() {
+        if text.len() > LARGEST {
+            let problem = Problem::new("", "is larger than 64 KiB", "leave out what is not needed");
+            problems.push(placed(place, problem));
+            continue;
+        }
+        let json: Value = match serde_json::from_str(text) {
+            Ok(json) => json,
+            Err(_syntax) => {
+                problems.push(placed(place, Problem::new("", "is no JSON", "send one JSON document")));
+                continue;
+            }
+        };
+        match Spec::parse(&json) {
+            Ok(spec) => declared.push(Declared { place, json, spec }),
+            Err(found) => problems.extend(found.into_iter().map(|problem| placed(place, problem))),
+        }
+    }
+    declared
+}
+
+fn placed(place: usize, problem: Problem) -> wire::SpecProblem {
+    wire::SpecProblem {
+        spec: u32::try_from(place).unwrap_or(u32::MAX),
+        field: problem.field,
+        message: problem.message,
+        remedy: problem.remedy,
+    }
+}
+
+/// What cannot be changed while versions live: they would be looked for, and ended, somewhere else.
+fn against_itself(spec: &Spec, row: &CredentialRow) -> Vec<Problem> {
+    if row.ledger.deleted.is_some() {
+        let remedy = "wait until `rekeyctl status` no longer lists it";
+        return vec![Problem::new("credential", "is being deleted", remedy)];
+    }
+    let Ok(before) = Spec::parse(&row.spec) else { return Vec::new() };
+    if row.ledger.versions.values().all(|version| version.stage.is_final()) {
+        return Vec::new();
+    }
+    let (DriverSpec::Postgres(now), DriverSpec::Postgres(was)) = (&spec.driver, &before.driver);
+    let login = |spec: &crate::spec::PostgresSpec| spec.adopt.as_ref().map(|adopt| adopt.login.clone());
+    let fixed = [
+        ("postgres.target", now.target != was.target),
+        ("postgres.database", now.database != was.database),
+        ("postgres.owner_role", now.owner_role != was.owner_role),
+        ("postgres.prefix", now.prefix != was.prefix),
+        ("postgres.adopt.login", login(now) != login(was)),
+    ];
+    let changed = fixed.into_iter().filter(|(_, changed)| *changed);
+    changed
+        .map(|(field, _)| {
+            let message = "cannot change while a version lives, which would be looked for elsewhere";
+            let remedy = "declare another credential, move its users there, then delete this one";
+            Problem::new(field, message, remedy)
+        })
+        .collect()
+}
+
+/// Writes one declaration and its audit, unless nothing differs.
+async fn write(
+    tx: &mut Tx,
+    caller: &Caller,
+    one: Declared,
+    row: Option<CredentialRow>,
+) -> Result<wire::AppliedCredential, Refusal> {
+    let before = row.as_ref().map_or(Value::Null, |row| row.spec.clone());
+    let differences = differences(&before, &one.json);
+    let name = one.spec.name.clone();
+    let change = match row {
+        Some(_) if differences.is_empty() => Change::Unchanged,
+        Some(row) => {
+            tx.save(&mut CredentialRow { spec: one.json, ..row }).await?;
+            Change::Updated
+        }
+        None => {
+            tx.create(&name, one.json, Ledger::default()).await?;
+            Change::Created
+        }
+    };
+    if change != Change::Unchanged {
+        let fields: Vec<&str> = differences.iter().map(|d| d.field.as_str()).collect();
+        let about = if change == Change::Created { "created".to_owned() } else { fields.join(", ") };
+        let entry = Entry::new(caller.actor(), Verb::Apply, Outcome::Done);
+        tx.audit(&entry.about(&name).because(about)).await?;
+    }
+    let next_step = match (change, one.spec.driver.adopt()) {
+        (Change::Created, Some(_)) => format!("rekeyctl adopt {name}"),
+        (Change::Created, None) => format!("rekeyctl status {name} --watch"),
+        (Change::Updated | Change::Unchanged | Change::Unspecified, _) => String::new(),
+    };
+    Ok(wire::AppliedCredential { name: name.to_string(), change: change.into(), differences, next_step })
+}

@@ -1,0 +1,60 @@
+//! Adoption: the password of the login that an application uses today becomes version 1, once it was seen to work.
+
+use std::sync::Arc;
+
+use rekey_drivers::{DriverError, Intent};
+use rekey_model::{SecretBytes, Version};
+use rekey_proto::admin as wire;
+use rekey_rotation::OutOfOrder;
+
+use super::caller::Caller;
+use super::refusal::Refusal;
+use super::{Admin, show};
+use crate::spec::Spec;
+
+/// The longest password.
+const LONGEST: usize = 4096;
+
+impl Admin {
+    pub(super) async fn hand_in(
+        &self,
+        caller: &Caller,
+        asked: wire::AdoptRequest,
+    ) -> Result<wire::AdoptResponse, Refusal> {
+        // From here on the password is wiped whatever happens.
+        let password = SecretBytes::new(asked.password);
+        let name = show::named(&asked.name)?;
+        if password.expose().is_empty() || password.expose().len() > LONGEST {
+            return Err(Refusal::invalid("password", "has 1 to 4096 bytes"));
+        }
+        let row =
+            self.0.store.credential(&name).await?.ok_or_else(|| Refusal::no_credential(name.as_str()))?;
+        let spec = Spec::parse(&row.spec).map_err(|_problems| Refusal::Spec(name.clone()))?;
+        let Some(adopt) = spec.driver.adopt() else {
+            let message =
+                format!("{name} declares no `adopt`: add the login to its declaration, and apply it");
+            return Err(Refusal::invalid("name", message));
+        };
+        if !row.ledger.versions.is_empty() {
+            let why = OutOfOrder::NoEdge { event: "adopt", phase: None };
+            return Err(Refusal::OutOfOrder(name, why));
+        }
+        let driver = self.0.drivers.driver(&spec)?;
+        let intent =
+            Intent { version: Version::FIRST, handle: adopt.login.clone(), secret: Some(Arc::new(password)) };
+        let installed = driver.install(&intent).await.map_err(|error| target(&error))?;
+        driver.probe(&installed.fields, None).await.map_err(|error| target(&error))?;
+        let adopted = self.0.executor.adopt(&name, &installed.fields, caller.actor()).await;
+        adopted.map_err(|error| Refusal::of_commit(&name, error))?;
+        Ok(wire::AdoptResponse { version: Version::FIRST.get() })
+    }
+}
+
+/// What the target said, in terms of what the caller can do. A driver's errors hold no secret.
+fn target(error: &DriverError) -> Refusal {
+    let said = rekey_runtime::tasks::with_causes(error);
+    match error {
+        DriverError::Refused(_) => Refusal::TargetRefused(said),
+        DriverError::Unavailable(_) | DriverError::Unknown(_) => Refusal::TargetUnavailable(said),
+    }
+}

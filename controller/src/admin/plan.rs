@@ -1,0 +1,81 @@
+//! What a rotation would do, who holds the credential, what would break. Changes nothing.
+
+use rekey_model::Version;
+use rekey_proto::admin as wire;
+
+use super::caller::Caller;
+use super::refusal::Refusal;
+use super::{Admin, show};
+use crate::executor::Report;
+use crate::spec::{DriverSpec, Spec};
+
+impl Admin {
+    pub(super) async fn plan_rotation(
+        &self,
+        _caller: &Caller,
+        asked: wire::PlanRotateRequest,
+    ) -> Result<wire::PlanRotateResponse, Refusal> {
+        let name = show::named(&asked.name)?;
+        let report = self.0.executor.report(&name).await.map_err(|e| Refusal::of_commit(&name, e))?;
+        let report = report.ok_or_else(|| Refusal::no_credential(name.as_str()))?;
+        let mut obstacles: Vec<String> = show::obstacle(&report).into_iter().collect();
+        if let Err(error) = self.0.drivers.driver(&report.spec) {
+            obstacles.push(format!("the target cannot be used: {error}"));
+        }
+        Ok(wire::PlanRotateResponse {
+            steps: steps(&report),
+            obstacles,
+            warnings: warnings(&report),
+            holders: Some(show::count(&report)),
+        })
+    }
+}
+
+fn steps(report: &Report) -> Vec<String> {
+    let Spec { driver: DriverSpec::Postgres(postgres), grace, .. } = &report.spec;
+    let ledger = &report.ledger;
+    let next = ledger.last_version.map_or(Version::FIRST, Version::next);
+    let counting = report.holders.iter().filter(|holder| holder.counts).count();
+    let mut steps = vec![
+        format!(
+            "make {next}: a login {}_{next}_… at {}, member of {}",
+            postgres.prefix.as_str(),
+            postgres.target,
+            postgres.owner_role.as_str()
+        ),
+        format!(
+            "prove it: log in to {} as a client does, run {} probes, compare its privileges with the old version's",
+            postgres.database.as_str(),
+            postgres.probes.len()
+        ),
+        format!("hand it to {counting} sidecars, and wait until each has acknowledged it"),
+    ];
+    if let Some(old) = ledger.current.and_then(|current| ledger.version(current)) {
+        steps.push(format!(
+            "keep both valid for at least {}, and until nobody was seen on {} for {}; after {} an alarm",
+            grace.floor, old.handle, grace.quiet, grace.deadline
+        ));
+        steps.push(format!("end {}: no new logins, no sessions, role removed", old.handle));
+    }
+    steps
+}
+
+fn warnings(report: &Report) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if report.spec.deliver.to.is_empty() {
+        warnings.push("deliver.to is empty: no sidecar gets it".to_owned());
+    }
+    let counting: Vec<_> = report.holders.iter().filter(|holder| holder.counts).collect();
+    if counting.is_empty() {
+        warnings.push("no sidecar holds it: nobody would say that the new version works".to_owned());
+    }
+    for away in counting.iter().filter(|holder| !holder.live) {
+        let until = match report.spec.deliver.offline.serves_alone_for() {
+            Some(alone) => format!("until it is back, or for {}", rekey_model::Span::new(alone)),
+            None => "until it is back, or until `rekeyctl sidecar remove`".to_owned(),
+        };
+        warnings.push(format!("{} is away: the rotation waits {until}", away.name));
+    }
+    warnings.extend(report.troubles.iter().map(|trouble| format!("lately: {trouble}")));
+    warnings
+}

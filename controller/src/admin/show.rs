@@ -1,0 +1,158 @@
+//! What several answers show of a credential: rotations, versions, holders, alarms.
+
+use rekey_model::{CredentialName, Moment, Version};
+use rekey_proto::admin as wire;
+use rekey_rotation::{Alarm, Ledger, Phase, Rotation};
+
+use super::refusal::{Refusal, next_step, shown};
+use crate::executor::Report;
+
+/// How many final versions are shown.
+const FINAL_SHOWN: usize = 5;
+
+/// The name that a request gives.
+pub(super) fn named(text: &str) -> Result<CredentialName, Refusal> {
+    text.parse().map_err(|_name| Refusal::no_credential(text))
+}
+
+/// The reason that a request gives; `needed` where there must be one.
+pub(super) fn reason(text: &str, needed: bool) -> Result<String, Refusal> {
+    if needed && text.trim().is_empty() {
+        return Err(Refusal::invalid("reason", "say why: --reason"));
+    }
+    if text.len() > crate::audit::REASON_MOST {
+        let most = crate::audit::REASON_MOST;
+        return Err(Refusal::invalid("reason", format!("has more than {most} bytes: write less")));
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn ms(moment: Option<Moment>) -> i64 {
+    moment.map_or(0, |moment| moment.wall_ms)
+}
+
+pub(super) fn number(version: Option<Version>) -> u64 {
+    version.map_or(0, Version::get)
+}
+
+/// A rotation of `name`; with a report, if it is the open one, also what it waits for.
+pub(super) fn rotation(
+    name: &CredentialName,
+    rotation: &Rotation,
+    report: Option<&Report>,
+) -> wire::RotationStatus {
+    let open =
+        report.filter(|report| report.ledger.open_rotation().is_some_and(|open| open.id == rotation.id));
+    let trouble = open.and_then(|report| report.troubles.first().cloned());
+    wire::RotationStatus {
+        id: rotation.id.to_string(),
+        credential: name.to_string(),
+        phase: rotation.phase.to_string(),
+        next: number(rotation.next),
+        old: number(rotation.old),
+        why: rotation.why.to_string(),
+        started_ms: rotation.started.wall_ms,
+        ended_ms: ms(rotation.ended),
+        waiting_for: open.map(|report| report.waiting_for.clone()).unwrap_or_default(),
+        last_error: rotation.last_error.clone().or(trouble).unwrap_or_default(),
+        next_command: open.map(|report| next_command(name, rotation, report)).unwrap_or_default(),
+    }
+}
+
+fn next_command(name: &CredentialName, rotation: &Rotation, report: &Report) -> String {
+    let stuck = matches!(rotation.phase, Phase::StuckRetiring | Phase::StuckUndoing);
+    let first = report.alarms.iter().find_map(|alarm| alarm.next_command);
+    match (&report.ledger.held, stuck, first) {
+        (Some(_), ..) => format!("rekeyctl release {name}"),
+        (None, true, _) => format!("rekeyctl retry {name}"),
+        (None, false, Some(command)) => typed(name, command),
+        (None, false, None) => String::new(),
+    }
+}
+
+fn typed(name: &CredentialName, command: &str) -> String {
+    format!("rekeyctl {}", command.replace("NAME", name.as_str()))
+}
+
+/// Who holds it, in numbers.
+pub(super) fn count(report: &Report) -> wire::HolderCount {
+    let of = |which: fn(&&crate::executor::Holding) -> bool| {
+        u32::try_from(report.holders.iter().filter(which).count()).unwrap_or(u32::MAX)
+    };
+    wire::HolderCount {
+        counting: of(|holder| holder.counts),
+        live: of(|holder| holder.counts && holder.live),
+        acknowledged: of(|holder| holder.counts && holder.acknowledged),
+    }
+}
+
+/// Every version that is not final, and the latest final ones.
+pub(super) fn versions(report: &Report) -> Vec<wire::VersionStatus> {
+    let ledger = &report.ledger;
+    let last_final = ledger.versions.iter().rev().filter(|(_, it)| it.stage.is_final()).map(|(v, _)| *v);
+    let last_final: Vec<Version> = last_final.take(FINAL_SHOWN).collect();
+    let shown = ledger.versions.iter().filter(|(v, it)| !it.stage.is_final() || last_final.contains(v));
+    shown
+        .map(|(version, it)| wire::VersionStatus {
+            version: version.get(),
+            stage: it.stage.to_string(),
+            handle: it.handle.to_string(),
+            created_ms: it.created.wall_ms,
+            promoted_ms: ms(it.promoted),
+            ended_ms: ms(it.ended),
+            sessions: report.sessions.filter(|(of, _)| of == version).map(|(_, sessions)| sessions.into()),
+        })
+        .collect()
+}
+
+/// The brake, if it is on.
+pub(super) fn hold(ledger: &Ledger) -> Option<wire::HoldStatus> {
+    ledger.held.as_ref().map(|held| wire::HoldStatus {
+        reason: held.reason.clone(),
+        by: held.by.clone(),
+        since_ms: held.since.wall_ms,
+    })
+}
+
+/// What needs attention: what the ledger says, the brake, an adoption that waits, and what went wrong.
+pub(super) fn alarms(report: &Report) -> Vec<wire::Alarm> {
+    let name = &report.spec.name;
+    let of_ledger = |alarm: &Alarm| wire::Alarm {
+        kind: alarm.kind.as_str().to_owned(),
+        message: alarm.message.clone(),
+        next_command: alarm.next_command.map(|command| typed(name, command)).unwrap_or_default(),
+    };
+    let mut alarms: Vec<wire::Alarm> = report.alarms.iter().map(of_ledger).collect();
+    if let Some(held) = &report.ledger.held {
+        alarms.push(wire::Alarm {
+            kind: "held".to_owned(),
+            message: format!("held by {}: {}", held.by, held.reason),
+            next_command: format!("rekeyctl release {name}"),
+        });
+    }
+    if report.spec.driver.adopt().is_some() && report.ledger.versions.is_empty() {
+        alarms.push(wire::Alarm {
+            kind: "awaits_adoption".to_owned(),
+            message: "the application's login was not handed in yet".to_owned(),
+            next_command: format!("rekeyctl adopt {name}"),
+        });
+    }
+    let trouble = |trouble: &String| wire::Alarm {
+        kind: "trouble".to_owned(),
+        message: trouble.clone(),
+        next_command: String::new(),
+    };
+    alarms.extend(report.troubles.iter().map(trouble));
+    alarms
+}
+
+/// What stands in the way of a rotation, in one sentence.
+pub(super) fn obstacle(report: &Report) -> Option<String> {
+    let why = report.obstacle.as_ref()?;
+    Some(format!("{why}; {}", next_step(&report.spec.name, why)))
+}
+
+/// A refusal for a thing that `text` does not name.
+pub(super) fn not_found(what: &'static str, text: &str, remedy: &'static str) -> Refusal {
+    Refusal::NotFound { what, name: shown(text), remedy }
+}
