@@ -3,6 +3,7 @@
 //! Everything here is plain data that was checked once, where it entered. This package owns what the words of
 //! `docs/glossary.md` mean; it knows no async, no I/O, no protobuf, no SQL.
 
+#[cfg(feature = "fingerprint")]
 mod fingerprint;
 mod identity;
 mod moment;
@@ -12,6 +13,7 @@ mod secret;
 mod span;
 mod stage;
 
+#[cfg(feature = "fingerprint")]
 pub use fingerprint::Fingerprint;
 pub use identity::{Grant, Id, IdError, InstanceId, RotationId, SessionId, SpiffeId, TrustDomain};
 pub use moment::{BootId, Moment};
