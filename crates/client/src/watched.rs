@@ -47,6 +47,7 @@ impl Watched {
     ///
     /// Read it again for each use rather than holding what it gives: that is what makes a rotation unnoticed. To keep
     /// a value across an `await`, use [`Loaded::keep`].
+    #[inline]
     pub fn load(&self) -> Result<Loaded, Unavailable> {
         let value = self.held.slot.value.load();
         if value.is_some() { Ok(Loaded(value)) } else { Err(self.held.slot.why_nothing()) }
@@ -156,6 +157,7 @@ impl Loaded {
         Arc::clone(self.value())
     }
 
+    #[inline]
     #[expect(clippy::expect_used, reason = "a Loaded is made in one place, around a value")]
     fn value(&self) -> &Arc<Credential> {
         self.0.as_ref().expect("a Loaded holds a value")
@@ -164,6 +166,8 @@ impl Loaded {
 
 impl Deref for Loaded {
     type Target = Credential;
+
+    #[inline]
     fn deref(&self) -> &Credential {
         self.value()
     }
