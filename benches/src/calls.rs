@@ -88,9 +88,8 @@ async fn shape(
         }
     }
     let units = ["us", "us", "us", "1/s", "us"];
-    let aim = if matches!(shape, Shape::Get) { "ratio <= 1.10" } else { "" };
-    for (index, (pair, (name, unit))) in pairs.iter().zip(names.into_iter().zip(units)).enumerate() {
-        let aim = if index == 0 { aim } else { "" };
+    let aims = [if matches!(shape, Shape::Get) { "ratio <= 1.10" } else { "" }, "", "", "more is better", ""];
+    for (pair, ((name, unit), aim)) in pairs.iter().zip(names.into_iter().zip(units).zip(aims)) {
         table.add(Measure { name, unit, anchor: "bare tonic echo", aim }, pair);
     }
     Ok(())
