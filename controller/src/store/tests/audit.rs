@@ -88,6 +88,20 @@ both! {
         }
     }
 
+    async fn nothing_is_told_apart_from_an_empty_text(stage) {
+        let store = stage.store().await;
+        let mut tx = store.begin().await.unwrap();
+        tx.audit(&Entry::new(Actor::controller(), Verb::Start, Outcome::Done)).await.unwrap();
+        tx.commit().await.unwrap();
+        unguard(stage).await;
+        for column in ["credential", "rotation", "holder", "request"] {
+            stage.tamper(&format!("UPDATE audit SET {column} = ''")).await;
+            assert_eq!(store.verify_audit().await.unwrap(), Err(Broken::Changed(1)), "{column}");
+            stage.tamper(&format!("UPDATE audit SET {column} = NULL")).await;
+            assert_eq!(store.verify_audit().await.unwrap(), Ok(1));
+        }
+    }
+
     async fn a_record_that_was_taken_out_shows(stage) {
         let store = stage.store().await;
         record(&store, 4).await;
