@@ -58,6 +58,17 @@ async fn a_socket_of_one_who_takes_no_lock_is_not_taken_while_it_answers() {
     assert!(matches!(door.next().await.peer(), Peer::Local { pid: Some(_), .. }));
 }
 
+/// The lock says it even where the file was removed from under a living process.
+#[tokio::test]
+async fn a_removed_socket_of_a_living_process_is_not_taken() {
+    let top = directory();
+    let path = top.path().join("rekey/s");
+    let held = Listener::unix(&path, UnixMode::PRIVATE).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(Listener::unix(&path, UnixMode::PRIVATE), Err(SocketError::InUse(_))));
+    drop(held);
+}
+
 #[tokio::test]
 async fn nothing_but_a_socket_is_replaced() {
     let top = directory();
