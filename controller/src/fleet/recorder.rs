@@ -177,30 +177,4 @@ fn lapsed((contact, lease): (Option<Moment>, Duration), now: Moment, listening: 
 }
 
 #[cfg(test)]
-mod tests {
-    use rekey_model::BootId;
-
-    use super::*;
-
-    const LEASE: Duration = Duration::from_secs(30);
-
-    fn at(seconds: u64) -> Moment {
-        let wall_ms = i64::try_from(seconds * 1000).unwrap();
-        Moment { wall_ms, boot: BootId(1), boot_ms: seconds * 1000 }
-    }
-
-    #[test]
-    fn a_lease_ends_only_while_somebody_listens() {
-        let lapsed = |contact, now, listening| lapsed((Some(at(contact)), LEASE), at(now), at(listening));
-        assert!(!lapsed(100, 129, 0));
-        assert!(lapsed(100, 130, 0));
-        assert!(!lapsed(100, 5000, 4990), "the controller was away: everybody gets a full lease");
-        assert!(lapsed(100, 5020, 4990));
-    }
-
-    #[test]
-    fn a_jump_of_the_wall_clock_ends_no_lease() {
-        let jumped = Moment { wall_ms: 90_000_000, ..at(105) };
-        assert!(!lapsed((Some(at(100)), LEASE), jumped, at(0)));
-    }
-}
+mod tests;
