@@ -239,12 +239,15 @@ impl Executor {
     /// Starts a step, unless it is being done or waits for its next try.
     fn start(&self, name: &CredentialName, step: Step, seen: &Seen) {
         let task = Task::of(name, &step);
-        if !self.0.lanes.enter(&task, self.0.clock.elapsed()) {
-            return;
-        }
+        let Some(give_up) = self.0.lanes.enter(&task, self.0.clock.elapsed()) else { return };
         let executor = self.clone();
         let target = seen.spec.driver.target().to_string();
-        self.0.spawner.start("step", async move { executor.perform(task, step, target).await });
+        self.0.spawner.start("step", async move {
+            let performed = Box::pin(executor.perform(&task, step, target));
+            if give_up.run_until_cancelled(performed).await.is_none() {
+                executor.0.lanes.worked(&task, Duration::ZERO);
+            }
+        });
     }
 }
 

@@ -40,15 +40,15 @@ impl From<DriverError> for Trouble {
 
 impl Executor {
     /// Performs a step: waits for room at the target, makes sure that it is still due, acts.
-    pub(super) async fn perform(self, task: Task, step: Step, target: String) {
+    pub(super) async fn perform(&self, task: &Task, step: Step, target: String) {
         let began = self.0.clock.elapsed();
         let _room = self.0.lanes.permit(&target, task.urgent).await;
         match self.act_if_due(&task.name, &step).await {
-            Ok(pause) => self.0.lanes.worked(&task, began.saturating_add(pause)),
-            Err(Trouble::Commit(CommitError::OutOfOrder(_))) => self.0.lanes.worked(&task, Duration::ZERO),
+            Ok(pause) => self.0.lanes.worked(task, began.saturating_add(pause)),
+            Err(Trouble::Commit(CommitError::OutOfOrder(_))) => self.0.lanes.worked(task, Duration::ZERO),
             Err(trouble) => {
                 let why = Causes(&trouble).to_string();
-                let failures = self.0.lanes.failed(&task, why.clone(), self.0.clock.elapsed());
+                let failures = self.0.lanes.failed(task, why.clone(), self.0.clock.elapsed());
                 let (name, verb, version) = (&task.name, task.verb, task.version.map(Version::get));
                 if failures <= NEWS {
                     tracing::warn!(credential = %name, step = verb, version, %why, "not done; trying again");

@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use rekey_model::{CredentialName, Version};
 use rekey_rotation::Step;
-use rekey_runtime::Backoff;
+use rekey_runtime::{Backoff, CancellationToken};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Calls to one target at a time, in each of its two lanes.
 const WIDTH: usize = 4;
 /// The ceiling of the first wait after a failure.
 const FIRST: Duration = Duration::from_millis(200);
+/// The verb of the one call that makes something.
+const INSTALL: &str = "install";
 /// The longest wait after failures.
 const CAP: Duration = Duration::from_secs(30);
 /// The longest wait after failures to cut.
@@ -35,7 +37,7 @@ impl Task {
         let (verb, version, urgent) = match step {
             Step::Begin { .. } => ("begin", None, false),
             Step::Choose { version } => ("choose", Some(*version), false),
-            Step::Install { version, .. } => ("install", Some(*version), false),
+            Step::Install { version, .. } => (INSTALL, Some(*version), false),
             Step::Probe { version, .. } => ("probe", Some(*version), false),
             Step::Lift { version } => ("lift", Some(*version), false),
             Step::Sample { version } => ("sample", Some(*version), false),
@@ -53,6 +55,7 @@ struct Standing {
     next_try: Duration,
     backoff: Backoff,
     trouble: Option<String>,
+    give_up: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -68,13 +71,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Lanes {
-    /// Whether the task may begin now: it is not being done, and its next try has come.
-    pub(super) fn enter(&self, task: &Task, elapsed: Duration) -> bool {
+    /// Begins the task, if it is not being done and its next try has come. The token tells it to give up.
+    pub(super) fn enter(&self, task: &Task, elapsed: Duration) -> Option<CancellationToken> {
         let mut tasks = lock(&self.tasks);
         let standing = tasks.entry(task.clone()).or_insert_with(|| Standing::new(task.urgent));
-        let free = !standing.busy && standing.next_try <= elapsed;
-        standing.busy |= free;
-        free
+        if standing.busy || standing.next_try > elapsed {
+            return None;
+        }
+        standing.busy = true;
+        standing.give_up = CancellationToken::new();
+        Some(standing.give_up.clone())
     }
 
     /// The task was done; it may be done again after `pause`.
@@ -120,9 +126,16 @@ impl Lanes {
         tasks.iter().filter(|(task, _)| task.name == *name).filter_map(|(_, it)| it.trouble.clone()).collect()
     }
 
-    /// What is no longer due needs no memory. Nothing that is being done is forgotten.
+    /// What is no longer due needs no memory. Nothing that is being done is forgotten, but the making of a version is
+    /// given up at once: its ending counts from then on how long the call may still land.
     pub(super) fn keep_only(&self, name: &CredentialName, due: &[Task]) {
-        lock(&self.tasks).retain(|task, standing| task.name != *name || standing.busy || due.contains(task));
+        lock(&self.tasks).retain(|task, standing| {
+            let kept = task.name != *name || due.contains(task);
+            if !kept && task.verb == INSTALL {
+                standing.give_up.cancel();
+            }
+            kept || standing.busy
+        });
     }
 
     pub(super) fn forget(&self, name: &CredentialName) {
@@ -157,6 +170,12 @@ impl Lanes {
 impl Standing {
     fn new(urgent: bool) -> Self {
         let cap = if urgent { CAP_URGENT } else { CAP };
-        Self { busy: false, next_try: Duration::ZERO, backoff: Backoff::new(FIRST, cap), trouble: None }
+        Self {
+            busy: false,
+            next_try: Duration::ZERO,
+            backoff: Backoff::new(FIRST, cap),
+            trouble: None,
+            give_up: CancellationToken::new(),
+        }
     }
 }

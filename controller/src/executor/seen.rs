@@ -18,6 +18,8 @@ use crate::store::{CredentialId, CredentialRow, HolderRow, Tx};
 
 /// How long a call may still land where the target is not known: long.
 const UNKNOWN_SETTLE: Duration = Duration::from_mins(10);
+/// How long after a decision a call that it overtook is given up, at the most.
+const GIVING_UP: Duration = Duration::from_millis(500);
 
 /// Everything that a decision about one credential rests on.
 #[derive(Debug)]
@@ -125,7 +127,7 @@ impl Executor {
             return *settle;
         }
         let Ok(driver) = self.0.drivers.driver(spec) else { return UNKNOWN_SETTLE };
-        *known.entry(target).or_insert(driver.settle())
+        *known.entry(target).or_insert(driver.settle().saturating_add(GIVING_UP))
     }
 }
 

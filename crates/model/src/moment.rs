@@ -13,7 +13,7 @@ pub struct BootId(pub u64);
 /// boot (suspend included), which cannot but says nothing about other boots.
 ///
 /// No moment made by another machine enters a guard (I19).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Moment {
     /// Milliseconds since 1970 UTC.
     pub wall_ms: i64,

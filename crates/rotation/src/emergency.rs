@@ -22,7 +22,7 @@ pub enum EmergencyKind {}
 pub type EmergencyId = Id<EmergencyKind>;
 
 /// An emergency revocation: what is cut, who was to be fenced, and when each was so.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Emergency {
     /// Its id.
     pub id: EmergencyId,
@@ -53,7 +53,7 @@ pub struct Emergency {
 }
 
 /// One holder of a cut version.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fencing {
     /// What people call it.
     pub name: String,

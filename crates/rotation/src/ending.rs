@@ -4,7 +4,7 @@ use rekey_model::{Moment, Stage};
 use serde::{Deserialize, Serialize};
 
 /// Why a version ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// Nobody uses it any more.
@@ -27,7 +27,7 @@ impl Cause {
 }
 
 /// How far an ending is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndingState {
     /// Decided.
@@ -39,7 +39,7 @@ pub enum EndingState {
 }
 
 /// The end of one version at the target: decided once, done again and again until it is so (I8).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ending {
     /// Why.
     pub cause: Cause,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::emergency::EmergencyId;
 
 /// Something that happened. Stored as tagged JSON beside the ledger it led to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// Nothing but time, acknowledgements, reports or evidence: take every edge that has become free.
@@ -170,7 +170,7 @@ impl Event {
 }
 
 /// Why a rotation begins.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "snake_case")]
 pub enum Why {
     /// There is no version yet.
@@ -203,7 +203,7 @@ impl std::fmt::Display for Why {
 }
 
 /// What becomes of the versions of a credential that is forgotten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AtTarget {
     /// All end, sessions included.

@@ -13,7 +13,7 @@ use crate::phase::Rotation;
 ///
 /// The store keeps it as one JSON document, saved by compare-and-set. Readers may look at every field; only
 /// [`Ledger::after`] makes the next one. One open rotation a credential is structural: there is one place for it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Ledger {
     /// Rises by one in every commit that changes what any holder is to serve, also when it goes back.
@@ -49,7 +49,7 @@ pub struct Ledger {
 }
 
 /// One version of a credential.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct VersionRecord {
     /// What it is called at the target.
     pub handle: Handle,
@@ -76,7 +76,7 @@ pub struct VersionRecord {
 }
 
 /// An operator's brake: stops all automatic decisions about a credential, in every phase.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Hold {
     /// Why.
     pub reason: String,

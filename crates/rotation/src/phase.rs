@@ -110,7 +110,7 @@ impl fmt::Display for Phase {
 }
 
 /// The moving of a credential to a new version.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rotation {
     /// Its id.
     pub id: RotationId,

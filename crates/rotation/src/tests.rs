@@ -1,4 +1,10 @@
 //! Tests of the whole machine. What concerns one file only stands at that file's end.
 
+mod emergencies;
+mod errors;
+mod explore;
+mod guard;
+mod properties;
+mod schedule;
 mod table;
 mod world;

@@ -1,0 +1,97 @@
+//! Explores the real [`Ledger::after`] breadth first: two holders, one target, one controller, every interleaving of a
+//! bounded number of commands and faults.
+//!
+//! Time is not counted: a lease ends by an event, first at the sidecar and later at the controller, and "no call can land
+//! any more" is an event too. The target never tells who uses a version: acknowledgements are the only evidence. After
+//! each step the invariants are checked; and from every state a good end must be reachable without further faults.
+
+mod model;
+mod moves;
+mod search;
+
+use search::{Found, explore};
+
+/// A scenario: its budgets of commands and faults, and how many states are looked at, at the most.
+pub(super) struct Scenario {
+    name: &'static str,
+    budgets: &'static [(&'static str, u8)],
+    most: usize,
+}
+
+const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "plain",
+        budgets: &[("rotate", 1), ("fail", 1), ("crash", 1), ("lost", 1), ("poison", 1)],
+        most: 100_000,
+    },
+    Scenario {
+        name: "holders",
+        budgets: &[("rotate", 1), ("lease", 1), ("restart", 1), ("fail", 1)],
+        most: 40_000,
+    },
+    Scenario {
+        name: "hold",
+        budgets: &[("rotate", 1), ("hold", 1), ("fail", 1), ("stuck", 1)],
+        most: 40_000,
+    },
+    Scenario { name: "twice", budgets: &[("rotate", 2), ("fail", 1), ("crash", 1)], most: 40_000 },
+    Scenario { name: "emergency", budgets: &[("rotate", 1), ("revoke", 1), ("fail", 1)], most: 40_000 },
+    Scenario {
+        name: "emergency, lost answers",
+        budgets: &[("rotate", 1), ("revoke", 1), ("crash", 1), ("lost", 1)],
+        most: 40_000,
+    },
+    Scenario {
+        name: "emergency, stuck and held",
+        budgets: &[("rotate", 1), ("revoke", 1), ("stuck", 1), ("hold", 1)],
+        most: 40_000,
+    },
+    Scenario { name: "two emergencies", budgets: &[("rotate", 1), ("revoke", 2)], most: 40_000 },
+];
+
+fn check(name: &str) {
+    let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name).unwrap();
+    let Found { states, whole, violation } = explore(scenario);
+    assert!(violation.is_none(), "{name}, after {states} states: {}", violation.unwrap_or_default());
+    assert!(whole || states >= scenario.most, "{name}: only {states} states were looked at");
+}
+
+#[test]
+fn plain_rotations_break_no_invariant() {
+    check("plain");
+}
+
+#[test]
+fn holders_that_come_and_go_break_no_invariant() {
+    check("holders");
+}
+
+#[test]
+fn holds_and_stuck_endings_break_no_invariant() {
+    check("hold");
+}
+
+#[test]
+fn two_rotations_break_no_invariant() {
+    check("twice");
+}
+
+#[test]
+fn an_emergency_in_any_phase_breaks_no_invariant() {
+    check("emergency");
+}
+
+#[test]
+fn an_emergency_with_crashes_and_lost_answers_breaks_no_invariant() {
+    check("emergency, lost answers");
+}
+
+#[test]
+fn an_emergency_while_stuck_or_held_breaks_no_invariant() {
+    check("emergency, stuck and held");
+}
+
+#[test]
+fn two_emergencies_break_no_invariant() {
+    check("two emergencies");
+}

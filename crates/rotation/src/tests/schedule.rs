@@ -1,0 +1,111 @@
+//! When rotations begin by themselves.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::world::{World, v};
+use crate::*;
+
+const DAY: u64 = 86_400_000;
+
+fn scheduled(seed: u64) -> World {
+    let mut world = World::settled();
+    let (every, jitter) = (Duration::from_millis(30 * DAY), Duration::from_millis(2 * DAY));
+    world.policy.schedule = Some(Schedule { every, jitter, seed });
+    world
+}
+
+#[test]
+fn a_version_that_is_too_old_is_rotated_within_the_jitter_before_its_age() {
+    let mut moments = BTreeSet::new();
+    for seed in 0..50 {
+        let mut world = scheduled(seed);
+        let begun = world.now;
+        let due = world.ledger.next_rotation_ms(&world.facts()).unwrap().unsigned_abs();
+        assert!((28 * DAY..=30 * DAY).contains(&(due - begun)));
+        assert_eq!(
+            world.ledger.next_rotation_ms(&world.facts()).unwrap().unsigned_abs(),
+            due,
+            "twice the same"
+        );
+        world.now = due - 1;
+        assert_eq!(world.ledger.due(&world.facts()), []);
+        assert_eq!(world.ledger.look_again(&world.facts()), Duration::from_millis(10));
+        world.now = due;
+        assert_eq!(world.ledger.due(&world.facts()), [Step::Begin { why: Why::TooOld }]);
+        moments.insert(due - begun);
+    }
+    assert!(moments.len() > 45, "credentials do not rotate together");
+}
+
+#[test]
+fn what_falls_due_while_a_rotation_is_open_or_held_waits() {
+    let mut world = scheduled(1);
+    world.now += 31 * DAY;
+    world.ok(&Event::Hold { reason: "freeze".to_owned(), by: "test".to_owned() });
+    assert_eq!(world.ledger.due(&world.facts()), []);
+    world.ok(&Event::Release);
+    world.begin();
+    world.now += 31 * DAY;
+    assert_eq!(world.ledger.due(&world.facts()), [Step::Choose { version: v(2) }]);
+}
+
+#[test]
+fn after_a_failure_nothing_begins_by_itself_for_ten_minutes() {
+    let mut world = World::in_phase(Phase::Abandoned);
+    world.policy.schedule = scheduled(1).policy.schedule;
+    world.now += 31 * DAY;
+    world.ledger.rotation.as_mut().unwrap().ended = Some(super::world::at(world.now));
+    world.ledger.endings.clear();
+    world.now += 599_000;
+    assert_eq!(world.ledger.due(&world.facts()), []);
+    world.now += 1_000;
+    assert_eq!(world.ledger.due(&world.facts()), [Step::Begin { why: Why::TooOld }]);
+}
+
+#[test]
+fn a_new_credential_gets_its_first_version_and_one_to_adopt_waits_for_its_password() {
+    let mut world = World::empty();
+    assert_eq!(world.ledger.due(&world.facts()), [Step::Begin { why: Why::First }]);
+    world.policy.adopts = true;
+    assert_eq!(world.ledger.due(&world.facts()), []);
+    let begin = world.beginning();
+    assert_eq!(world.try_event(&begin), Err(OutOfOrder::NotAdopted));
+    world.ok(&Event::Adopt { handle: "legacy".parse().unwrap() });
+    assert_eq!(world.ledger.current, Some(v(1)));
+    assert!(world.ledger.alarms(&world.facts()).iter().any(|it| it.kind == AlarmKind::AdoptedAlive));
+}
+
+#[test]
+fn an_overdue_grace_alarms_and_ends_nothing() {
+    let mut world = World::in_phase(Phase::Grace);
+    world.wait(60_001);
+    world.look();
+    assert_eq!(world.phase(), Some(Phase::Grace));
+    let alarms = world.ledger.alarms(&world.facts());
+    let overdue = alarms.iter().find(|it| it.kind == AlarmKind::GraceOverdue).unwrap();
+    assert!(overdue.message.contains("a look at the target's sessions"), "{}", overdue.message);
+}
+
+#[test]
+fn a_deleted_credential_ends_or_leaves_its_login_and_is_forgotten() {
+    for (at_target, due) in [(AtTarget::End, 1), (AtTarget::Leave, 0)] {
+        let mut world = World::settled();
+        let order = world.ledger.order;
+        world.ok(&Event::Delete { at_target });
+        assert!(world.ledger.order > order && world.ledger.current.is_none());
+        assert_eq!(world.ledger.due(&world.facts()).len(), due);
+        if due > 0 {
+            world.ok(&world.ended(1));
+            world.ok(&Event::CleanedUp { version: v(1) });
+        }
+        assert!(world.ledger.is_forgettable());
+        let begin = world.beginning();
+        assert_eq!(world.try_event(&begin), Err(OutOfOrder::Deleted));
+    }
+    let mut open = World::in_phase(Phase::Grace);
+    assert!(matches!(
+        open.try_event(&Event::Delete { at_target: AtTarget::End }),
+        Err(OutOfOrder::Open { .. })
+    ));
+}
