@@ -1,10 +1,16 @@
 //! The program: hardens itself before anything else, then does what the command line says on one thread.
 
+use std::alloc::System;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
 use rekey_sidecar::Cli;
+use zeroizing_alloc::ZeroAlloc;
+
+/// Wipes all memory that is freed: tonic, h2 and rustls copy every answer and wipe none.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> anyhow::Result<ExitCode> {
     rekey_runtime::harden::first().context("harden this process")?;
