@@ -1,7 +1,7 @@
 //! Order rules, fences, what is kept, how long it may be served, and what readers see meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use prost::Message;
 use rekey_model::{CredentialName, Generation, Incarnation, Order, SecretBytes, Version};
@@ -362,9 +362,10 @@ fn readers_never_see_a_mixture_nor_an_earlier_generation() {
     let mut bench = Bench::new();
     bench.whole(vec![current(1, 1)]);
     let done = AtomicBool::new(false);
-    let reads = std::thread::scope(|scope| {
-        let reader = || {
-            let (mut reads, mut last) = (0_u64, (0, Generation(0)));
+    let reads = [AtomicU64::new(0), AtomicU64::new(0)];
+    std::thread::scope(|scope| {
+        let reader = |reads: &AtomicU64| {
+            let mut last = (0, Generation(0));
             while !done.load(Ordering::Relaxed) {
                 let answer = bench.live.read(DB).map(|reading| decode(&reading)).unwrap();
                 let fields: BTreeMap<&str, &[u8]> =
@@ -374,19 +375,21 @@ fn readers_never_see_a_mixture_nor_an_earlier_generation() {
                 let now = (answer.version, bench.live.snapshot().generation());
                 assert!(now >= last, "{now:?} after {last:?}");
                 last = now;
-                reads += 1;
+                reads.fetch_add(1, Ordering::Relaxed);
             }
-            reads
         };
-        let readers = [scope.spawn(reader), scope.spawn(reader)];
+        let readers = reads.each_ref().map(|reads| scope.spawn(move || reader(reads)));
         let writer = &mut bench.writer;
-        for order in 2..3_000 {
+        let enough = || reads.iter().all(|reads| reads.load(Ordering::Relaxed) > 20_000);
+        for order in 2..1_000_000 {
             writer.apply(&Scope::Part, vec![current(order, order)], bench.clock.now());
+            if (order > 3_000 && enough()) || readers.iter().any(std::thread::ScopedJoinHandle::is_finished) {
+                break;
+            }
         }
         done.store(true, Ordering::Relaxed);
-        readers.map(|reader| reader.join().unwrap())
     });
-    assert!(reads.iter().all(|reads| *reads > 0), "{reads:?}");
+    assert!(reads.iter().all(|reads| reads.load(Ordering::Relaxed) > 20_000), "{reads:?}");
 }
 
 #[test]

@@ -16,9 +16,11 @@ use rekey_proto::fleet::{
 };
 use rekey_sidecar::dial::{Dial, DialError, Dialled};
 use rekey_sidecar::identity::Leaf;
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::sync::mpsc;
+use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Connected;
 use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -34,12 +36,16 @@ pub(crate) struct Controller {
 /// What it knows and how it behaves.
 #[derive(Default)]
 pub(crate) struct State {
+    pub(crate) sign: Mutex<Option<Sign>>,
     pub(crate) away: AtomicBool,
     pub(crate) lives_ms: Mutex<u64>,
     pub(crate) calls: Mutex<Vec<&'static str>>,
     pub(crate) proof: Mutex<Option<RejoinRequest>>,
     pub(crate) refuses: AtomicBool,
 }
+
+/// Makes a chain for a request to sign.
+pub(crate) type Sign = Box<dyn Fn(&[u8]) -> Vec<Vec<u8>> + Send>;
 
 struct Follow {
     up: Streaming<rekey_proto::fleet::Up>,
@@ -64,17 +70,26 @@ impl Controller {
     /// One that serves what is dialled on the [`Dial`] beside it; `server` is to be run.
     pub(crate) fn new() -> (Self, Arc<dyn Dial>, impl Future<Output = ()> + Send) {
         let (connect, connections) = mpsc::channel(4);
+        let (controller, server) = Self::serving(ReceiverStream::new(connections));
+        let dial = Arc::new(InProcess { state: Arc::clone(&controller.state), connect });
+        (controller, dial, server)
+    }
+
+    /// One that serves `incoming`.
+    pub(crate) fn serving<I, C>(incoming: I) -> (Self, impl Future<Output = ()> + Send)
+    where
+        I: Stream<Item = std::io::Result<C>> + Send,
+        C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
         let (tell, follows) = mpsc::channel(4);
         let state = Arc::new(State { lives_ms: Mutex::new(3_600_000), ..State::default() });
         let services = Services { state: Arc::clone(&state), follows: tell };
-        let incoming = ReceiverStream::new(connections);
         let server = async move {
             let fleet = FleetServer::new(services.clone());
             let router = Server::builder().add_service(fleet).add_service(IdentityServer::new(services));
             router.serve_with_incoming(incoming).await.unwrap();
         };
-        let dial = Arc::new(InProcess { state: Arc::clone(&state), connect });
-        (Self { state, follows }, dial, server)
+        (Self { state, follows }, server)
     }
 
     /// The next session that says hello.
@@ -205,8 +220,9 @@ impl Services {
             return Err(Status::permission_denied("no"));
         }
         assert!(csr.len() > 100, "a request to sign");
+        let sign = self.state.sign.lock().unwrap();
         Ok(Response::new(IdentityResponse {
-            chain_der: vec![vec![1; 8]],
+            chain_der: sign.as_ref().map_or_else(|| vec![vec![1; 8]], |sign| sign(csr)),
             instance: "000000000000000000000000000000aa".to_owned(),
             spiffe_id: "spiffe://rekey.local/sidecar/orders".to_owned(),
             lives_ms: *self.state.lives_ms.lock().unwrap(),

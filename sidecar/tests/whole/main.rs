@@ -10,5 +10,6 @@
 mod controller;
 mod following;
 mod identity;
+mod process;
 mod serving;
 mod whole;
