@@ -104,3 +104,6 @@ impl Admin {
         AdminService::new(self)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,7 +79,7 @@ impl DriverSpec {
 pub struct Schedule {
     /// How old a version gets.
     pub every: Span,
-    /// By how much the next rotation may come earlier, drawn at random.
+    /// By how much the next rotation may come later, drawn at random.
     pub jitter: Span,
 }
 

@@ -47,18 +47,18 @@ pub(super) fn grace(grace: &Grace, problems: &mut Vec<Problem>) {
 
 /// Checks that a rotation can end before the next one is due.
 ///
-/// The margin is what may pass before the floor begins (holders move, applications reconnect: `max_reconnect`) and by
-/// how much the next rotation may come early (`jitter`).
+/// The margin is what may pass before the floor begins: holders move, applications reconnect (`max_reconnect`). The
+/// jitter only makes a rotation later.
 pub(super) fn schedule(schedule: Option<&Schedule>, grace: &Grace, problems: &mut Vec<Problem>) {
     let Some(schedule) = schedule else { return };
     not_too_long("schedule.every", schedule.every, problems);
     not_too_long("schedule.jitter", schedule.jitter, problems);
-    let least = sum(&[grace.floor, grace.quiet, grace.max_reconnect, schedule.jitter]);
+    let least = sum(&[grace.floor, grace.quiet, grace.max_reconnect]);
     if schedule.every <= least {
         problems.push(Problem::new(
             "schedule.every",
             "is too short: the next rotation would be due before the one before could end",
-            format!("write more than {least} (floor + quiet + max_reconnect + jitter), or shorten those"),
+            format!("write more than {least} (floor + quiet + max_reconnect), or shorten those"),
         ));
     }
 }

@@ -74,9 +74,9 @@ pub struct Adopt {
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Schedule {
-    /// How old a version gets; longer than `grace.floor`, `grace.quiet`, `grace.max_reconnect` and `jitter` together.
+    /// How old a version gets; longer than `grace.floor`, `grace.quiet` and `grace.max_reconnect` together.
     pub every: Span,
-    /// By how much a rotation may come earlier, drawn at random. Left out: not at all.
+    /// By how much a rotation may come later, drawn at random. Left out: not at all.
     pub jitter: Option<Span>,
 }
 

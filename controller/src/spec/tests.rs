@@ -111,7 +111,7 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
         (with("/postgres/probes", json!(vec!["SELECT 1"; 17])), "postgres.probes", "has 17 entries", "at most 16"),
         (with("/schedule", json!({})), "schedule.every", "is missing", "30d"),
         (with("/schedule/every", json!("30 fortnights")), "schedule.every", "not a length of time", "30d"),
-        (with("/schedule/every", json!("2d")), "schedule.every", "too short", "floor + quiet + max_reconnect + jitter"),
+        (with("/schedule/every", json!("1h")), "schedule.every", "too short", "floor + quiet + max_reconnect"),
         (with("/schedule/every", json!("20000d")), "schedule.every", "ten years", "at most"),
         (with("/grace/floor", json!("29m")), "grace.floor", "shorter than grace.max_reconnect", "floor: 30m"),
         (with("/grace/quiet", json!("0s")), "grace.quiet", "is zero", "quiet: 15m"),
@@ -162,7 +162,7 @@ fn all_problems_come_at_once() {
 #[test]
 fn the_limits_of_the_rules_are_where_they_say() {
     let just = [
-        with("/schedule/every", json!("2d 1h 45m 1ms")),
+        with("/schedule/every", json!("1h 45m 1ms")),
         with("/grace/floor", json!("30m")),
         with("/grace/deadline", json!("1h 15m 1ms")),
         with("/grace/quiet", json!("1ms")),
@@ -170,7 +170,7 @@ fn the_limits_of_the_rules_are_where_they_say() {
     for spec in just {
         assert_eq!(problems(&spec), []);
     }
-    assert_eq!(problems(&with("/schedule/every", json!("2d 1h 45m"))).len(), 1);
+    assert_eq!(problems(&with("/schedule/every", json!("1h 45m"))).len(), 1);
 }
 
 #[test]

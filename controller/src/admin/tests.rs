@@ -1,0 +1,5 @@
+//! The admin API over its real listeners, with a real store, a running executor and a target that obeys.
+
+mod calls;
+mod target;
+mod world;

@@ -1,0 +1,214 @@
+//! What callers are allowed, told and refused.
+
+use rekey_proto::admin as wire;
+use rekey_proto::admin::admin_client::AdminClient;
+use rekey_proto::refusal::Refusal;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
+
+use super::world::{World, spec};
+use crate::admin::roles::{Role, TABLE};
+
+/// Makes a call by its name, with nothing in it; how it was refused, if it was.
+async fn call(channel: &Channel, name: &str) -> Option<Status> {
+    let mut grpc = tonic::client::Grpc::new(channel.clone());
+    grpc.ready().await.unwrap();
+    let path = format!("/rekey.admin.v1.Admin/{name}").parse().unwrap();
+    let codec: ProstCodec<wire::WhoAmIRequest, wire::WhoAmIResponse> = ProstCodec::default();
+    grpc.unary(Request::new(wire::WhoAmIRequest {}), path, codec).await.err()
+}
+
+fn reason(status: &Status) -> String {
+    Refusal::of(status).map(|refusal| refusal.reason).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn every_role_may_call_what_the_table_says_and_nothing_else() {
+    let world = World::new().await;
+    let roles = [
+        (Role::Viewer, wire::Role::Viewer),
+        (Role::Operator, wire::Role::Operator),
+        (Role::Responder, wire::Role::Responder),
+        (Role::Admin, wire::Role::Admin),
+    ];
+    for (role, number) in roles {
+        let channel = world.operator(&format!("has-{}", role.as_str()), &[number]).await;
+        for row in &TABLE {
+            let refused = call(&channel, row.call).await;
+            let denied = refused.is_some_and(|status| status.code() == Code::PermissionDenied);
+            assert_eq!(denied, !role.may(row.role), "{role:?} {}", row.call);
+        }
+        let unknown = call(&channel, "Invented").await.unwrap();
+        assert_eq!(unknown.code(), Code::PermissionDenied, "a call without a row is refused to {role:?}");
+    }
+    let request = wire::QueryAuditRequest { verb: "revoke".to_owned(), ..Default::default() };
+    let denied = world.root().query_audit(request).await.unwrap().into_inner().records;
+    let by: Vec<&str> = denied.iter().map(|record| record.actor.as_str()).collect();
+    assert_eq!(by, ["has-operator", "has-viewer"], "who was denied stands in the audit");
+    assert!(denied.iter().all(|record| record.outcome == "refused"));
+}
+
+#[tokio::test]
+async fn nobody_without_a_certificate_may_do_anything() {
+    let world = World::new().await;
+    for row in &TABLE {
+        let refused = call(&world.dialled(None), row.call).await.unwrap();
+        assert_eq!(refused.code(), Code::Unauthenticated, "{}", row.call);
+    }
+}
+
+#[tokio::test]
+async fn a_removed_operator_is_out_at_once() {
+    let world = World::new().await;
+    let channel = world.operator("alice", &[wire::Role::Admin]).await;
+    assert!(call(&channel, "Status").await.is_none());
+    let renewed = world.operator("alice", &[wire::Role::Viewer]).await;
+    assert!(call(&channel, "Status").await.is_some(), "a certificate that was replaced still works");
+    assert!(call(&renewed, "Status").await.is_none());
+    let request = wire::RemoveAdminRequest { name: "alice".to_owned() };
+    world.root().remove_admin(request.clone()).await.unwrap();
+    assert!(call(&renewed, "Status").await.is_some());
+    let listed = world.root().list_admins(wire::ListAdminsRequest {}).await.unwrap().into_inner();
+    assert_eq!(listed.admins, []);
+    let other = wire::RemoveAdminRequest { name: "bob".to_owned() };
+    assert_eq!(world.root().remove_admin(other).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn apply_changes_all_or_nothing_and_the_same_again_changes_nothing() {
+    let world = World::new().await;
+    let mut root = world.root();
+    let mut apply = async |specs: &[serde_json::Value], dry_run| {
+        let specs_json = specs.iter().map(ToString::to_string).collect();
+        root.apply(wire::ApplyRequest { specs_json, dry_run }).await.unwrap().into_inner()
+    };
+    let (a, mut b) = (spec("a", "app_a"), spec("b", "app_b"));
+    b["grace"]["floor"] = "1ms".into();
+    b["ower"] = "x".into();
+    let answer = apply(&[a.clone(), b.clone()], false).await;
+    let fields: Vec<_> = answer.problems.iter().map(|p| (p.spec, p.field.as_str())).collect();
+    assert_eq!(fields, [(1, "grace.floor"), (1, "ower")]);
+    assert!(world.store.credentials().await.unwrap().is_empty());
+    let same_prefix = apply(&[a.clone(), spec("b", "app_a")], false).await;
+    assert_eq!(same_prefix.problems[0].field, "postgres.prefix");
+    let twice = apply(&[a.clone(), a.clone()], false).await;
+    assert!(twice.problems[0].message.contains("declared twice"), "{twice:?}");
+    let dry = apply(std::slice::from_ref(&a), true).await;
+    assert_eq!(dry.credentials[0].change, i32::from(wire::applied_credential::Change::Created));
+    assert!(world.store.credentials().await.unwrap().is_empty());
+    apply(std::slice::from_ref(&a), false).await;
+    let again = apply(std::slice::from_ref(&a), false).await;
+    assert_eq!(again.credentials[0].change, i32::from(wire::applied_credential::Change::Unchanged));
+    let mut longer = a;
+    longer["grace"]["floor"] = "60ms".into();
+    let updated = apply(&[longer], false).await;
+    assert_eq!(updated.credentials[0].differences[0].field, "grace.floor");
+}
+
+#[tokio::test]
+async fn what_versions_hang_on_cannot_be_declared_otherwise() {
+    let world = World::new().await;
+    world.declared().await;
+    let specs_json = vec![spec("orders/db", "other_app").to_string()];
+    let answer = world.root().apply(wire::ApplyRequest { specs_json, dry_run: false }).await.unwrap();
+    let problems = answer.into_inner().problems;
+    assert_eq!(problems.iter().map(|p| p.field.as_str()).collect::<Vec<_>>(), ["postgres.prefix"]);
+}
+
+#[tokio::test]
+async fn a_login_is_adopted_and_alarms_until_it_is_gone() {
+    let world = World::new().await;
+    let mut declared = spec("orders/db", "orders_app");
+    declared["postgres"]["adopt"] = serde_json::json!({ "login": "legacy" });
+    let specs_json = vec![declared.to_string()];
+    let answer = world.root().apply(wire::ApplyRequest { specs_json, dry_run: false }).await.unwrap();
+    assert_eq!(answer.into_inner().credentials[0].next_step, "rekeyctl adopt orders/db");
+    let rotate = wire::RotateRequest { name: "orders/db".to_owned(), ..Default::default() };
+    let refused = world.root().rotate(rotate).await.unwrap_err();
+    assert_eq!(reason(&refused), "NOT_ADOPTED");
+    let adopt = wire::AdoptRequest { name: "orders/db".to_owned(), password: b"pw".to_vec() };
+    assert_eq!(world.root().adopt(adopt.clone()).await.unwrap().into_inner().version, 1);
+    let status = world.until(|status| status.current == 1).await;
+    let kinds: Vec<&str> = status.alarms.iter().map(|alarm| alarm.kind.as_str()).collect();
+    assert_eq!(kinds, [rekey_rotation::AlarmKind::AdoptedAlive.as_str()]);
+    assert_eq!(world.root().adopt(adopt).await.unwrap_err().code(), Code::FailedPrecondition);
+}
+
+#[tokio::test]
+async fn a_rotation_is_followed_to_its_end_and_a_second_is_told_of_the_first() {
+    let world = World::new().await;
+    world.declared().await;
+    let rotate =
+        || wire::RotateRequest { name: "orders/db".to_owned(), reason: "x".to_owned(), ..Default::default() };
+    let begun = world.root().rotate(rotate()).await.unwrap().into_inner().rotation.unwrap();
+    let second = world.root().rotate(rotate()).await.unwrap_err();
+    assert_eq!(reason(&second), "ROTATION_OPEN");
+    assert!(second.message().contains(&begun.id), "{second:?}");
+    let watch = wire::WatchRotationRequest { rotation_id: begun.id };
+    let mut stream = world.root().watch_rotation(watch).await.unwrap().into_inner();
+    let mut phases = Vec::new();
+    while let Some(progress) = stream.message().await.unwrap() {
+        phases.push(progress.rotation.unwrap().phase);
+    }
+    assert_eq!(phases.last().map(String::as_str), Some("Done"), "{phases:?}");
+    let status = world.until(|status| status.current == 2).await;
+    assert_eq!(status.history[0].phase, "Done");
+}
+
+#[tokio::test]
+async fn a_revocation_ends_with_a_receipt_and_the_same_again_joins_it() {
+    let world = World::new().await;
+    world.declared().await;
+    let hold = wire::HoldRequest { name: "orders/db".to_owned(), reason: "nobody touches it".to_owned() };
+    world.root().hold(hold).await.unwrap();
+    let responder = world.operator("rita", &[wire::Role::Responder]).await;
+    let request = wire::RevokeRequest {
+        name: "orders/db".to_owned(),
+        version: 1,
+        reason: "leaked".to_owned(),
+        no_replacement: false,
+    };
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let mut client = AdminClient::new(responder.clone());
+        let mut stream = client.revoke(request.clone()).await.unwrap().into_inner();
+        let mut last = wire::RevokeProgress::default();
+        while let Some(progress) = stream.message().await.unwrap() {
+            assert!(!last.receipt, "something came after the receipt");
+            last = progress;
+        }
+        assert!(last.receipt && last.cut_ms >= last.intent_ms, "{last:?}");
+        assert_eq!((last.versions[0].sessions_ended, last.by.as_str()), (2, "rita"));
+        assert_eq!(last.left_to_do, Vec::<String>::new());
+        assert_eq!(last.replacement, 2, "a hold stops no replacement");
+        ids.push(last.id);
+    }
+    assert_eq!(ids[0], ids[1]);
+    let no_reason = wire::RevokeRequest { reason: " ".to_owned(), ..request };
+    assert_eq!(
+        AdminClient::new(responder).revoke(no_reason).await.unwrap_err().code(),
+        Code::InvalidArgument
+    );
+}
+
+#[tokio::test]
+async fn a_token_is_for_a_sidecar_and_the_local_socket_stands_in_the_audit() {
+    let world = World::new().await;
+    let token = |spiffe: &str| wire::CreateTokenRequest { spiffe_id: spiffe.to_owned(), lives_ms: 0 };
+    for other in ["spiffe://rekey.local/admin/eve", "spiffe://other.local/sidecar/a", "x"] {
+        let refused = world.root().create_token(token(other)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{other}");
+    }
+    let made = world.root().create_token(token("spiffe://rekey.local/sidecar/a")).await.unwrap().into_inner();
+    let listed = world.root().list_tokens(wire::ListTokensRequest {}).await.unwrap().into_inner().tokens;
+    assert_eq!(listed.iter().map(|t| t.id.as_str()).collect::<Vec<_>>(), [made.id.as_str()]);
+    let end = wire::RevokeTokenRequest { id: made.id };
+    world.root().revoke_token(end.clone()).await.unwrap();
+    assert_eq!(world.root().revoke_token(end).await.unwrap_err().code(), Code::NotFound);
+    let records = world.root().query_audit(wire::QueryAuditRequest::default()).await.unwrap().into_inner();
+    let made: Vec<_> = records.records.iter().filter(|r| r.verb == "token-create").collect();
+    assert_eq!(made.len(), 1);
+    assert_eq!(made[0].authenticated_by, "local-socket");
+    assert!(!format!("{records:?}").contains("rkj_"), "a token's text stands in the audit");
+}
