@@ -77,7 +77,8 @@ impl Config {
     pub fn read(file: &Path) -> Result<Self, Problems> {
         let shown = file.display().to_string();
         let text = read_text(file).map_err(|error| unreadable(&shown, &error))?;
-        let folder = file.parent().unwrap_or(Path::new(""));
+        let whole = std::path::absolute(file).map_err(|error| unreadable(&shown, &error))?;
+        let folder = whole.parent().unwrap_or(Path::new("/"));
         Document::parse(&shown, &text)?.read(|section| Self::take(section, folder))
     }
 

@@ -70,7 +70,7 @@ pub async fn init(config: &Config, clock: &Clock) -> Result<(), InitError> {
     let pem = make::<Server>(config, clock, &store, &seal).await?;
     make::<Sidecar>(config, clock, &store, &seal).await?;
     make::<Admin>(config, clock, &store, &seal).await?;
-    write_new(&config.ca_file, &pem)?;
+    publish(&config.ca_file, &pem)?;
     store.close().await;
     Ok(())
 }
@@ -163,14 +163,18 @@ async fn load<R: Role>(store: &Store, seal: &Seal) -> Result<Authority<R>, InitE
     Authority::open(certificate, &key).map_err(|source| InitError::Authority(source, R::NAME))
 }
 
-/// Writes a file that may be there already with the same text.
-fn write_new(file: &Path, text: &str) -> Result<(), InitError> {
+/// Writes a file for everybody to read, which may be there already with the same text.
+fn publish(file: &Path, text: &str) -> Result<(), InitError> {
     if std::fs::read_to_string(file).is_ok_and(|found| found == text) {
         return Ok(());
     }
     let opened = std::fs::OpenOptions::new().write(true).create_new(true).open(file);
     opened
-        .and_then(|mut opened| std::io::Write::write_all(&mut opened, text.as_bytes()))
+        .and_then(|mut opened| {
+            std::io::Write::write_all(&mut opened, text.as_bytes())?;
+            // A certificate is no secret, and sidecars run as other users than the controller.
+            opened.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        })
         .map_err(|source| InitError::File { file: file.to_owned(), source })
 }
 

@@ -1,0 +1,223 @@
+//! The controller as one process: what it is built of, and how it begins and ends.
+
+mod leaf;
+mod listeners;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekey_runtime::accept::Accept;
+use rekey_runtime::serve::{Drain, Knobs, ServeError, serve};
+use rekey_runtime::tasks::{self, Tasks};
+use rekey_runtime::{Clock, Readiness};
+use tokio::sync::mpsc;
+
+use crate::admin::{Admin, AdminParts};
+use crate::config::Config;
+use crate::executor::{Executor, Parts, Settings};
+use crate::fleet::{Failure, Fleet, FleetConfig, FleetParts};
+use crate::http::Http;
+use crate::init::{self, Authorities, InitError};
+use crate::metrics;
+use crate::store::{Store, StoreError};
+use crate::targets::Targets;
+
+use listeners::{BindError, Listeners};
+
+/// How long calls may still take when the process is to end.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long everything may take to end.
+const END: Duration = Duration::from_secs(10);
+/// Failures reported by sidecars that wait to be looked at.
+const FAILURES: usize = 256;
+
+/// Why the controller could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Opening what `init` made.
+    #[error(transparent)]
+    Open(#[from] InitError),
+    /// Reading what is stored.
+    #[error("the store cannot be read")]
+    Store(#[from] StoreError),
+    /// Listening.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+}
+
+/// A controller that is bound and opened, and does nothing yet.
+#[derive(Debug)]
+pub struct App {
+    tasks: Tasks,
+    readiness: Readiness,
+    store: Store,
+    executor: Executor,
+    fleet: Fleet,
+    admin: Admin,
+    failures: mpsc::Receiver<Failure>,
+    listeners: Listeners,
+    clock: Clock,
+}
+
+impl App {
+    /// Opens the store, reads everything, and binds every listener; fails loudly, before anything is served.
+    pub async fn build(config: Config) -> Result<Self, BuildError> {
+        let (clock, tasks) = (Clock::system(), Tasks::new());
+        let (store, seal, authorities) = init::open(&config, &clock).await?;
+        let Authorities { server, sidecar, admin } = authorities;
+        let listeners = Listeners::bind(&config, server, (&sidecar, &admin), &clock)?;
+        let targets = Targets::new(config.targets.clone(), store.installation());
+        let executor = Executor::new(Parts {
+            store: store.clone(),
+            seal: seal.clone(),
+            drivers: Arc::new(targets.clone()),
+            clock: clock.clone(),
+            spawner: tasks.spawner(),
+            settings: Settings::with_lease(config.lease),
+        });
+        let (report, failures) = mpsc::channel(FAILURES);
+        let fleet = Fleet::build(FleetParts {
+            config: FleetConfig {
+                domain: config.trust_domain.clone(),
+                leaf_life: config.leaf_life,
+                rejoin_window: config.rejoin_window,
+                lease: config.lease,
+                software: software(),
+            },
+            store: store.clone(),
+            seal: seal.clone(),
+            authority: sidecar,
+            failures: report,
+            connections: listeners.fleet.connections.clone(),
+            clock: clock.clone(),
+            spawner: tasks.spawner(),
+        })
+        .await?;
+        let admin = Admin::new(AdminParts {
+            store: store.clone(),
+            executor: executor.clone(),
+            fleet: fleet.clone(),
+            targets,
+            authority: admin,
+            domain: config.trust_domain,
+            ca_pem: listeners.ca_pem().to_owned(),
+            address: listeners.admin_address(&config.admin),
+            clock: clock.clone(),
+            connections: listeners.admin.connections.clone(),
+        });
+        let readiness = Readiness::of(&["executor", "fleet", "admin"]);
+        Ok(Self { tasks, readiness, store, executor, fleet, admin, failures, listeners, clock })
+    }
+
+    /// Runs until `signal`, or until a part that nothing goes without ends.
+    pub async fn run(mut self, signal: impl Future<Output = ()>) -> tasks::Report {
+        self.start_machine();
+        self.start_servers();
+        self.readiness.mark("executor");
+        self.readiness.mark("fleet");
+        self.readiness.mark("admin");
+        tracing::info!("controller ready");
+        let store = self.store.clone();
+        let report = self.tasks.run(signal, END).await;
+        store.close().await;
+        report
+    }
+
+    fn start_machine(&mut self) {
+        let cancel = self.tasks.cancel();
+        self.tasks.essential("executor", self.executor.clone().run(cancel.clone()));
+        self.tasks.essential("fleet", self.fleet.clone().run(cancel.clone()));
+        let (_closed, failures) = mpsc::channel(1);
+        let failures = std::mem::replace(&mut self.failures, failures);
+        self.tasks.essential("failures", take_failures(self.executor.clone(), failures, cancel.clone()));
+        self.tasks.essential("leaf", Arc::clone(&self.listeners.leaf).run(self.clock.clone(), cancel));
+    }
+
+    fn start_servers(&mut self) {
+        let drain = || Drain { shutdown: self.tasks.cancel(), grace: GRACE };
+        let spawner = self.tasks.spawner();
+        let accept = |door: &listeners::Door| Accept {
+            connections: door.connections.clone(),
+            clock: self.clock.clone(),
+            spawner: spawner.clone(),
+        };
+        let knobs = Knobs::CONTROLLER;
+        let doors = &mut self.listeners;
+        let mut servers: Vec<(
+            &'static str,
+            futures_util::future::BoxFuture<'static, Result<(), ServeError>>,
+        )> = Vec::new();
+        if let Some(listener) = doors.fleet.listener.take() {
+            let router = knobs
+                .server()
+                .add_service(self.fleet.identity_server())
+                .add_service(self.fleet.follow_server());
+            let served = serve(router, accept(&doors.fleet), listener, doors.fleet.tls.clone(), drain());
+            servers.push(("fleet server", Box::pin(served)));
+        }
+        for (name, door) in [("admin server", &mut doors.admin), ("admin socket", &mut doors.local)] {
+            if let Some(listener) = door.listener.take() {
+                let router = knobs.server().add_service(self.admin.server());
+                let served = serve(router, accept(door), listener, door.tls.clone(), drain());
+                servers.push((name, Box::pin(served)));
+            }
+        }
+        let http = self.http();
+        if let Some((door, listener)) =
+            self.listeners.http.as_mut().and_then(|door| door.listener.take().map(|l| (door, l)))
+        {
+            let accept = Accept {
+                connections: door.connections.clone(),
+                clock: self.clock.clone(),
+                spawner: self.tasks.spawner(),
+            };
+            self.tasks.essential("http", http.serve(accept, listener));
+        }
+        for (name, server) in servers {
+            self.tasks.essential(name, server);
+        }
+    }
+
+    fn http(&self) -> Http {
+        let (executor, store, clock) = (self.executor.clone(), self.store.clone(), self.clock.clone());
+        let doors = self.listeners.counted();
+        let page = move || {
+            let (executor, store, clock, doors) =
+                (executor.clone(), store.clone(), clock.clone(), doors.clone());
+            let page: std::pin::Pin<Box<dyn Future<Output = String> + Send>> = Box::pin(async move {
+                let mut reports = Vec::new();
+                for row in store.credentials().await.unwrap_or_default() {
+                    reports.extend(executor.report(&row.name).await.ok().flatten());
+                }
+                let doors: Vec<_> = doors.iter().map(|(name, door)| (*name, door.counters())).collect();
+                metrics::page(&reports, &doors, clock.now(), rekey_runtime::telemetry::panics())
+            });
+            page
+        };
+        Http { readiness: self.readiness.clone(), page: Arc::new(page) }
+    }
+}
+
+/// Passes on to the executor what does not work for a holder.
+async fn take_failures(
+    executor: Executor,
+    mut failures: mpsc::Receiver<Failure>,
+    cancel: rekey_runtime::CancellationToken,
+) -> Result<(), std::convert::Infallible> {
+    while let Some(Some(failure)) = cancel.run_until_cancelled(failures.recv()).await {
+        let event = rekey_rotation::Event::Failed { order: failure.order, why: failure.why };
+        if let Err(error) =
+            executor.commit(&failure.credential, event, crate::audit::Actor::controller()).await
+        {
+            tracing::warn!(credential = %failure.credential, %error, "a holder's failure was not noted");
+        }
+    }
+    cancel.cancelled().await;
+    Ok(())
+}
+
+/// This program and its version.
+pub fn software() -> String {
+    concat!("rekey-controller/", env!("CARGO_PKG_VERSION")).to_owned()
+}
