@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::story::{PATIENCE, Story, phase};
 
 fn revoke(story: &Story, what: &str) -> Value {
-    story.system.ctl(&["revoke", what, "--reason", "leaked", "--yes"]).unwrap()
+    story.system.ctl(&["revoke", what, "--reason", "leaked"]).unwrap()
 }
 
 /// The receipt says that everything is done, in an order that makes sense.

@@ -53,7 +53,7 @@ fn no_secret_is_written_anywhere_at_trace_level() {
     assert_ne!(second, third);
     // Errors too: things that fail, with secrets at hand.
     story.system.operator().output(&["adopt", CREDENTIAL, "--password-file", "rotator-password"]).unwrap();
-    story.system.operator().output(&["revoke", CREDENTIAL, "--reason", "test", "--yes"]).unwrap();
+    story.system.operator().output(&["revoke", CREDENTIAL, "--reason", "test"]).unwrap();
     story.let_work(2);
     std::fs::remove_file(folder.join("rotator-password")).unwrap();
     let server_log = story.system.database.postgres.log();

@@ -45,7 +45,7 @@ fn a_removed_sidecar_is_cut_off_and_cannot_come_back() {
     let sidecars = listed["sidecars"].as_array().unwrap();
     let second = sidecars.iter().find(|s| s["spiffe_id"].as_str().unwrap().ends_with("sidecar-2")).unwrap();
     let instance = second["instance"].as_str().unwrap();
-    story.system.ctl(&["sidecar", "remove", instance, "--reason", "test", "--yes"]).unwrap();
+    story.system.ctl(&["sidecar", "remove", instance, "--reason", "test"]).unwrap();
     let gone = |status: &serde_json::Value| status["holders"]["live"] == 1;
     story.until("the removed sidecar is gone", gone);
     // It tries again all the time; it must stay outside.

@@ -19,7 +19,7 @@ use serde_json::Value;
 pub use database::Database;
 pub use settings::{CREDENTIAL, Pace};
 
-use crate::process::{Launch, Process, poll};
+use crate::process::{Launch, Process, free_port, poll};
 use crate::unprivileged;
 
 /// How long anything local may take before it counts as broken.
@@ -105,6 +105,8 @@ pub struct System {
     folder: PathBuf,
     pace: Pace,
     log_level: String,
+    /// Stays the same when the controller is started again: sidecars come back to it.
+    fleet_port: u16,
     /// The database whose logins rotate.
     pub database: Database,
     controller: Option<Process>,
@@ -126,11 +128,15 @@ impl System {
             folder: folder.to_owned(),
             pace,
             log_level: level.to_owned(),
+            fleet_port: free_port()?,
             database,
             controller: None,
             parts: BTreeMap::new(),
         };
-        system.write("controller.yaml", &settings::controller(&system.database, &system.pace))?;
+        system.write(
+            "controller.yaml",
+            &settings::controller(&system.database, system.fleet_port, &system.pace),
+        )?;
         system.write("rotator-password", system.database.rotator_password())?;
         system.write("legacy-password", system.database.legacy_password())?;
         system.write("credential.yaml", &settings::credential(&system.pace))?;
@@ -174,7 +180,7 @@ impl System {
         let made = self.ctl(&["token", "create", "--for", &id])?;
         let token = made.get("token").and_then(Value::as_str).context("rekeyctl printed no token")?;
         self.write(&format!("{name}.token"), token)?;
-        self.write(&format!("{name}.yaml"), &settings::sidecar(name, self.fleet_port()?, &self.folder))?;
+        self.write(&format!("{name}.yaml"), &settings::sidecar(name, self.fleet_port, &self.folder))?;
         self.restart_sidecar(name)
     }
 
@@ -261,12 +267,6 @@ impl System {
             .map(|e| e.path())
             .filter(|p| p.extension().is_some_and(|e| e == "log"))
             .collect())
-    }
-
-    /// The port of one of the controller's listeners, as it said when it became ready.
-    fn fleet_port(&self) -> Result<u16> {
-        let log = self.controller.as_ref().context("the controller does not run")?.log();
-        settings::port(&log, "fleet").context("the controller has not said where its fleet listener is")
     }
 
     fn probe(&self, socket: &Path) -> bool {

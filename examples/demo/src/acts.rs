@@ -45,12 +45,14 @@ struct Play {
     stage: Stage,
     summary: Summary,
     propagation: Vec<u64>,
+    /// When every sidecar was fenced.
+    fenced_ms: u64,
 }
 
 impl Play {
     fn begin(place: &Path, wanted: u32) -> Result<Self> {
         let stage = Stage::build(place, wanted)?;
-        Ok(Self { stage, summary: Summary::default(), propagation: Vec::new() })
+        Ok(Self { stage, summary: Summary::default(), propagation: Vec::new(), fenced_ms: 0 })
     }
 
     fn all(&mut self) -> Result<Summary> {
@@ -136,8 +138,8 @@ impl Play {
 
     fn revoke(&mut self) -> Result<()> {
         self.stage.act("emergency: the credential is revoked");
-        let receipt = self.stage.ctl(&["revoke", CREDENTIAL, "--reason", "leaked in the demo", "--yes"])?;
-        let at = |key: &str| receipt.get(key).and_then(Value::as_i64).filter(|ms| *ms > 0);
+        let receipt = self.stage.ctl(&["revoke", CREDENTIAL, "--reason", "leaked in the demo"])?;
+        let at = |key: &str| receipt.get(key).and_then(Value::as_i64);
         let intent = at("intent_ms").with_context(|| format!("no receipt: {receipt}"))?;
         let after = |key: &str| -> Result<u64> {
             let ms = at(key).with_context(|| format!("{key} is missing in {receipt}"))?;
@@ -152,6 +154,7 @@ impl Play {
             "revoked: dead at the database after {} ms, at every sidecar after {} ms, replaced after {} ms",
             times.target_cut, times.all_fenced, times.replaced
         ));
+        self.fenced_ms = u64::try_from(at("fenced_ms").unwrap_or_default())?;
         self.summary.revocation_ms = times;
         let quiet = |status: &Value| phase(status).is_empty() || phase(status) == "Done";
         self.stage.wait_until("the replacement is in use", PATIENCE, quiet)?;
@@ -175,7 +178,10 @@ impl Play {
         self.summary.orphan_roles = u64::try_from(roles.len() - roles.iter().filter(needed).count())?;
         self.summary.propagation_ms = Spread::of(std::mem::take(&mut self.propagation));
         self.summary.seconds = self.stage.elapsed().as_secs_f64();
-        self.summary.count(&self.stage.tally.total());
+        let total = self.stage.tally.total();
+        self.summary.count(&total);
+        self.summary.refused_after_all_fenced_ms =
+            total.last_refused_by_revocation_ms.saturating_sub(self.fenced_ms);
         for error in self.stage.tally.total().last_errors {
             println!("a service said: {error}");
         }

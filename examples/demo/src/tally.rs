@@ -15,6 +15,8 @@ pub(crate) struct Stats {
     pub(crate) failed_queries: u64,
     pub(crate) cut_by_revocation: u64,
     pub(crate) refused_by_revocation: u64,
+    pub(crate) lost_sessions: u64,
+    pub(crate) last_refused_by_revocation_ms: u64,
     pub(crate) version: u64,
     pub(crate) generation: u64,
     pub(crate) last_errors: Vec<String>,
@@ -58,6 +60,10 @@ impl Tally {
             failed_queries: sum.failed_queries + one.failed_queries,
             cut_by_revocation: sum.cut_by_revocation + one.cut_by_revocation,
             refused_by_revocation: sum.refused_by_revocation + one.refused_by_revocation,
+            lost_sessions: sum.lost_sessions + one.lost_sessions,
+            last_refused_by_revocation_ms: sum
+                .last_refused_by_revocation_ms
+                .max(one.last_refused_by_revocation_ms),
             last_errors: [sum.last_errors, one.last_errors.clone()].concat(),
             ..Stats::default()
         })

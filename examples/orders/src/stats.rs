@@ -24,6 +24,7 @@ pub(crate) struct Stats {
     pub(crate) failed_queries: AtomicU64,
     pub(crate) cut_by_revocation: AtomicU64,
     pub(crate) refused_by_revocation: AtomicU64,
+    pub(crate) last_refused_ms: AtomicU64,
     pub(crate) lost_sessions: AtomicU64,
     pub(crate) without_credential: AtomicU64,
     pub(crate) undecided: AtomicU64,
@@ -47,6 +48,8 @@ pub(crate) struct Snapshot {
     cut_by_revocation: u64,
     /// Logins refused because their version was revoked.
     refused_by_revocation: u64,
+    /// When the last of these was refused, in milliseconds since 1970; 0: none was.
+    last_refused_by_revocation_ms: u64,
     /// Sessions that an administrator ended although their version was not revoked.
     lost_sessions: u64,
     /// Times that there was nothing to log in with, also not after a while.
@@ -99,6 +102,7 @@ impl Stats {
             failed_queries: read(&self.failed_queries),
             cut_by_revocation: read(&self.cut_by_revocation),
             refused_by_revocation: read(&self.refused_by_revocation),
+            last_refused_by_revocation_ms: read(&self.last_refused_ms),
             lost_sessions: read(&self.lost_sessions),
             without_credential: read(&self.without_credential),
             undecided: read(&self.undecided),

@@ -47,6 +47,8 @@ struct Undecided {
     trouble: Trouble,
     error: String,
     looks: u32,
+    /// When it happened, in milliseconds since 1970.
+    at_ms: u64,
 }
 
 impl Desk {
@@ -62,7 +64,7 @@ impl Desk {
     pub(crate) fn judge(&self, trouble: Trouble, error: &dyn Error) {
         let mut undecided = self.undecided.lock().unwrap_or_else(PoisonError::into_inner);
         let looks = if undecided.len() < MOST { LOOKS } else { 0 };
-        undecided.push(Undecided { trouble, error: chain(error), looks });
+        undecided.push(Undecided { trouble, error: chain(error), looks, at_ms: now_ms() });
         drop(undecided);
         add(&self.stats.undecided);
         self.look();
@@ -111,7 +113,10 @@ impl Desk {
             (Trouble::Session(_), false) => add(&self.stats.lost_sessions),
             (Trouble::Query(_), true) => {}
             (Trouble::Query(_), false) => add(&self.stats.failed_queries),
-            (Trouble::Refused(_), true) => add(&self.stats.refused_by_revocation),
+            (Trouble::Refused(_), true) => {
+                add(&self.stats.refused_by_revocation);
+                self.stats.last_refused_ms.fetch_max(entry.at_ms, std::sync::atomic::Ordering::Relaxed);
+            }
             (Trouble::Refused(_), false) => add(&self.stats.failed_logins),
         }
         if !revoked {
@@ -125,6 +130,15 @@ impl Trouble {
         let (Self::Session(version) | Self::Query(version) | Self::Refused(version)) = self;
         version
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an application has its own clock; this one only dates its figures"
+)]
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An error and its causes in one line.

@@ -44,7 +44,7 @@ impl Default for Pace {
     }
 }
 
-pub(super) fn controller(database: &Database, pace: &Pace) -> String {
+pub(super) fn controller(database: &Database, fleet_port: u16, pace: &Pace) -> String {
     format!(
         "installation:
   trust_domain: rekey.local
@@ -53,7 +53,7 @@ store:
 kek_file: kek
 ca_file: ca.pem
 fleet:
-  listen: 127.0.0.1:0
+  listen: 127.0.0.1:{fleet_port}
   names: [localhost]
 admin:
   listen: 127.0.0.1:0
@@ -135,11 +135,4 @@ deliver:
         deadline = pace.deadline,
         offline_for = pace.offline_for,
     )
-}
-
-/// The port of `listener` in the latest line `listening listener=… address=127.0.0.1:…` of a controller's log.
-pub(super) fn port(log: &str, listener: &str) -> Option<u16> {
-    let line = log.lines().rev().find(|line| line.contains(&format!("listener=\"{listener}\"")))?;
-    let (_, address) = line.split_once("address=")?;
-    address.split([' ', '"']).next()?.rsplit(':').next()?.parse().ok()
 }
