@@ -1,3 +1,5 @@
+//! What settings may say.
+
 use super::*;
 
 fn target() -> TargetSettings {
