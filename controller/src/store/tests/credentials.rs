@@ -127,6 +127,23 @@ both! {
         assert!(told.try_recv().is_err());
     }
 
+    async fn who_is_told_can_read_it_at_once(stage) {
+        let store = stage.store().await;
+        let mut told = store.changes();
+        let listen = async {
+            for _ in 0..20 {
+                let Changed::Credential(name) = told.recv().await.unwrap() else { panic!("told of something else") };
+                assert!(store.credential(&name).await.unwrap().is_some(), "{name} was told of before its commit");
+            }
+        };
+        let write = async {
+            for number in 0..20 {
+                credential(&store, &format!("c{number}")).await;
+            }
+        };
+        futures_util::join!(listen, write);
+    }
+
     async fn commits_are_counted(stage) {
         let store = stage.store().await;
         let before = store.meta().await.unwrap().commits;

@@ -181,6 +181,20 @@ async fn a_damaged_database_is_refused() {
     assert!(matches!(refused, OpenError::Damaged(_)), "{refused:?}");
 }
 
+#[tokio::test]
+async fn rows_that_no_statement_of_ours_could_have_written_are_damage() {
+    let unchecked =
+        "PRAGMA ignore_check_constraints = ON; INSERT INTO sealed_key VALUES ('a', 'b', x'00', x'00')";
+    let dangling = "PRAGMA foreign_keys = OFF; INSERT INTO version_secret SELECT 'a', 1, 'b', zeroblob(60), zeroblob(60)";
+    for statements in [unchecked, dangling] {
+        let stage = Stage::sqlite();
+        stage.store().await.close().await;
+        stage.tamper(statements).await;
+        let refused = Store::open(&stage.config, stage.clock.clone()).await.unwrap_err();
+        assert!(matches!(refused, OpenError::Damaged(_)), "{refused:?}");
+    }
+}
+
 /// What a crash leaves on the disk: the database and its log, as they are at that moment.
 #[tokio::test]
 async fn what_was_committed_is_in_a_crashs_image_and_nothing_else() {
