@@ -109,7 +109,7 @@ async fn follow_over(shared: &Shared, link: &Link, slot: &Slot, back_off: &mut B
         match stream.message().await {
             Ok(Some(message)) => {
                 back_off.reset();
-                if let Err(error) = slot.take(message) {
+                if let Err(error) = slot.take(link.number, message) {
                     tracing::warn!(name = %slot.name, %error, "a new value was refused; the last good one stays");
                 }
             }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::answer;
 use crate::clock;
-use crate::credential::{Credential, Freshness, PreviousVersion};
+use crate::credential::{Credential, Freshness};
 use crate::error::{Error, Reason, Unavailable};
 use crate::usage::Usage;
 
@@ -39,8 +39,10 @@ struct Told {
     age: Duration,
     stale: bool,
     at: Instant,
+    /// The connection that the live value came over.
+    link: u64,
     /// Versions that the target was said to accept, beside the live one.
-    accepted: Vec<PreviousVersion>,
+    previous: Vec<Version>,
     revoked: BTreeSet<Version>,
 }
 
@@ -62,7 +64,8 @@ impl Slot {
                 age: Duration::ZERO,
                 stale: true,
                 at: clock::now(),
-                accepted: Vec::new(),
+                link: 0,
+                previous: Vec::new(),
                 revoked: BTreeSet::new(),
             }),
         }
@@ -72,13 +75,14 @@ impl Slot {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes one message of the stream. A message that makes no sense is refused and the last good value stays.
-    pub(crate) fn take(&self, message: wire::WatchResponse) -> Result<(), Error> {
+    /// Takes one message that came over the connection `link`. One that makes no sense is refused, and the last good
+    /// value stays.
+    pub(crate) fn take(&self, link: u64, message: wire::WatchResponse) -> Result<(), Error> {
         use wire::watch_response::Update;
         match message.update {
             Some(Update::Credential(encoded)) => {
                 let credential = answer::credential(&self.name, encoded)?;
-                self.publish(Arc::new(credential), message.freshness.unwrap_or_default());
+                self.publish(link, Arc::new(credential), message.freshness.unwrap_or_default());
             }
             Some(Update::Unavailable(error)) => self.lose(answer::unavailable(&self.name, &error)),
             None => return Err(Error::Malformed("it says nothing")),
@@ -87,13 +91,13 @@ impl Slot {
     }
 
     /// Makes `credential` the live value.
-    fn publish(&self, credential: Arc<Credential>, freshness: wire::Freshness) {
-        let known = self.live_version();
+    fn publish(&self, link: u64, credential: Arc<Credential>, freshness: wire::Freshness) {
+        let live = self.live_version();
         let mut told = self.told();
         told.age = Duration::from_millis(freshness.age_ms);
         told.stale = freshness.stale;
         told.at = clock::now();
-        told.note_revoked(known, &credential);
+        told.note_revoked(live, link, &credential);
         drop(told);
         self.usage.handed_out(&credential);
         self.value.store(Some(credential));
@@ -108,7 +112,9 @@ impl Slot {
         let mut told = self.told();
         told.why_nothing = why;
         if revoked {
-            told.revoke(live.into_iter());
+            // Nothing is left to fall back to: the previous ones are cut as well.
+            let previous = std::mem::take(&mut told.previous);
+            told.revoke(live.into_iter().chain(previous));
         }
         if !ends && live.is_some() {
             told.stale = true;
@@ -146,19 +152,18 @@ impl Slot {
 }
 
 impl Told {
-    /// Finds out from a new value which versions ended before their time, which only a revocation does.
+    /// Finds out from a new value whether the last one was revoked although nobody said so, because there was another
+    /// version to fall back to.
     ///
-    /// A version that is superseded in the ordinary way is among the `previous` of what supersedes it, and stays there
-    /// at least until its `accept_until`.
-    fn note_revoked(&mut self, live: Option<Version>, new: &Credential) {
-        let named = |version| new.version == version || new.previous.iter().any(|p| p.version == version);
-        let now = clock::wall();
-        let broken = self.accepted.iter().filter(|p| p.accept_until.is_some_and(|until| until > now));
-        let ended: Vec<_> =
-            broken.map(|p| p.version).chain(live).filter(|version| !named(*version)).collect();
-        self.revoke(ended.into_iter());
-        self.revoked.retain(|version| *version != new.version);
-        self.accepted.clone_from(&new.previous);
+    /// A version that is superseded in the ordinary way is among the `previous` of what supersedes it. That holds for
+    /// neighbours only: what happened between two connections is not known, and nothing is made of it.
+    fn note_revoked(&mut self, live: Option<Version>, link: u64, new: &Credential) {
+        self.previous = new.previous.iter().map(|previous| previous.version).collect();
+        let named = |version| new.version == version || self.previous.contains(&version);
+        let revoked = live.filter(|live| self.link == link && !named(*live));
+        self.link = link;
+        self.revoke(revoked.into_iter());
+        self.revoked.remove(&new.version);
     }
 
     fn revoke(&mut self, versions: impl Iterator<Item = Version>) {

@@ -124,9 +124,11 @@ impl Watched {
     }
 
     /// Whether this process has learned that `version` was revoked in an emergency: the sidecar said so while it was
-    /// the one to use, or it is no longer accepted although its time had not come.
+    /// in use, or replaced it by a version beside which it is not accepted any more.
     ///
-    /// The target is cut before the sidecars are told, so this may turn true a moment after the first refusal.
+    /// The target is cut before the sidecars are told, so this may turn true a moment after the first refusal. It is
+    /// no proof of the contrary: the end of a *previous* version alone looks like its retirement from here, and what
+    /// happened while the sidecar was away is not known.
     pub fn was_revoked(&self, version: Version) -> bool {
         self.held.slot.was_revoked(version)
     }

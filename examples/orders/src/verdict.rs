@@ -2,7 +2,8 @@
 //!
 //! A revocation cuts the target first and tells the sidecars a moment later, so at the time of the error nobody here
 //! can know. Therefore each trouble waits for a verdict, at most five seconds. It is put down to a revocation only if
-//! the SDK has learned by then that *that very version* was revoked: see `Watched::was_revoked`. Else it is a failure.
+//! the SDK has learned by then that *that very version* was revoked: see `Watched::was_revoked`. Else it is a failure,
+//! also when a *previous* version alone was revoked, which from here looks like its retirement.
 //!
 //! | trouble | version was revoked | it was not |
 //! |---|---|---|

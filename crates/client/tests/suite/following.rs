@@ -157,28 +157,40 @@ async fn what_is_withdrawn_or_too_old_is_dropped_too() {
 }
 
 #[tokio::test]
-async fn a_version_that_ends_before_its_time_counts_as_revoked_and_an_ordinary_one_does_not() {
-    let fake = Fake::start();
+async fn a_version_replaced_without_a_grace_counts_as_revoked_and_an_ordinary_one_does_not() {
+    let mut fake = Fake::start();
     fake.serve("orders/db", 1);
     let orders = fake.client().await.watch("orders/db").await.unwrap();
     orders.ready().await.unwrap();
 
     fake.serve_after("orders/db", 2, &[1]);
     reaches(&orders, 2).await;
-    assert!(!orders.was_revoked(v(1)), "an ordinary rotation");
-
     fake.serve_after("orders/db", 1, &[2]);
     reaches(&orders, 1).await;
-    assert!(!orders.was_revoked(v(2)), "a rollback");
+    fake.serve("orders/db", 1);
+    eventually("version 2 has ended", || orders.load().unwrap().previous().is_empty()).await;
+    assert!(!orders.was_revoked(v(1)) && !orders.was_revoked(v(2)), "a rotation and its rollback");
 
-    fake.serve_after("orders/db", 3, &[1]);
+    fake.serve("orders/db", 3);
     reaches(&orders, 3).await;
-    assert!(orders.was_revoked(v(2)), "it was said to be accepted for an hour, and is gone");
-    assert!(!orders.was_revoked(v(1)));
+    assert!(orders.was_revoked(v(1)), "replaced without a grace");
 
+    fake.kill();
     fake.serve("orders/db", 4);
+    fake.start_again();
     reaches(&orders, 4).await;
-    assert!(orders.was_revoked(v(3)), "replaced without a grace");
+    assert!(!orders.was_revoked(v(3)), "who knows what happened in between");
+}
+
+#[tokio::test]
+async fn a_revocation_of_all_takes_the_previous_version_along() {
+    let fake = Fake::start();
+    fake.serve_after("orders/db", 2, &[1]);
+    let orders = fake.client().await.watch("orders/db").await.unwrap();
+    orders.ready().await.unwrap();
+    fake.refuse("orders/db", read_error::Reason::Revoked);
+    is_lost(&orders, Reason::Revoked).await;
+    assert!(orders.was_revoked(v(1)) && orders.was_revoked(v(2)));
 }
 
 #[tokio::test]
