@@ -1,7 +1,7 @@
 //! Who may have what: granted, taken away, deleted.
 
 use rekey_model::{Order, Version};
-use rekey_proto::fleet::Held;
+use rekey_proto::fleet::{Held, Nack, Renew, down, up};
 
 use crate::sidecar::Sidecar;
 use crate::world::{ORDERS, World, acked, name, spec};
@@ -27,15 +27,19 @@ async fn a_sidecar_gets_what_it_is_granted_and_nothing_else() {
 
 #[tokio::test]
 async fn what_a_holder_says_about_others_credentials_is_not_heard() {
-    let world = World::new().await;
+    let mut world = World::new().await;
     world.declare("billing/db", &[OTHERS]).await;
     world.promote("billing/db", 1, "billing").await;
     let billing = Sidecar::join(&world, "spiffe://rekey.local/sidecar/billing/a").await;
     let (_theirs, snapshot) = billing.follow().await;
     let orders = Sidecar::join(&world, ORDERS).await;
-    let (stream, _) = orders.follow().await;
+    let (mut stream, _) = orders.follow().await;
     stream.ack(7, &snapshot).await;
+    let nack = Nack { name: "billing/db".into(), incarnation: 1, order: 1, reason: "mine".into() };
+    stream.say(up::Message::Nack(nack)).await;
     stream.goodbye().await;
+    stream.end().await;
+    assert!(world.failures.try_recv().is_err(), "a stranger's refusal was passed on");
     let instances = world.store.instances().await.unwrap();
     assert_eq!(instances.len(), 2);
     let holders = world.holders("billing/db", |h| h.len() == 1).await;
@@ -60,6 +64,9 @@ async fn a_grant_that_is_taken_away_is_told_and_counts_until_the_credential_is_d
 
     // The acknowledgement of the change before is not that of the dropping.
     stream.ack(1, &snapshot).await;
+    stream.say(up::Message::Renew(Renew { number: 1 })).await;
+    assert!(matches!(stream.next().await, Ok(down::Message::LeaseGrant(_))));
+    world.holders("orders/db", |h| h.len() == 1 && h[0].gone.is_none()).await;
     stream.ack(2, std::slice::from_ref(&change)).await;
     world.holders("orders/db", |h| h.iter().all(|h| h.gone.is_some())).await;
 
