@@ -209,12 +209,18 @@ async fn a_reader_of_what_was_cut_gets_the_replacement() {
     assert_eq!(refusal.reason, "REVOKED");
 }
 
-async fn usage(session: &mut Session, holds: impl Fn(&CredentialUsage) -> bool) {
-    let fits = |up: &Up| {
+/// Waits for a usage report in which some line fits; none may be without what `sound` asks for.
+async fn usage(
+    session: &mut Session,
+    sound: impl Fn(&CredentialUsage),
+    fits: impl Fn(&CredentialUsage) -> bool,
+) {
+    let pick = |up: &Up| {
         let Up::Usage(usage) = up else { return None };
-        usage.credentials.iter().any(&holds).then_some(())
+        usage.credentials.iter().for_each(&sound);
+        usage.credentials.iter().any(&fits).then_some(())
     };
-    session.next(fits).await;
+    session.next(pick).await;
 }
 
 #[tokio::test]
@@ -236,19 +242,21 @@ async fn reports_go_up_and_die_with_their_connection() {
     let clock = whole.clock.clone();
     let passing = crate::following::keep_passing(&clock);
     tokio::pin!(passing);
-    let reported = |u: &CredentialUsage| {
+    let sound = |u: &CredentialUsage| {
         assert!(u.name == DB || (u.versions.is_empty() && u.silent_processes == 0), "{u:?}");
         assert!(u.versions.iter().all(|v| v.version < 3), "{u:?}");
+    };
+    let reported = |u: &CredentialUsage| {
         u.name == DB && u.order == 2 && u.versions.iter().map(|v| v.processes).sum::<u32>() == 2
     };
     tokio::select! {
-        () = usage(&mut session, reported) => {}
+        () = usage(&mut session, sound, reported) => {}
         () = &mut passing => unreachable!(),
     }
     drop(client);
     let gone = |u: &CredentialUsage| u.name == DB && u.versions.is_empty() && u.silent_processes == 0;
     tokio::select! {
-        () = usage(&mut session, gone) => {}
+        () = usage(&mut session, sound, gone) => {}
         () = &mut passing => unreachable!(),
     }
 }
