@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use rekey_drivers::postgres::{TlsMode, TlsSettings};
@@ -10,6 +10,8 @@ use rekey_drivers::{Driver, DriverError, Found};
 use rekey_model::Span;
 use rekey_testkit::certificates::Authority;
 use rekey_testkit::postgres::{Options, Postgres};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::world::{ROTATOR_PASSWORD, World, with_authority};
 use crate::conformance::refused;
@@ -163,6 +165,54 @@ async fn tls_is_verified_in_full_and_never_left_out() {
         8,
         "more than the question for TLS was sent"
     );
+}
+
+/// A server with TLS that offers SCRAM without channel binding, as somebody does who ends TLS on the way; it gives all
+/// that it was sent after its offer.
+fn without_channel_binding(authority: &Authority) -> (u16, mpsc::Receiver<Vec<u8>>) {
+    let leaf = authority.leaf(&["localhost"]).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_slice(leaf.certificate.as_bytes()).unwrap()],
+            PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap(),
+        )
+        .unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, heard) = mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        client.read_exact(&mut [0; 8]).unwrap();
+        client.write_all(b"S").unwrap();
+        let connection = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+        let mut stream = rustls::StreamOwned::new(connection, client);
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+        stream.write_all(&login(10, b"SCRAM-SHA-256\0\0")).unwrap();
+        stream.flush().unwrap();
+        let mut after = Vec::new();
+        stream.read_to_end(&mut after).ok();
+        sender.send(after).ok();
+    });
+    (port, heard)
+}
+
+#[tokio::test]
+async fn scram_without_channel_binding_is_refused_inside_tls() {
+    let authority = Authority::new("an authority").unwrap();
+    let (port, heard) = without_channel_binding(&authority);
+    let world = World::new();
+    let driver = with_authority(&world, authority.pem(), |target| {
+        target.host = "localhost".into();
+        target.port = port;
+        target.tls = TlsSettings { ca_file: Some("given".into()), ..TlsSettings::default() };
+    });
+    let why = refused(driver.find(&world.intent(1)).await, "a login that is bound to no channel");
+    assert!(why.contains("channel binding"), "{why}");
+    assert_eq!(heard.recv_timeout(Duration::from_secs(10)).unwrap(), b"", "it answered");
 }
 
 #[tokio::test]
