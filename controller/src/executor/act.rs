@@ -15,6 +15,8 @@ use super::{Causes, CommitError, Executor};
 use crate::audit::Actor;
 use crate::targets::TargetError;
 
+/// How long a step rests whose subject had moved on when its outcome came.
+const MOVED_ON: Duration = Duration::from_millis(200);
 /// Repeats of one trouble after which it is no longer news.
 const NEWS: u32 = 3;
 
@@ -45,7 +47,9 @@ impl Executor {
         let _room = self.0.lanes.permit(&target, task.urgent).await;
         match self.act_if_due(&task.name, &step).await {
             Ok(pause) => self.0.lanes.worked(task, began.saturating_add(pause)),
-            Err(Trouble::Commit(CommitError::OutOfOrder(_))) => self.0.lanes.worked(task, Duration::ZERO),
+            Err(Trouble::Commit(CommitError::OutOfOrder(_))) => {
+                self.0.lanes.worked(task, self.0.clock.elapsed().saturating_add(MOVED_ON));
+            }
             Err(trouble) => {
                 let why = Causes(&trouble).to_string();
                 let failures = self.0.lanes.failed(task, why.clone(), self.0.clock.elapsed());

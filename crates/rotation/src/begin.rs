@@ -90,8 +90,8 @@ impl Schedule {
     /// The age at which the version with this number is too old: the same at every start, different for each.
     fn age(&self, version: u64) -> Duration {
         let jitter = u64::try_from(self.jitter.as_millis()).unwrap_or(u64::MAX);
-        let earlier = scatter(self.seed ^ version).checked_rem(jitter.saturating_add(1)).unwrap_or(0);
-        self.every.saturating_sub(Duration::from_millis(earlier))
+        let later = scatter(self.seed ^ version).checked_rem(jitter.saturating_add(1)).unwrap_or(0);
+        self.every.saturating_add(Duration::from_millis(later))
     }
 }
 

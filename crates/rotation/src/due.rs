@@ -64,7 +64,9 @@ pub enum Step {
 
 /// How long nothing is looked at where nothing is open.
 const IDLE: Duration = Duration::from_mins(1);
-/// How often an open rotation is looked at that waits for time to pass or holders to fall silent.
+/// How often a rotation is looked at that waits for holders to fall silent or a grace to pass, at the least.
+const CALM: Duration = Duration::from_secs(5);
+/// How often anything else that is open is looked at.
 const OPEN: Duration = Duration::from_millis(500);
 
 impl Ledger {
@@ -122,7 +124,7 @@ impl Ledger {
             Phase::Installed => next.map(|version| Step::Probe { version, old: open.old }),
             Phase::Proven => {
                 let version = next.filter(|version| !self.version(*version).is_some_and(|it| it.lasting))?;
-                Some(Step::Lift { version })
+                self.unsettled_for(version, facts).is_zero().then_some(Step::Lift { version })
             }
             Phase::Rolling | Phase::Grace => open.old.map(|version| Step::Sample { version }),
             Phase::Returning => next.map(|version| Step::Sample { version }),
@@ -203,7 +205,9 @@ impl Ledger {
         let policy = facts.policy;
         let emergency = self.emergencies.iter().any(|emergency| !emergency.is_finished());
         let calm = match self.open_rotation().map(|open| open.phase) {
-            Some(Phase::Grace | Phase::Returning) => policy.sample_every().min(OPEN),
+            // Acknowledgements and samples are looked at when they come; what is left is silence and time.
+            Some(Phase::Rolling) => (policy.lease / 20).clamp(Duration::from_millis(50), CALM),
+            Some(Phase::Grace | Phase::Returning) => policy.sample_every().min(CALM),
             Some(_) => OPEN,
             None => self.due_in(facts).map_or(IDLE, |due| due.clamp(Duration::from_millis(10), IDLE)),
         };

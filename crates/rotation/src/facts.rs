@@ -69,7 +69,7 @@ pub struct Policy {
 pub struct Schedule {
     /// The age at which the current version is too old.
     pub every: Duration,
-    /// By how much it may come earlier at the most, different for each credential and version.
+    /// By how much it may come later at the most, different for each credential and version.
     pub jitter: Duration,
     /// What makes credentials differ; the same for one credential at every start.
     pub seed: u64,
