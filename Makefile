@@ -29,6 +29,7 @@ bench: ## Ratios side by side in one run, into target/bench/local.json
 generate: ## Write the generated code and documents anew
 	REKEY_REGENERATE=1 cargo test -p rekey-proto --test generated
 	REKEY_REGENERATE=1 cargo test -p rekey-controller schema
+	REKEY_REGENERATE=1 cargo test -p rekey-controller page_of_roles
 
 check: ## Format and lints only
 	cargo fmt --all --check

@@ -2,17 +2,17 @@
 
 use rekey_testkit::system::{CREDENTIAL, Pace};
 
-use crate::story::{Story, phase};
+use crate::story::{Story, last};
 
 #[test]
 fn a_version_that_fails_its_probe_is_undone_and_nobody_saw_it() {
-    let pace =
-        Pace { probes: vec!["SELECT count(*) FROM a_table_that_is_missing".into()], ..Pace::default() };
-    let story = Story::begin("poison", 1, pace);
+    let mut story = Story::begin("poison", 1, Pace::default());
     story.let_work(3);
+    let poison = vec!["SELECT count(*) FROM a_table_that_is_missing".into()];
+    story.system.declare(Pace { probes: poison, ..Pace::default() }).unwrap();
     story.begin_rotation();
-    let status = story.until("the rotation is abandoned", |status| phase(status) == "Abandoned");
-    let said = status["rotation"]["last_error"].as_str().unwrap_or_default().to_owned();
+    let status = story.until("the rotation is abandoned", |status| last(status)["phase"] == "Abandoned");
+    let said = last(&status)["last_error"].as_str().unwrap_or_default().to_owned();
     assert!(said.contains("a_table_that_is_missing"), "the reason is not told: {status:#}");
     assert_eq!(status["current"], 1);
     story.let_work(3);

@@ -2,7 +2,7 @@
 
 use rekey_testkit::system::{CREDENTIAL, Pace};
 
-use crate::story::{Story, phase};
+use crate::story::{Story, last, phase};
 
 #[test]
 fn of_two_rotates_one_wins_and_the_other_is_told_which() {
@@ -42,7 +42,7 @@ fn a_rollback_brings_everybody_back_and_ends_the_new_version() {
     story.until("Grace", |status| phase(status) == "Grace");
     story.system.ctl(&["rollback", CREDENTIAL, "--reason", "changed our mind"]).unwrap();
     let status = story.until_settled_on(2);
-    assert_eq!(phase(&status), "Abandoned", "{status:#}");
+    assert_eq!(last(&status)["phase"], "Abandoned", "{status:#}");
     story.let_work(3);
     assert_eq!((story.counts(1).version, story.counts(2).version), (2, 2));
     story.nothing_failed();

@@ -55,7 +55,9 @@ impl Story {
 
     /// Rotates once and waits for its end; gives what `rekeyctl rotate --wait` printed last.
     pub(crate) fn rotate(&self) -> Value {
-        self.system.ctl(&["rotate", CREDENTIAL, "--wait", "--reason", "test"]).unwrap()
+        self.system
+            .ctl(&["rotate", CREDENTIAL, "--wait", "--wait-timeout", "60s", "--reason", "test"])
+            .unwrap()
     }
 
     /// Begins a rotation.
@@ -159,9 +161,14 @@ pub(crate) fn phase(status: &Value) -> &str {
     status.pointer("/rotation/phase").and_then(Value::as_str).unwrap_or_default()
 }
 
+/// The rotation that ended last.
+pub(crate) fn last(status: &Value) -> &Value {
+    status.pointer("/history/0").unwrap_or(&Value::Null)
+}
+
 /// Whether no rotation is open and nothing is being ended.
 pub(crate) fn settled(status: &Value) -> bool {
-    ["", "Done", "Abandoned"].contains(&phase(status))
+    phase(status).is_empty()
 }
 
 /// Reads the current password as an application would.

@@ -148,6 +148,13 @@ impl System {
         Ok(system)
     }
 
+    /// Declares the credential anew, at another pace.
+    pub fn declare(&mut self, pace: Pace) -> Result<()> {
+        self.pace = pace;
+        self.write("credential.yaml", &settings::credential(&self.pace))?;
+        self.ctl(&["apply", "-f", "credential.yaml"]).map(drop)
+    }
+
     /// Where its files lie.
     pub fn folder(&self) -> &Path {
         &self.folder

@@ -71,7 +71,15 @@ impl Play {
     fn rotate_until(&mut self, done: u32) -> Result<()> {
         while self.summary.rotations < done {
             self.stage.act("rotating under load");
-            let end = self.stage.ctl(&["rotate", CREDENTIAL, "--wait", "--reason", "demo"])?;
+            let end = self.stage.ctl(&[
+                "rotate",
+                CREDENTIAL,
+                "--wait",
+                "--wait-timeout",
+                "60s",
+                "--reason",
+                "demo",
+            ])?;
             self.count(&end)?;
         }
         Ok(())
@@ -93,7 +101,13 @@ impl Play {
 
     fn hold_and_release(&mut self) -> Result<()> {
         self.stage.act("an operator holds the rotation in its grace");
-        let rotating = self.stage.system.operator().run_beside(&["rotate", CREDENTIAL, "--wait"]);
+        let rotating = self.stage.system.operator().run_beside(&[
+            "rotate",
+            CREDENTIAL,
+            "--wait",
+            "--wait-timeout",
+            "60s",
+        ]);
         self.wait_for_phase(&["Rolling", "Grace"])?;
         self.stage.ctl(&["hold", CREDENTIAL, "--reason", "somebody wants to look"])?;
         self.stage.pause(Duration::from_secs(2));

@@ -35,7 +35,7 @@ impl Default for Pace {
             max_reconnect: "300ms".into(),
             floor: "400ms".into(),
             quiet: "300ms".into(),
-            deadline: "30s".into(),
+            deadline: "2m".into(),
             offline_for: "10m".into(),
             lease: "5s".into(),
             leaf_life: "1h".into(),
