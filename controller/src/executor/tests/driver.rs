@@ -8,6 +8,7 @@ use rekey_drivers::{
     Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Proof, Session, Source, Usage,
 };
 use rekey_model::{Fields, Handle, SecretBytes};
+use tokio::sync::Notify;
 
 use super::super::{Drivers, TargetError};
 use crate::spec::Spec;
@@ -25,6 +26,8 @@ pub(super) enum Fault {
     Away,
     /// It never ends.
     Hangs,
+    /// It happens when [`Target::let_land`] says so, if somebody still waits for it then.
+    Late,
 }
 
 /// One login at the target.
@@ -50,7 +53,7 @@ pub(super) struct State {
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Target(Arc<Mutex<State>>);
+pub(super) struct Target(Arc<Mutex<State>>, Arc<Notify>);
 
 impl Target {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -59,6 +62,11 @@ impl Target {
 
     pub(super) fn fail(&self, verb: &'static str, faults: &[Fault]) {
         self.lock().faults.entry(verb).or_default().extend(faults);
+    }
+
+    /// Lets the calls that are late land now.
+    pub(super) fn let_land(&self) {
+        self.1.notify_waiters();
     }
 
     pub(super) fn accepted(&self) -> Vec<String> {
@@ -87,6 +95,10 @@ impl Target {
             Some(Fault::Refused) => Err(DriverError::Refused(source("not allowed"))),
             Some(Fault::Away) => Err(DriverError::Unavailable(source("nobody there"))),
             Some(Fault::Hangs) => std::future::pending().await,
+            Some(Fault::Late) => {
+                self.1.notified().await;
+                act(&mut self.lock())
+            }
         }
     }
 }

@@ -113,6 +113,40 @@ async fn a_controller_that_ends_inside_any_call_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_target_that_does_not_tell_its_sessions_is_not_taken_for_quiet() {
+    let mut stage = Stage::settled().await;
+    let old = stage.target.accepted().remove(0);
+    stage.target.lock().roles.get_mut(&old).unwrap().sessions = 1;
+    stage.target.fail("usage", &[Fault::Away; 1_000]);
+    stage.rotate().await;
+    for _ in 0..400 {
+        stage.step().await;
+    }
+    assert_eq!(stage.phase().await, Some(Phase::Grace));
+    assert_eq!(stage.report().await.waiting_for, ["a look at the target's sessions"]);
+}
+
+#[tokio::test]
+async fn an_install_that_an_emergency_overtakes_is_given_up_and_lands_no_more() {
+    let mut stage = Stage::settled().await;
+    stage.target.fail("install", &[Fault::Late]);
+    stage.rotate().await;
+    stage.until("Chosen", |l| l.rotation.as_ref().is_some_and(|r| r.phase == Phase::Chosen)).await;
+    for _ in 0..5 {
+        stage.step().await;
+    }
+    stage.target.lock().emergency = true;
+    let id: EmergencyId = random::id();
+    let event =
+        Event::Revoke { id, version: None, reason: "leak".to_owned(), by: "t".to_owned(), replace: true };
+    stage.commit(event).await.unwrap();
+    stage.until("cut", |ledger| ledger.emergencies[0].cut.is_some()).await;
+    stage.target.let_land();
+    stage.until_calm().await;
+    assert_eq!(stage.ledger().await.current, Some(v(3)));
+}
+
+#[tokio::test]
 async fn an_emergency_while_an_install_hangs_is_cut_when_it_can_no_longer_land() {
     let mut stage = Stage::settled().await;
     stage.target.fail("install", &[Fault::Hangs]);
