@@ -297,9 +297,6 @@ pub struct Revoke {
     /// Make no replacement: the applications are left without.
     #[arg(long)]
     pub no_replacement: bool,
-    /// Do not ask. Without a terminal nothing is asked anyway.
-    #[arg(short, long)]
-    pub yes: bool,
 }
 
 #[cfg(test)]

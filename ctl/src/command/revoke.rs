@@ -9,7 +9,6 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::output::say;
 use crate::progress::Ticker;
-use crate::prompt;
 use crate::session::Session;
 use crate::view::Revocation;
 
@@ -19,8 +18,6 @@ const PAUSE: Duration = Duration::from_millis(500);
 const TRIES: u32 = 60;
 
 pub(super) async fn revoke(args: Revoke, session: Session) -> Outcome {
-    let question = format!("{} ends now, for everybody who uses it.", args.subject);
-    prompt::sure(args.yes, &question)?;
     let request = RevokeRequest {
         name: args.subject.name.to_string(),
         version: args.subject.version_number(),

@@ -899,7 +899,7 @@ pub struct AuditRecord {
     /// When.
     #[prost(int64, tag = "2")]
     pub time_ms: i64,
-    /// What kind of actor: `admin`, `sidecar` or `controller`.
+    /// What kind of actor: `admin`, `host` (by the local socket), `sidecar` or `controller`.
     #[prost(string, tag = "3")]
     pub actor_kind: ::prost::alloc::string::String,
     /// Who.
