@@ -10,7 +10,7 @@ help: ## List the commands
 
 demo: ## Watch a database password change under load (ROTATIONS=200 runs longer)
 	@scripts/setup.sh postgresql
-	@cargo build --quiet -p rekey-controller -p rekey-sidecar -p rekeyctl -p orders -p rekey-demo
+	@cargo build --quiet --workspace --bins
 	@scripts/cargo-run.sh rekey-demo --rotations $(ROTATIONS)
 
 test: ## Format, lints, tidy and all tests against what apt and cargo give

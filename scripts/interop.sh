@@ -5,4 +5,5 @@ cd "$(dirname "$0")/.."
 bin=$(tests/parts/postgres18.sh)
 echo "== PostgreSQL 18 from $bin"
 "$bin/postgres" --version
-REKEY_PG_BIN=$bin exec scripts/sum.sh cargo test --all-features --no-fail-fast -p rekey-drivers -p rekey-controller -p rekey-tests
+# The whole workspace is named so that what was built for `make test` serves here too.
+REKEY_PG_BIN=$bin exec scripts/sum.sh cargo test --workspace --all-features --no-fail-fast --lib --test drivers --test suite

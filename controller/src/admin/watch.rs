@@ -99,6 +99,10 @@ impl Watching {
     /// The next thing to say: the present state first, then each that differs; none after the end.
     async fn next(mut self) -> Option<(Result<wire::RotationProgress, Status>, Self)> {
         while !self.over {
+            // What was told last is old by now at the earliest when something may have changed.
+            if self.last.is_some() && !self.looking.again().await {
+                return None;
+            }
             match self.look().await {
                 Ok(progress) if self.last.as_ref() == Some(&progress) => {}
                 Ok(progress) => {
@@ -110,9 +114,6 @@ impl Watching {
                     self.over = true;
                     return Some((Err(refusal.to_status()), self));
                 }
-            }
-            if !self.looking.again().await {
-                return None;
             }
         }
         None

@@ -164,7 +164,7 @@ impl Ledger {
             Phase::Planned => self.hold_or("a name and a secret to be drawn"),
             Phase::Chosen => match self.unsettled_for(next, facts) {
                 Duration::ZERO => vec![format!("the target to make {next}")],
-                left => vec![format!("{} until no lost call can make {next} any more", Span::new(left))],
+                left => vec![format!("{} until no lost call can make {next} any more", ToGo(left))],
             },
             Phase::Installed => vec![format!("the proof that {next} works")],
             Phase::Proven if self.version(next).is_some_and(|record| record.lasting) => {
@@ -222,6 +222,17 @@ impl Ending {
             EndingState::Settling => format!("the time until no lost call can make {version} again"),
             EndingState::Ended => format!("the target to remove what {version} left"),
         }
+    }
+}
+
+/// A time that is left, for people: whole seconds, and tenths below one, both rounded up.
+pub(crate) struct ToGo(pub(crate) Duration);
+
+impl std::fmt::Display for ToGo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let step = if self.0 > Duration::from_secs(1) { 1_000 } else { 100 };
+        let ms = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
+        Span::new(Duration::from_millis(ms.div_ceil(step).saturating_mul(step))).fmt(f)
     }
 }
 

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use rekey_model::{Span, Version};
+use rekey_model::Version;
 
+use crate::due::ToGo;
 use crate::facts::{Evidence, Facts, Mode, Usage};
 use crate::ledger::Ledger;
 
@@ -70,10 +71,10 @@ impl fmt::Display for Unmet {
             Self::StillUsed { holder, processes } => {
                 write!(f, "{processes} processes behind {holder} that may still use the old version")
             }
-            Self::Floor { left } => write!(f, "the floor of the grace: {} to go", Span::new(*left)),
+            Self::Floor { left } => write!(f, "the floor of the grace: {} to go", ToGo(*left)),
             Self::Sessions(1) => f.write_str("1 session on the old version at the target"),
             Self::Sessions(count) => write!(f, "{count} sessions on the old version at the target"),
-            Self::NotQuiet { left } => write!(f, "the quiet window: {} to go", Span::new(*left)),
+            Self::NotQuiet { left } => write!(f, "the quiet window: {} to go", ToGo(*left)),
             Self::SessionsUnknown => f.write_str("a look at the target's sessions"),
             Self::HoldersVanished { vanished, counted } => {
                 write!(f, "{vanished} of {counted} sidecars that vanished without acknowledging")
