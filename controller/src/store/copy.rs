@@ -39,6 +39,7 @@ impl Store {
         let unfinished = beside(to, ".restoring");
         copy_file(from, &unfinished)?;
         let meta = begin_life(&unfinished, to).await?;
+        remove_log_of_the_lost(to)?;
         // A link, since a rename would replace what came there meanwhile.
         std::fs::hard_link(&unfinished, to).map_err(OpenError::making(to))?;
         std::fs::remove_file(&unfinished).map_err(OpenError::file(&unfinished))?;
@@ -46,6 +47,19 @@ impl Store {
         drop(Mirror::create(&mirror_beside(to), &meta)?);
         Self::open(&StoreConfig::Sqlite(to.to_owned()), clock).await
     }
+}
+
+/// Removes the write-ahead log that a lost database left: SQLite would play it into the one that takes its place.
+fn remove_log_of_the_lost(to: &Path) -> Result<(), OpenError> {
+    for left in [beside(to, "-wal"), beside(to, "-shm")] {
+        match std::fs::remove_file(&left) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(OpenError::file(&left)(error));
+            }
+            _gone => {}
+        }
+    }
+    Ok(())
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
