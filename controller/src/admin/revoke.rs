@@ -36,8 +36,9 @@ impl Admin {
     ) -> Result<Streaming<wire::RevokeProgress>, Refusal> {
         let name = show::named(&asked.name)?;
         let version = Version::new(asked.version);
+        let asked_as = request(&asked.request_id)?;
         let event = Event::Revoke {
-            id: random::id(),
+            id: asked_as,
             version,
             reason: show::reason(&asked.reason, true)?,
             by: caller.name.clone(),
@@ -45,14 +46,23 @@ impl Admin {
         };
         let looking = Looking::new(self, name.clone(), LIFE);
         let ledger = self.changed(caller, &name, event).await?;
-        let emergency = ledger.emergency_on(version);
-        let id = emergency
+        let same = ledger.emergencies.iter().find(|emergency| emergency.id == asked_as);
+        let id = same
+            .or_else(|| ledger.emergency_on(version))
             .map(|emergency| emergency.id)
             .ok_or_else(|| Refusal::OutOfOrder(name.clone(), rekey_rotation::OutOfOrder::NothingLeft))?;
         tracing::warn!(credential = %name, emergency = %id, by = %caller.name, "revoked");
         let following = Following { looking, id, last: None, over: false };
         Ok(Box::pin(stream::unfold(following, Following::next)))
     }
+}
+
+/// The id that a request goes by: its own, or a fresh one.
+fn request(id: &str) -> Result<EmergencyId, Refusal> {
+    if id.is_empty() {
+        return Ok(random::id());
+    }
+    id.parse().map_err(|_digits| Refusal::invalid("request_id", "has 32 hexadecimal digits, drawn at random"))
 }
 
 impl Following {

@@ -17,7 +17,8 @@ pub(super) fn entries(
     entries.extend(phase.map(|rotation| of_phase(rotation, after)));
     for entry in &mut entries {
         entry.credential = Some(name.clone());
-        entry.rotation = after.rotation.as_ref().map(|rotation| rotation.id);
+        // One that was closed before has nothing to do with it.
+        entry.rotation = after.open_rotation().or(before.open_rotation()).map(|rotation| rotation.id);
     }
     entries
 }

@@ -33,6 +33,9 @@ pub(super) enum WireError {
     /// Version 0 where a version is due.
     #[error("there is no version 0")]
     Version,
+    /// A number beyond what a store can hold.
+    #[error("a number is too large to be true")]
+    Number,
 }
 
 /// A message from a sidecar.
@@ -158,13 +161,13 @@ impl TryFrom<wire::Up> for Up {
         Ok(match up.message.ok_or(WireError::Empty)? {
             M::Hello(hello) => Self::Hello(read_hello(hello)?),
             M::Ack(ack) => Self::Ack(Ack {
-                generation: Generation(ack.generation),
+                generation: Generation(stored(ack.generation)?),
                 credentials: each_once(ack.credentials, |one| acknowledged(&one), |c| &c.name)?,
             }),
             M::Nack(nack) => Self::Nack(Nack {
                 name: name(&nack.name)?,
-                incarnation: Incarnation(nack.incarnation),
-                order: Order(nack.order),
+                incarnation: Incarnation(stored(nack.incarnation)?),
+                order: Order(stored(nack.order)?),
                 reason: shown(&nack.reason),
             }),
             M::Renew(renew) => Self::Renew { number: renew.number },
@@ -178,7 +181,7 @@ impl TryFrom<wire::Up> for Up {
 fn read_hello(hello: wire::Hello) -> Result<Hello, WireError> {
     Ok(Hello {
         session: hello.session.parse().map_err(|_id| WireError::Session)?,
-        generation: Generation(hello.generation),
+        generation: Generation(stored(hello.generation)?),
         held: each_once(hello.held, read_held, |held| &held.name)?,
         software: shown(&hello.software),
         host: shown(&hello.host),
@@ -192,9 +195,9 @@ fn read_held(held: wire::Held) -> Result<Held, WireError> {
     let handle = (!held.handle.is_empty()).then(|| held.handle.parse()).transpose();
     Ok(Held {
         name: name(&held.name)?,
-        incarnation: Incarnation(held.incarnation),
-        order: Order(held.order),
-        version: Version::new(held.version),
+        incarnation: Incarnation(stored(held.incarnation)?),
+        order: Order(stored(held.order)?),
+        version: Version::new(stored(held.version)?),
         handle: handle.map_err(WireError::Name)?,
         fenced: held.fenced.into_iter().map(version).collect::<Result<_, _>>()?,
     })
@@ -203,9 +206,9 @@ fn read_held(held: wire::Held) -> Result<Held, WireError> {
 fn acknowledged(acknowledged: &wire::Acknowledged) -> Result<Acknowledged, WireError> {
     Ok(Acknowledged {
         name: name(&acknowledged.name)?,
-        incarnation: Incarnation(acknowledged.incarnation),
-        order: Order(acknowledged.order),
-        version: Version::new(acknowledged.version),
+        incarnation: Incarnation(stored(acknowledged.incarnation)?),
+        order: Order(stored(acknowledged.order)?),
+        version: Version::new(stored(acknowledged.version)?),
     })
 }
 
@@ -219,10 +222,15 @@ fn read_usage(usage: wire::CredentialUsage) -> Result<Usage, WireError> {
     };
     Ok(Usage {
         name: name(&usage.name)?,
-        order: Order(usage.order),
+        order: Order(stored(usage.order)?),
         versions: usage.versions.into_iter().map(one).collect::<Result<_, _>>()?,
         silent: usage.silent_processes,
     })
+}
+
+/// A number that the store can hold. One that it cannot would fail the commit that many others share.
+fn stored(number: u64) -> Result<u64, WireError> {
+    if i64::try_from(number).is_ok() { Ok(number) } else { Err(WireError::Number) }
 }
 
 /// Reads a list in which every credential may stand once.
@@ -263,6 +271,17 @@ mod tests {
     fn ack_of(names: &[&str]) -> wire::up::Message {
         let one = |name: &&str| wire::Acknowledged { name: (*name).into(), order: 1, ..Default::default() };
         wire::up::Message::Ack(wire::Ack { generation: 1, credentials: names.iter().map(one).collect() })
+    }
+
+    #[test]
+    fn a_number_that_no_store_can_hold_is_refused_before_it_meets_others() {
+        let too_large = [
+            wire::up::Message::Ack(wire::Ack { generation: u64::MAX, credentials: Vec::new() }),
+            wire::up::Message::Nack(wire::Nack { name: "a".into(), order: u64::MAX, ..Default::default() }),
+        ];
+        for message in too_large {
+            assert!(matches!(read(message), Err(WireError::Number)));
+        }
     }
 
     #[test]

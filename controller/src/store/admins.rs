@@ -100,6 +100,8 @@ impl Tx {
             .execute(self.connection())
             .await?;
         hit(&done, "operator")?;
+        // Whoever holds an operator's stolen key may have made tokens in reserve.
+        sqlx::query("DELETE FROM token WHERE made_by = $1").bind(name).execute(self.connection()).await?;
         self.will_tell(Changed::Admins);
         Ok(())
     }

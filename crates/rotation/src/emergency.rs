@@ -40,7 +40,7 @@ pub struct Emergency {
     pub holders: BTreeMap<InstanceId, Fencing>,
     /// When the target refused every version and had no session left by it, and no call could make one again (I7).
     pub cut: Option<Moment>,
-    /// When the last of the holders that were live was fenced, and somebody to be fenced or nobody.
+    /// When no live holder was left that had not confirmed; at once if none was live.
     pub fenced: Option<Moment>,
     /// Whether the current version was hit and is replaced.
     pub wants_replacement: bool,
@@ -48,7 +48,7 @@ pub struct Emergency {
     pub replacement: Option<Version>,
     /// When the replacement became current.
     pub replaced: Option<Moment>,
-    /// When every holder that counts had acknowledged the replacement.
+    /// When every live holder had acknowledged the replacement.
     pub delivered: Option<Moment>,
 }
 
@@ -82,6 +82,10 @@ impl Ledger {
         let Event::Revoke { id, version, reason, by, replace } = event else {
             return Err(self.no_edge(event));
         };
+        if self.emergencies.iter().any(|earlier| earlier.id == *id) {
+            // The same request again: what came after it, its replacement above all, is not meant.
+            return Ok(());
+        }
         let hit = self.not_ended(*version)?;
         if hit.is_empty() {
             return self.emergency_on(*version).map(|_| ()).ok_or(OutOfOrder::NothingLeft);

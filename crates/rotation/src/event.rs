@@ -122,7 +122,7 @@ pub enum Event {
     Retry,
     /// An operator cuts versions in an emergency.
     Revoke {
-        /// Its id, drawn at random.
+        /// Its id, drawn at random by whoever asks: the same again joins the first, whatever came after it.
         id: EmergencyId,
         /// Only this version; none: every version that has not ended.
         version: Option<Version>,

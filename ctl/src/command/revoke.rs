@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rekey_proto::admin::RevokeRequest;
+use rekey_runtime::random;
 
 use crate::cli::Revoke;
 use crate::exit::Exit;
@@ -23,6 +24,8 @@ pub(super) async fn revoke(args: Revoke, session: Session) -> Outcome {
         version: args.subject.version_number(),
         reason: args.reason,
         no_replacement: args.no_replacement,
+        // The same at every try, so that a second try does not cut what replaced the first.
+        request_id: random::id::<()>().to_string(),
     };
     let output = session.output;
     let mut ticker = Ticker::new(output);

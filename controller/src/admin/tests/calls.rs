@@ -168,6 +168,7 @@ async fn a_revocation_ends_with_a_receipt_and_the_same_again_joins_it() {
         version: 1,
         reason: "leaked".to_owned(),
         no_replacement: false,
+        request_id: String::new(),
     };
     let mut ids = Vec::new();
     for _ in 0..2 {

@@ -140,11 +140,14 @@ both! {
         let stolen = tx.put_admin(&admin("eve", "bb")).await;
         assert!(matches!(stolen, Err(StoreError::Exists("certificate"))), "{stolen:?}");
         drop(tx);
+        let reserve = token(stage, &store, "in-reserve").await;
         let mut tx = store.begin().await.unwrap();
         tx.remove_admin("ann").await.unwrap();
         assert!(matches!(tx.remove_admin("eve").await, Err(StoreError::Absent("operator"))));
         tx.commit().await.unwrap();
         assert_eq!(store.admin_with("cc").await.unwrap().unwrap().removed, Some(stage.now()));
         assert_eq!(store.admins().await.unwrap().len(), 2);
+        let mut tx = store.begin().await.unwrap();
+        assert!(tx.take_token(&reserve).await.unwrap().is_none(), "a token that was made in reserve outlived its maker");
     }
 }

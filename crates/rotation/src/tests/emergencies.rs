@@ -110,6 +110,21 @@ fn the_same_revocation_again_joins_the_first() {
 }
 
 #[test]
+fn a_request_that_is_repeated_does_not_cut_its_own_replacement() {
+    let mut world = World::settled();
+    let event = world.revoke(None);
+    world.ok(&event);
+    let id = rekey_model::RotationId::from_bits(77);
+    world.ok(&Event::Choose { rotation: id, version: v(2), handle: "app_v2_x".parse().unwrap() });
+    let before = world.ledger.clone();
+    world.ok(&event);
+    assert_eq!(world.ledger, before);
+    let another = world.revoke(None);
+    world.ok(&another);
+    assert!(world.ledger.fenced.contains(&v(2)), "another command means what there is now");
+}
+
+#[test]
 fn without_a_replacement_nothing_begins_until_somebody_asks() {
     let mut world = World::settled();
     let Event::Revoke { id, version, reason, by, .. } = world.revoke(None) else { unreachable!() };

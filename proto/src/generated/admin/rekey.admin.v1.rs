@@ -590,6 +590,10 @@ pub struct RevokeRequest {
     /// Whether to make no replacement.
     #[prost(bool, tag = "4")]
     pub no_replacement: bool,
+    /// 32 hexadecimal digits, drawn at random: the same again joins the first and does not cut its replacement. Empty: no
+    /// such promise.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
 }
 /// How far a revocation is. Every message is the whole state.
 #[derive(Clone, PartialEq, ::prost::Message)]
