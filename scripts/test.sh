@@ -7,6 +7,6 @@ cargo fmt --all --check
 echo "== lints"
 cargo clippy --quiet --workspace --all-targets --all-features -- -D warnings
 echo "== documentation"
-RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --all-features --no-deps --document-private-items
+RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --quiet --workspace --all-features --no-deps --document-private-items
 echo "== tests"
 exec scripts/sum.sh cargo test --workspace --all-features --no-fail-fast

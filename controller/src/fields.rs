@@ -36,7 +36,7 @@ pub fn write(fields: &Fields) -> SecretBytes {
     SecretBytes::new(bytes)
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 pub fn read(bytes: &SecretBytes) -> Result<Fields, FieldsReadError> {
     let (count, mut rest) = bytes.expose().split_first().ok_or(FieldsReadError::Malformed)?;
     let mut fields = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! TLS 1.3 and nothing older, on both sides, without resumption, and swapped while it serves.
 //!
 //! A swap rebuilds the whole configuration: the next connection uses it, those that live go on until they are cut or
-//! their certificate expires (`accept`). Certificates are judged by our own [`Clock`].
+//! their certificate expires (`accept`). Certificates are judged by our own [`crate::Clock`].
 
 use std::sync::Arc;
 
