@@ -111,8 +111,7 @@ impl Ledger {
                 alarm(AlarmKind::NoLiveHolder, message, Some("sidecar list"));
             }
         }
-        let vanished = open.turned.map_or(0, |turned| self.vanished_since(turned, facts));
-        if vanished > open.counted.checked_div(facts.policy.brake_divisor).unwrap_or(0).max(1) {
+        if let Some(vanished) = self.too_many_vanished(open, facts) {
             let message = format!("{vanished} of {} sidecars vanished without acknowledging", open.counted);
             alarm(AlarmKind::HoldersVanished, message, Some("sidecar list"));
         }

@@ -8,6 +8,7 @@ use rekey_model::Version;
 use crate::due::ToGo;
 use crate::facts::{Evidence, Facts, Mode, Usage};
 use crate::ledger::Ledger;
+use crate::phase::Rotation;
 
 /// A condition for ending a version that is not met.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,6 +152,13 @@ impl Ledger {
         unmet
     }
 
+    /// How many holders vanished since the turn without having acknowledged, if those are more than the brake bears.
+    pub(crate) fn too_many_vanished(&self, open: &Rotation, facts: &Facts<'_>) -> Option<u32> {
+        let vanished = self.vanished_since(open.turned?, facts);
+        let most = open.counted.checked_div(facts.policy.brake_divisor).unwrap_or(0).max(1);
+        (vanished > most).then_some(vanished)
+    }
+
     /// Rules 4 and 6: the floor, and the brake against a controller that lost its fleet.
     fn unmet_by_time(&self, facts: &Facts<'_>) -> Vec<Unmet> {
         let Some(open) = self.open_rotation() else { return Vec::new() };
@@ -158,12 +166,10 @@ impl Ledger {
         let policy = facts.policy;
         let floor = policy.floor.max(policy.max_reconnect + policy.slack);
         let left = floor.saturating_sub(self.undisturbed_for(turn, facts));
-        let vanished = self.vanished_since(turn, facts);
-        let most = open.counted.checked_div(policy.brake_divisor).unwrap_or(0).max(1);
-        let lost = vanished > most && !open.no_holders;
+        let lost = self.too_many_vanished(open, facts).filter(|_| !open.no_holders);
         [
             (!left.is_zero()).then_some(Unmet::Floor { left }),
-            lost.then_some(Unmet::HoldersVanished { vanished, counted: open.counted }),
+            lost.map(|vanished| Unmet::HoldersVanished { vanished, counted: open.counted }),
         ]
         .into_iter()
         .flatten()
