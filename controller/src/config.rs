@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rekey_model::{Span, TrustDomain};
-use rekey_runtime::settings::{Document, Problem, Problems, Section, read_text};
+use rekey_settings::{Document, Problem, Problems, Section, read_text};
 
 pub use targets::TargetConfig;
 

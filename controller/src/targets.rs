@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rekey_drivers::Driver;
 use rekey_drivers::postgres::{Account, Adopt, Owner, Postgres};
-use rekey_runtime::settings::{read_secret_file, read_text};
+use rekey_settings::{read_secret_file, read_text};
 
 use crate::config::TargetConfig;
 use crate::spec::{DriverSpec, Label, PostgresSpec, Spec};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rekey_proto::admin::SpecProblem;
-use rekey_runtime::settings::{Document, Problem};
+use rekey_settings::{Document, Problem};
 
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};

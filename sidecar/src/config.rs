@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use rekey_runtime::accept::UnixMode;
-use rekey_runtime::settings::{self, Document, Problem, Problems, Section};
 use rekey_runtime::tls;
+use rekey_settings::{Document, Problem, Problems, Section, read_text};
 
 use crate::callers::{Callers, Pattern, Rule, Who, is_nobodys};
 
@@ -59,7 +59,7 @@ impl ConfigError {
 impl Config {
     /// Reads the file at `path`.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = settings::read_text(path).map_err(|error| ConfigError::Read(path.to_owned(), error))?;
+        let text = read_text(path).map_err(|error| ConfigError::Read(path.to_owned(), error))?;
         Self::parse(&path.display().to_string(), &text).map_err(ConfigError::Wrong)
     }
 
@@ -107,7 +107,7 @@ fn controller(section: &Section<'_>) -> Option<(tls::Dial, PathBuf)> {
 
 /// The CA in `path`.
 pub(crate) fn roots(path: &Path) -> Result<tls::Roots, String> {
-    let pem = settings::read_text(path).map_err(|error| format!("the file cannot be read: {error}"))?;
+    let pem = read_text(path).map_err(|error| format!("the file cannot be read: {error}"))?;
     tls::Roots::from_pem(pem.as_bytes()).map_err(|error| format!("the file holds no CA: {error}"))
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rekey_drivers::postgres::{TargetSettings, TlsMode, TlsSettings};
 use rekey_model::{SecretBytes, Span};
-use rekey_runtime::settings::{Section, read_secret_file};
+use rekey_settings::{Section, read_secret_file};
 
 use crate::spec::Label;
 
@@ -58,7 +58,7 @@ fn postgres(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
     for problem in settings.problems() {
         section.problem(&problem.field, problem.message, "");
     }
-    if let Err(reason) = rekey_runtime::settings::check_secret_file(&settings.password_file) {
+    if let Err(reason) = rekey_settings::check_secret_file(&settings.password_file) {
         section.problem("password_file", reason, "");
     }
     Some(settings)

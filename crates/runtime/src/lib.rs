@@ -1,5 +1,5 @@
 //! What every Rekey process stands on: clocks, supervised tasks, an accept layer with limits, TLS that is swapped while
-//! it serves, settings that say all that is wrong with them, logs that cannot leak by accident.
+//! it serves, logs that cannot leak by accident.
 //!
 //! This package knows no credential and no rotation. It alone spawns tasks and reads clocks (`clippy.toml` says so).
 
@@ -12,7 +12,6 @@ mod pki;
 pub mod random;
 pub mod readiness;
 pub mod serve;
-pub mod settings;
 pub mod tasks;
 pub mod telemetry;
 pub mod tls;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rekey_runtime::settings::read_secret_file;
 use rekey_runtime::{Clock, backoff};
+use rekey_settings::read_secret_file;
 use tonic::transport::Channel;
 use tracing::{error, info, warn};
 

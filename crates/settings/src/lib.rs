@@ -1,4 +1,4 @@
-//! Settings: YAML text that is read once, strictly, and whose problems are told all together, each with its line, its
+//! Settings: text that is read once, strictly, and whose problems are told all together, each with its line, its
 //! field and a remedy.
 //!
 //! What is told names keys and never shows a value, because a value may be a secret.
