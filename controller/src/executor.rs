@@ -5,6 +5,7 @@
 //! driver call may be repeated, so nothing here has to be remembered but for show.
 
 mod act;
+mod agenda;
 mod commit;
 mod lanes;
 mod record;
@@ -13,11 +14,13 @@ mod secrets;
 mod seen;
 mod watch;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use rekey_drivers::Driver;
 use rekey_model::{CredentialName, Moment};
 use rekey_rotation::{Event, Step};
@@ -33,14 +36,13 @@ use crate::targets::{TargetError, Targets};
 pub use self::commit::{CommitError, Outcome};
 pub use self::report::{Holding, Report};
 
+use self::agenda::{Agenda, LONGEST};
 use self::lanes::{Lanes, Task};
 use self::seen::{Seen, Settles};
 use self::watch::Watch;
 
 /// How soon everything is looked at again after the store failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// The longest that nothing at all is looked at.
-const LONGEST: Duration = Duration::from_mins(1);
 
 /// Finds the driver of a credential.
 pub trait Drivers: Send + Sync + fmt::Debug {
@@ -133,21 +135,22 @@ impl Executor {
     pub async fn run(self, cancel: CancellationToken) -> Result<(), StoreError> {
         let mut changes = self.0.store.changes();
         let mut agenda = Agenda::default();
+        let mut looks: FuturesUnordered<BoxFuture<'_, Result<Looked, StoreError>>> = FuturesUnordered::new();
         self.resume(&mut agenda).await?;
+        // Invariant: nothing in this loop awaits the store but the looks, which hold its connections between two turns.
         loop {
+            for name in agenda.take_due(self.0.clock.elapsed()) {
+                looks.push(Box::pin(self.look_and_log(name)));
+            }
             let wait = agenda.wait(self.0.clock.elapsed());
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
-                change = changes.recv() => self.note(change, &mut changes, &mut agenda).await?,
-                () = self.0.lanes.poked() => {}
+                Some(looked) = looks.next() => self.looked(looked?, &mut agenda),
+                change = changes.recv() => if self.note(change, &mut changes, &mut agenda) {
+                    looks.push(Box::pin(self.list()));
+                },
+                () = self.0.lanes.poked() => self.0.lanes.take_poked(&mut agenda, self.0.clock.elapsed()),
                 () = self.0.clock.sleep(wait) => {}
-            }
-            for name in self.0.lanes.take_poked() {
-                agenda.now(name);
-            }
-            for name in agenda.take_due(self.0.clock.elapsed()) {
-                let next = self.look_and_log(&name).await?;
-                agenda.look_in(name, next, self.0.clock.elapsed());
             }
         }
     }
@@ -160,53 +163,68 @@ impl Executor {
                 Err(CommitError::Store(error)) => return Err(error),
                 Err(error) => tracing::error!(credential = %row.name, %error, "not resumed"),
             }
-            agenda.now(row.name);
+            agenda.soon(row.name, self.0.clock.elapsed());
         }
         Ok(())
     }
 
-    /// Takes note of a change and of all others that wait.
-    async fn note(
+    /// Takes note of a change and of all others that wait; says whether everything is to be looked at.
+    fn note(
         &self,
         first: Result<Changed, RecvError>,
         changes: &mut broadcast::Receiver<Changed>,
         agenda: &mut Agenda,
-    ) -> Result<(), StoreError> {
-        let mut change = first;
+    ) -> bool {
+        let (mut change, mut everything) = (first, false);
         loop {
             match change {
-                Ok(Changed::Credential(name) | Changed::Holders(name)) => agenda.now(name),
+                Ok(Changed::Credential(name) | Changed::Holders(name)) => {
+                    agenda.soon(name, self.0.clock.elapsed());
+                }
                 Ok(Changed::Instances | Changed::Admins) => {}
-                Ok(Changed::Mode) | Err(RecvError::Lagged(_)) => self.all(agenda).await?,
-                Err(RecvError::Closed) => return Ok(()),
+                Ok(Changed::Mode) | Err(RecvError::Lagged(_)) => everything = true,
+                Err(RecvError::Closed) => return everything,
             }
             match changes.try_recv() {
                 Ok(next) => change = Ok(next),
                 Err(broadcast::error::TryRecvError::Lagged(by)) => change = Err(RecvError::Lagged(by)),
                 Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed) => {
-                    return Ok(());
+                    return everything;
                 }
             }
         }
     }
 
-    async fn all(&self, agenda: &mut Agenda) -> Result<(), StoreError> {
-        for row in self.0.store.credentials().await? {
-            agenda.now(row.name);
+    fn looked(&self, looked: Looked, agenda: &mut Agenda) {
+        let elapsed = self.0.clock.elapsed();
+        match looked {
+            Looked::At(name, next) => agenda.looked(&name, next, elapsed),
+            Looked::Everywhere(names) => names.into_iter().for_each(|name| agenda.soon(name, elapsed)),
         }
-        Ok(())
     }
 
-    /// Looks at one credential; in how long to look again, or none when it is gone.
-    async fn look_and_log(&self, name: &CredentialName) -> Result<Option<Duration>, StoreError> {
-        match self.look(name).await {
-            Ok(next) => Ok(next),
-            Err(CommitError::Store(StoreError::LostEpoch)) => Err(StoreError::LostEpoch),
+    /// Finds everything that there is to look at.
+    async fn list(&self) -> Result<Looked, StoreError> {
+        loop {
+            match self.0.store.credentials().await {
+                Ok(rows) => return Ok(Looked::Everywhere(rows.into_iter().map(|row| row.name).collect())),
+                Err(error) => tracing::warn!(error = %Causes(&error), "credentials not listed; trying again"),
+            }
+            self.0.clock.sleep(AFTER_FAILURE).await;
+        }
+    }
+
+    /// Looks at one credential, and says when to look again.
+    async fn look_and_log(&self, name: CredentialName) -> Result<Looked, StoreError> {
+        let next = match self.look(&name).await {
+            Ok(next) => next,
+            Err(CommitError::Store(StoreError::LostEpoch)) => return Err(StoreError::LostEpoch),
             Err(error) => {
                 tracing::warn!(credential = %name, error = %Causes(&error), "not looked at; trying again");
-                Ok(Some(AFTER_FAILURE))
+                Some(AFTER_FAILURE)
             }
-        }
+        };
+        Ok(Looked::At(name, next))
     }
 
     async fn look(&self, name: &CredentialName) -> Result<Option<Duration>, CommitError> {
@@ -251,34 +269,13 @@ impl Executor {
     }
 }
 
-/// When to look at which credential.
-#[derive(Debug, Default)]
-struct Agenda(BTreeMap<CredentialName, Duration>);
-
-impl Agenda {
-    fn now(&mut self, name: CredentialName) {
-        self.0.insert(name, Duration::ZERO);
-    }
-
-    fn look_in(&mut self, name: CredentialName, next: Option<Duration>, elapsed: Duration) {
-        if let Some(next) = next {
-            self.0.insert(name, elapsed.saturating_add(next));
-        }
-    }
-
-    fn wait(&self, elapsed: Duration) -> Duration {
-        let earliest = self.0.values().min().copied().unwrap_or(LONGEST);
-        earliest.saturating_sub(elapsed).min(LONGEST)
-    }
-
-    fn take_due(&mut self, elapsed: Duration) -> Vec<CredentialName> {
-        let due: Vec<CredentialName> =
-            self.0.iter().filter(|(_, at)| **at <= elapsed).map(|(name, _)| name.clone()).collect();
-        for name in &due {
-            self.0.remove(name);
-        }
-        due
-    }
+/// What came of a look.
+#[derive(Debug)]
+enum Looked {
+    /// At one credential; in how long to look again, or none when it is gone.
+    At(CredentialName, Option<Duration>),
+    /// At all there is.
+    Everywhere(Vec<CredentialName>),
 }
 
 /// An error with its causes, in one line.

@@ -131,6 +131,9 @@ impl Executor {
         if matches!(event, Event::Retry | Event::Release | Event::Revoke { .. }) {
             self.0.lanes.retry_now(name);
         }
+        if matches!(event, Event::Revoke { .. }) {
+            self.0.lanes.hurry(name);
+        }
         if outcome.changed {
             let phase = outcome.ledger.rotation.as_ref().map(|rotation| rotation.phase.as_str());
             tracing::info!(credential = %name, event = event.name(), phase, order = %outcome.ledger.order, "committed");

@@ -3,7 +3,7 @@
 //! A target gets at most [`WIDTH`] usual calls at a time; cuts have a lane of their own, as wide again, so that no crowd
 //! of rotations can delay one.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use rekey_model::{CredentialName, Version};
 use rekey_rotation::Step;
 use rekey_runtime::{Backoff, CancellationToken};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use super::agenda::Agenda;
 
 /// Calls to one target at a time, in each of its two lanes.
 const WIDTH: usize = 4;
@@ -58,11 +60,18 @@ struct Standing {
     give_up: CancellationToken,
 }
 
+/// How soon a credential is to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Urgency {
+    Soon,
+    First,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     tasks: Mutex<BTreeMap<Task, Standing>>,
     permits: Mutex<HashMap<(String, bool), Arc<Semaphore>>>,
-    poked: Mutex<BTreeSet<CredentialName>>,
+    poked: Mutex<BTreeMap<CredentialName, Urgency>>,
     poke: Notify,
 }
 
@@ -153,8 +162,20 @@ impl Lanes {
     }
 
     /// Has a credential looked at soon.
-    pub(super) fn poke(&self, name: &CredentialName) {
-        lock(&self.poked).insert(name.clone());
+    fn poke(&self, name: &CredentialName) {
+        self.poke_as(name, Urgency::Soon);
+    }
+
+    /// Has a credential in an emergency looked at before all others.
+    pub(super) fn hurry(&self, name: &CredentialName) {
+        self.poke_as(name, Urgency::First);
+    }
+
+    fn poke_as(&self, name: &CredentialName, urgency: Urgency) {
+        let mut poked = lock(&self.poked);
+        let known = poked.entry(name.clone()).or_insert(urgency);
+        *known = urgency.max(*known);
+        drop(poked);
         self.poke.notify_one();
     }
 
@@ -162,8 +183,14 @@ impl Lanes {
         self.poke.notified().await;
     }
 
-    pub(super) fn take_poked(&self) -> BTreeSet<CredentialName> {
-        std::mem::take(&mut lock(&self.poked))
+    /// Notes whatever was poked.
+    pub(super) fn take_poked(&self, agenda: &mut Agenda, elapsed: Duration) {
+        for (name, urgency) in std::mem::take(&mut *lock(&self.poked)) {
+            match urgency {
+                Urgency::Soon => agenda.soon(name, elapsed),
+                Urgency::First => agenda.first(name),
+            }
+        }
     }
 }
 

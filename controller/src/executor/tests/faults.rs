@@ -165,3 +165,44 @@ async fn an_emergency_while_an_install_hangs_is_cut_when_it_can_no_longer_land()
     stage.until_calm().await;
     assert_eq!(stage.ledger().await.current, Some(v(3)));
 }
+
+#[tokio::test]
+async fn an_emergency_does_not_wait_for_a_slow_look_at_another_credential() {
+    let mut stage = Stage::settled().await;
+    let second = stage.second().await;
+    stage.target.lock().emergency = true;
+    stage.target.fail("revoke", &[Fault::Away; 1_000]);
+    let event = Event::Revoke {
+        id: random::id(),
+        version: None,
+        reason: "leak".to_owned(),
+        by: "t".to_owned(),
+        replace: false,
+    };
+    stage.executor().commit(&second, event, crate::audit::Actor::controller()).await.unwrap();
+    let tried = |stage: &Stage| {
+        let calls = stage.target.lock().calls.clone();
+        calls.iter().filter(|call| call.starts_with("revoke second_app")).count()
+    };
+    for index in 0..3 {
+        stage.mute(index, false);
+    }
+    stage.rotate().await;
+    stage.until("Rolling", |l| l.rotation.as_ref().is_some_and(|r| r.phase == Phase::Rolling)).await;
+    let before = tried(&stage);
+    for index in 0..3 {
+        stage.mute(index, true);
+    }
+    // From here on the look at the first credential, which has an edge to take, waits for its turn to write.
+    stage.speak().await;
+    let busy = stage.busy_store().await;
+    for _ in 0..200 {
+        if tried(&stage) > before + 1 {
+            break;
+        }
+        stage.clock.advance(std::time::Duration::from_millis(100));
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert!(tried(&stage) > before + 1, "the cut is tried again and again");
+    drop(busy);
+}

@@ -112,6 +112,27 @@ impl Stage {
         self.holders.push((instance, session, true));
     }
 
+    /// A second credential that no sidecar may have, with its first version current.
+    pub(super) async fn second(&mut self) -> CredentialName {
+        let name: CredentialName = "orders/second".parse().unwrap();
+        let mut spec = spec();
+        spec["credential"] = name.as_str().into();
+        spec["postgres"]["prefix"] = "second_app".into();
+        spec["deliver"]["to"] = serde_json::json!([]);
+        let mut tx = self.store.begin().await.unwrap();
+        tx.create(&name, spec, Ledger::default()).await.unwrap();
+        tx.commit().await.unwrap();
+        while self.store.credential(&name).await.unwrap().unwrap().ledger.current.is_none() {
+            self.step().await;
+        }
+        name
+    }
+
+    /// Takes the one right to write for as long as the result lives.
+    pub(super) async fn busy_store(&self) -> crate::store::Tx {
+        self.store.begin().await.unwrap()
+    }
+
     /// Begins a life of the controller.
     pub(super) fn start(&mut self) {
         let mut tasks = Tasks::new();
@@ -194,7 +215,8 @@ impl Stage {
         assert!(dies.is_none() || ledger.fenced.contains(&ledger.current.unwrap()), "expiry of {dies:?}");
     }
 
-    async fn speak(&mut self) {
+    /// Live holders acknowledge and report whatever is current.
+    pub(super) async fn speak(&mut self) {
         let ledger = self.ledger().await;
         let current =
             ledger.current.and_then(|current| ledger.version(current).map(|r| (current, r.handle.clone())));
