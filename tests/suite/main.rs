@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod controller_gone;
+mod door;
 mod load;
 mod poison;
 mod revoke;
@@ -16,3 +17,5 @@ mod rotate;
 mod secrets;
 mod sidecar_gone;
 mod story;
+mod strangers;
+mod twins;

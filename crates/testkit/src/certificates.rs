@@ -1,7 +1,10 @@
 //! A throw-away certificate authority for parts that speak TLS.
 
 use anyhow::Result;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
 
 /// A certificate authority that lives as long as its handle.
 #[derive(Debug)]
@@ -41,6 +44,16 @@ impl Authority {
         let key = KeyPair::generate()?;
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let certificate = CertificateParams::new(names)?.signed_by(&key, &self.issuer)?.pem();
+        Ok(Leaf { certificate, key: key.serialize_pem() })
+    }
+
+    /// Issues a client's certificate that names it by `uri`.
+    pub fn client(&self, uri: &str) -> Result<Leaf> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::URI(uri.try_into()?)];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&key, &self.issuer)?.pem();
         Ok(Leaf { certificate, key: key.serialize_pem() })
     }
 }

@@ -71,9 +71,17 @@ impl Programs {
 pub struct Ctl {
     program: PathBuf,
     folder: PathBuf,
+    /// Who is asked when nothing else is said; none: whom the contexts in `folder` name.
+    controller: Option<String>,
 }
 
 impl Ctl {
+    /// The same program as a person elsewhere has it: with the home `home`, and no controller but by its contexts.
+    #[must_use]
+    pub fn elsewhere(&self, home: &Path) -> Self {
+        Self { program: self.program.clone(), folder: home.to_owned(), controller: None }
+    }
+
     /// Runs `rekeyctl` with `-o json` and gives the last document that it printed; an error holds its words.
     pub fn run(&self, arguments: &[&str]) -> Result<Value> {
         let output = self.output(arguments)?;
@@ -88,7 +96,12 @@ impl Ctl {
 
     /// Runs `rekeyctl` with `-o json` and gives all that came of it.
     pub fn output(&self, arguments: &[&str]) -> Result<Output> {
-        run(&self.program, &self.folder, &[arguments, &["-o", "json"]].concat())
+        self.plain(&[arguments, &["-o", "json"]].concat())
+    }
+
+    /// Runs `rekeyctl` as typed and gives all that came of it.
+    pub fn plain(&self, arguments: &[&str]) -> Result<Output> {
+        run(&self.program, &self.folder, self.controller.as_deref(), arguments)
     }
 
     /// Runs it beside what goes on here.
@@ -183,12 +196,28 @@ impl System {
 
     /// Joins and starts a sidecar called `name`, and waits until it serves the credential.
     pub fn start_sidecar(&mut self, name: &str) -> Result<()> {
+        self.give_token(name)?;
+        self.write(&format!("{name}.yaml"), &settings::sidecar(name, self.fleet_port, &self.folder))?;
+        self.restart_sidecar(name)
+    }
+
+    /// Puts a new join token where the sidecar `name` looks for it.
+    pub fn give_token(&self, name: &str) -> Result<()> {
         let id = format!("spiffe://rekey.local/sidecar/orders/{name}");
         let made = self.ctl(&["token", "create", "--for", &id])?;
         let token = made.get("token").and_then(Value::as_str).context("rekeyctl printed no token")?;
-        self.write(&format!("{name}.token"), token)?;
-        self.write(&format!("{name}.yaml"), &settings::sidecar(name, self.fleet_port, &self.folder))?;
-        self.restart_sidecar(name)
+        self.write(&format!("{name}.token"), token)
+    }
+
+    /// Starts a sidecar called `twin` with a copy of what the sidecar `name` is known by, and no token: what somebody
+    /// can do who has read its folder.
+    pub fn start_twin(&mut self, name: &str, twin: &str) -> Result<()> {
+        let copy = folder(&self.folder, &format!("{twin}-state"))?;
+        fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        let identity = fs::read_to_string(self.folder.join(format!("{name}-state/identity.pem")))?;
+        self.write(&format!("{twin}-state/identity.pem"), &identity)?;
+        self.write(&format!("{twin}.yaml"), &settings::sidecar(twin, self.fleet_port, &self.folder))?;
+        self.restart_sidecar(twin)
     }
 
     /// Starts the sidecar `name` again with the identity that it has.
@@ -239,6 +268,11 @@ impl System {
         part.wait(PATIENCE).map(drop)
     }
 
+    /// Where the controller awaits sidecars.
+    pub fn fleet_address(&self) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], self.fleet_port).into()
+    }
+
     /// The socket that the sidecar `name` serves.
     pub fn socket(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}-socket")).join("rekey.sock")
@@ -251,7 +285,8 @@ impl System {
 
     /// The operator's command line.
     pub fn operator(&self) -> Ctl {
-        Ctl { program: self.programs.ctl.clone(), folder: self.folder.clone() }
+        let controller = Some(self.admin_socket());
+        Ctl { program: self.programs.ctl.clone(), folder: self.folder.clone(), controller }
     }
 
     /// Runs `rekeyctl` and gives what it printed; an error holds its words.
@@ -286,11 +321,15 @@ impl System {
             .folder(&self.folder)
             .owner(unprivileged())
             .env("RUST_LOG", &self.log_level)
-            .env("REKEY_CONTROLLER", format!("unix:{}", self.folder.join("admin.sock").display()))
+            .env("REKEY_CONTROLLER", self.admin_socket())
     }
 
     fn run(&self, program: &Path, arguments: &[&str]) -> Result<Output> {
-        run(program, &self.folder, arguments)
+        run(program, &self.folder, Some(&self.admin_socket()), arguments)
+    }
+
+    fn admin_socket(&self) -> String {
+        format!("unix:{}", self.folder.join("admin.sock").display())
     }
 
     /// Writes a file that only the parts may read.
@@ -307,11 +346,14 @@ impl System {
 }
 
 /// Runs a program as a user would from `folder`, and gives all that came of it.
-fn run(program: &Path, folder: &Path, arguments: &[&str]) -> Result<Output> {
+fn run(program: &Path, folder: &Path, controller: Option<&str>, arguments: &[&str]) -> Result<Output> {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(folder).stdin(std::process::Stdio::null());
-    command.env("REKEY_CONTROLLER", format!("unix:{}", folder.join("admin.sock").display()));
-    command.env("HOME", folder);
+    command.env("HOME", folder).env_remove("XDG_CONFIG_HOME").env_remove("REKEY_CONTEXT");
+    match controller {
+        Some(controller) => command.env("REKEY_CONTROLLER", controller),
+        None => command.env_remove("REKEY_CONTROLLER"),
+    };
     if let Some(id) = unprivileged() {
         use std::os::unix::process::CommandExt;
         command.uid(id).gid(id);
