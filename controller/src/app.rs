@@ -67,6 +67,7 @@ impl App {
         let (store, seal, authorities) = init::open(&config, &clock).await?;
         let Authorities { server, sidecar, admin } = authorities;
         let listeners = Listeners::bind(&config, server, (&sidecar, &admin), &clock)?;
+        let address = listeners.admin_address(&config);
         let targets = Targets::new(config.targets.clone(), store.installation());
         let executor = Executor::new(Parts {
             store: store.clone(),
@@ -102,7 +103,7 @@ impl App {
             authority: admin,
             domain: config.trust_domain,
             ca_pem: listeners.ca_pem().to_owned(),
-            address: listeners.admin_address(&config.admin),
+            address,
             clock: clock.clone(),
             connections: listeners.admin.connections.clone(),
         });

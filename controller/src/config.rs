@@ -59,7 +59,7 @@ pub struct FleetConfig {
 pub struct AdminConfig {
     /// The address to listen on.
     pub listen: SocketAddr,
-    /// What operators elsewhere write for it; the listening address if not said.
+    /// What operators elsewhere write for it; the first name of the certificate if not said.
     pub address: Option<String>,
     /// The local socket, for the controller's own user and root.
     pub socket: PathBuf,

@@ -9,7 +9,7 @@ use rekey_runtime::tls::{ClientAuth, Roots, ServerTls, TlsError};
 
 use super::leaf::{Leaf, LeafError};
 use crate::ca::{Admin, Authority, Server, Sidecar};
-use crate::config::{AdminConfig, Config};
+use crate::config::Config;
 
 /// Why a door could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -104,10 +104,14 @@ impl Listeners {
         &self.ca_pem
     }
 
-    /// Where operators elsewhere reach the admin door: as configured, or as bound.
-    pub(super) fn admin_address(&self, config: &AdminConfig) -> String {
-        let bound = self.admin.listener.as_ref().and_then(Listener::local_addr).unwrap_or(config.listen);
-        config.address.clone().unwrap_or_else(|| bound.to_string())
+    /// Where operators elsewhere reach the admin door: as configured, or by the first name in the certificate.
+    pub(super) fn admin_address(&self, config: &Config) -> String {
+        let bound = self.admin.listener.as_ref().and_then(Listener::local_addr);
+        config
+            .admin
+            .address
+            .clone()
+            .unwrap_or_else(|| by_name(config.fleet.names.first(), bound.unwrap_or(config.admin.listen)))
     }
 
     /// The doors that are counted, by name.
@@ -120,8 +124,31 @@ impl Listeners {
     }
 }
 
+/// An address that the certificate holds for, whatever `bound` is: it may be every address of this machine.
+fn by_name(name: Option<&String>, bound: SocketAddr) -> String {
+    match name {
+        Some(name) if name.contains(':') => format!("[{name}]:{}", bound.port()),
+        Some(name) => format!("{name}:{}", bound.port()),
+        None => bound.to_string(),
+    }
+}
+
 fn tcp(listener: &'static str, address: SocketAddr, tls: Option<Arc<ServerTls>>) -> Result<Door, BindError> {
     let bound = Listener::tcp(address).map_err(|source| BindError::Tcp { listener, address, source })?;
     tracing::info!(listener, address = %bound.local_addr().unwrap_or(address), "listening");
     Ok(Door { listener: Some(bound), connections: Connections::new(Limits::controller()), tls })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operators_are_sent_to_a_name_that_the_certificate_holds_for() {
+        let bound = "0.0.0.0:8444".parse().unwrap();
+        let sent = |name: &str| by_name(Some(&name.to_owned()), bound);
+        assert_eq!(sent("rekey.example"), "rekey.example:8444");
+        assert_eq!(sent("10.1.2.3"), "10.1.2.3:8444");
+        assert_eq!(sent("fd00::1"), "[fd00::1]:8444");
+    }
 }
