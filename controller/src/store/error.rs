@@ -105,6 +105,12 @@ pub enum OpenError {
     /// The connection to PostgreSQL could be read or answered by others.
     #[error("a store on another host needs `verify-full`")]
     Unprotected,
+    /// The server of PostgreSQL is not the one that is meant, or shows the wrong certificate.
+    #[error(
+        "the certificate of the store's PostgreSQL does not hold: it must be by an authority in store.postgres.ca_file \
+         and name store.postgres.host"
+    )]
+    Untrusted(#[source] std::io::Error),
     /// A copy is one file; this one is not all of it.
     #[error("{0} has a -wal file beside it: it is no copy made by `rekey-controller backup`")]
     NotACopy(PathBuf),
@@ -130,8 +136,18 @@ pub enum OpenError {
 
 impl From<sqlx::Error> for OpenError {
     fn from(error: sqlx::Error) -> Self {
-        if damaged(&error) { Self::Damaged(error.to_string()) } else { Self::Store(error.into()) }
+        match error {
+            sqlx::Error::Io(error) if untrusted(&error) => Self::Untrusted(error),
+            error if damaged(&error) => Self::Damaged(error.to_string()),
+            error => Self::Store(error.into()),
+        }
     }
+}
+
+/// Whether a handshake ended because of the server's certificate.
+fn untrusted(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// Whether SQLite says that the file is corrupt (11) or no database (26), in any of their finer codes.
