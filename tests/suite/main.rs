@@ -10,12 +10,16 @@
 mod bad_input;
 mod controller_gone;
 mod door;
+mod json;
 mod load;
+mod operators;
+mod other_users;
 mod poison;
 mod revoke;
 mod rotate;
 mod secrets;
 mod sidecar_gone;
+mod store_tls;
 mod story;
 mod strangers;
 mod twins;

@@ -332,17 +332,20 @@ impl System {
         format!("unix:{}", self.folder.join("admin.sock").display())
     }
 
-    /// Writes a file that only the parts may read.
     fn write(&self, name: &str, text: &str) -> Result<()> {
-        use std::os::unix::fs::PermissionsExt;
-        let path = self.folder.join(name);
-        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        if let Some(id) = unprivileged() {
-            std::os::unix::fs::chown(&path, Some(id), Some(id))?;
-        }
-        Ok(())
+        write_private(&self.folder.join(name), text)
     }
+}
+
+/// Writes a file that only the parts may read.
+pub fn write_private(path: &Path, text: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    if let Some(id) = unprivileged() {
+        std::os::unix::fs::chown(path, Some(id), Some(id))?;
+    }
+    Ok(())
 }
 
 /// Runs a program as a user would from `folder`, and gives all that came of it.
