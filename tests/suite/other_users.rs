@@ -40,7 +40,7 @@ fn call_as(uid: u32, gid: u32, socket: &Path) -> String {
     command.args(["--exact", test, "--nocapture"]).current_dir("/");
     command.env(CALLER, socket).env("REKEY_SUITE_SIDECAR", rekey_testkit::DAEMON.to_string());
     let output = command.uid(uid).gid(gid).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let heard = said.lines().find_map(|line| line.split("heard: ").nth(1));
     heard.unwrap_or_else(|| panic!("the caller did not run: {said}{output:?}")).to_owned()
 }
@@ -77,7 +77,7 @@ fn who_is_not_listed_any_more_is_refused_at_the_next_call() {
 fn of_two_users_at_one_socket_only_the_one_that_is_listed_is_served() {
     if let Some(socket) = std::env::var_os(CALLER) {
         // Here this program is the caller, and another user than the one that tests.
-        println!("heard: {}", call(Path::new(&socket)));
+        eprintln!("heard: {}", call(Path::new(&socket)));
         return;
     }
     let mut story = Story::begin("users", 1, Pace::default());

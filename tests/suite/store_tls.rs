@@ -1,13 +1,14 @@
 //! The store on a PostgreSQL elsewhere: over TLS to the server that is meant, or not at all.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use rekey_testkit::certificates::Authority;
 use rekey_testkit::postgres::{Options, Postgres};
 use rekey_testkit::process::{Launch, Process};
 use rekey_testkit::system::{Programs, folder, write_private};
 use rekey_testkit::unprivileged;
+
+use crate::story::PATIENCE;
 
 /// A controller whose store is on a server of its own, which lets in nobody without TLS.
 struct Elsewhere {
@@ -55,7 +56,7 @@ admin: {{ listen: 127.0.0.1:0, socket: admin.sock }}
     /// What `init` says when it does not work.
     fn refused(&self) -> String {
         let mut init = self.controller("init");
-        let status = init.wait(Duration::from_secs(60)).unwrap();
+        let status = init.wait(PATIENCE).unwrap();
         assert!(!status.success(), "it was not refused: {}", init.log());
         let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
         assert_eq!(self.server.sql_in("rekey", tables), [[Some("0".to_owned())]]);
@@ -75,9 +76,9 @@ impl Drop for Elsewhere {
 fn the_store_is_reached_over_tls_by_the_authority_that_is_named() {
     let there = Elsewhere::new("store-tls", "127.0.0.1");
     let mut init = there.controller("init");
-    assert!(init.wait(Duration::from_secs(60)).unwrap().success(), "{}", init.log());
+    assert!(init.wait(PATIENCE).unwrap().success(), "{}", init.log());
     let mut controller = there.controller("run");
-    controller.wait_for_log("controller ready", Duration::from_secs(60)).unwrap();
+    controller.wait_for_log("controller ready", PATIENCE).unwrap();
     let protected = "SELECT DISTINCT s.ssl, s.version FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid)
                      WHERE a.usename = 'rekey_store'";
     let row = vec![Some("t".to_owned()), Some("TLSv1.3".to_owned())];

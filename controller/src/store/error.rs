@@ -136,11 +136,17 @@ pub enum OpenError {
 
 impl From<sqlx::Error> for OpenError {
     fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::Io(error) if untrusted(&error) => Self::Untrusted(error),
-            error if damaged(&error) => Self::Damaged(error.to_string()),
-            error => Self::Store(error.into()),
+        if damaged(&error) {
+            return Self::Damaged(error.to_string());
         }
+        if let sqlx::Error::Io(error) = error {
+            return if untrusted(&error) {
+                Self::Untrusted(error)
+            } else {
+                Self::Store(sqlx::Error::Io(error).into())
+            };
+        }
+        Self::Store(error.into())
     }
 }
 
