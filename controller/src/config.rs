@@ -10,12 +10,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rekey_model::{Span, TrustDomain};
+use rekey_drivers::Target;
+use rekey_model::{Label, Span, TrustDomain};
 use rekey_settings::{Document, Problem, Problems, Section, read_text};
 
-pub use targets::TargetConfig;
-
-use crate::spec::Label;
 use crate::store::{PostgresStore, StoreConfig, StoreTls};
 
 /// The settings of one controller, checked.
@@ -42,7 +40,7 @@ pub struct Config {
     /// How long a sidecar counts as live after it was heard.
     pub lease: Duration,
     /// The databases and services where credentials are made, by name.
-    pub targets: BTreeMap<Label, TargetConfig>,
+    pub targets: BTreeMap<Label, Target>,
 }
 
 /// Where sidecars connect.

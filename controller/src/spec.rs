@@ -5,10 +5,7 @@
 //! beside each other, and which targets exist, is [`claims`]' business.
 
 pub mod claims;
-mod nearest;
-mod postgres;
 mod problem;
-mod reader;
 mod rules;
 pub mod schema;
 mod sections;
@@ -16,15 +13,15 @@ mod sections;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rekey_model::{CredentialName, Grant, Span, SpiffeId};
+use rekey_drivers::Account;
+use rekey_model::{CredentialName, Grant, Label, Span, SpiffeId};
+use rekey_settings::Document;
 use serde_json::Value;
 
-pub use postgres::{Adopt, PostgresSpec};
 pub use problem::Problem;
-pub use reader::Label;
 
 /// What was declared about one credential.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Spec {
     /// Its name.
     pub name: CredentialName,
@@ -35,43 +32,13 @@ pub struct Spec {
     /// What its owner wants to find it by.
     pub labels: BTreeMap<Label, Label>,
     /// How and where it is changed.
-    pub driver: DriverSpec,
+    pub driver: Account,
     /// When it is changed without being asked; none: only by hand.
     pub schedule: Option<Schedule>,
     /// How the version before is ended.
     pub grace: Grace,
     /// Who gets it.
     pub deliver: Deliver,
-}
-
-/// The driver's part of a spec: one variant a driver.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DriverSpec {
-    /// A login role in PostgreSQL.
-    Postgres(PostgresSpec),
-}
-
-impl DriverSpec {
-    /// The driver's name, as in the spec and in the table of drivers.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Postgres(_) => "postgres",
-        }
-    }
-
-    /// The target, as it is named in the controller's config.
-    pub fn target(&self) -> &Label {
-        match self {
-            Self::Postgres(postgres) => &postgres.target,
-        }
-    }
-
-    /// The login to adopt, if one is declared.
-    pub fn adopt(&self) -> Option<&Adopt> {
-        match self {
-            Self::Postgres(postgres) => postgres.adopt.as_ref(),
-        }
-    }
 }
 
 /// When a credential is changed without being asked.
@@ -137,12 +104,9 @@ impl Offline {
 impl Spec {
     /// Reads a spec, or names everything that is wrong with it.
     pub fn parse(json: &Value) -> Result<Self, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let spec = sections::spec(json, &mut problems);
-        match spec {
-            Some(spec) if problems.is_empty() => Ok(spec),
-            Some(_) | None => Err(problems),
-        }
+        let document = Document::of_json("", json);
+        let spec = document.and_then(|document| document.read(sections::spec));
+        spec.map_err(|problems| problems.0.into_iter().map(Problem::from).collect())
     }
 }
 

@@ -6,12 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rekey_drivers::Driver;
-use rekey_drivers::postgres::{Account, Adopt, Owner, Postgres};
-use rekey_settings::{read_secret_file, read_text};
+use rekey_drivers::{BuildError, Driver, Owner, Target};
+use rekey_model::Label;
 
-use crate::config::TargetConfig;
-use crate::spec::{DriverSpec, Label, PostgresSpec, Spec};
+use crate::spec::Spec;
 use crate::store::InstallationId;
 
 /// Why there is no driver for a credential.
@@ -41,13 +39,13 @@ pub enum TargetError {
 /// The targets that this controller can change. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct Targets {
-    targets: Arc<BTreeMap<Label, TargetConfig>>,
+    targets: Arc<BTreeMap<Label, Target>>,
     installation: InstallationId,
 }
 
 impl Targets {
     /// The targets of a config, for the store `installation`.
-    pub fn new(targets: BTreeMap<Label, TargetConfig>, installation: InstallationId) -> Self {
+    pub fn new(targets: BTreeMap<Label, Target>, installation: InstallationId) -> Self {
         Self { targets: Arc::new(targets), installation }
     }
 
@@ -58,10 +56,7 @@ impl Targets {
 
     /// Each target's name, and the driver it is for.
     pub fn kinds(&self) -> BTreeMap<String, &'static str> {
-        let kind = |target: &TargetConfig| match target {
-            TargetConfig::Postgres(_) => "postgres",
-        };
-        self.targets.iter().map(|(name, target)| (name.to_string(), kind(target))).collect()
+        self.targets.iter().map(|(name, target)| (name.to_string(), target.kind())).collect()
     }
 
     /// The driver for the credential that `spec` declares.
@@ -71,39 +66,18 @@ impl Targets {
             let known = self.targets.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             TargetError::Unknown(name.to_string(), known)
         })?;
-        match (target, &spec.driver) {
-            (TargetConfig::Postgres(settings), DriverSpec::Postgres(postgres)) => {
-                let file = |reason: String| TargetError::File { target: name.to_string(), reason };
-                let password = read_secret_file(&settings.password_file).map_err(file)?;
-                let authority = settings.tls.ca_file.as_deref().map(|path| {
-                    read_text(path).map_err(|error| file(format!("{}: {error}", path.display())))
-                });
-                let authority = authority.transpose()?;
-                let target = settings.with(password, authority.as_deref().map(str::as_bytes));
-                let owner =
-                    Owner { installation: self.installation.to_string(), credential: spec.name.clone() };
-                target
-                    .and_then(|target| Postgres::new(target, account(postgres), owner))
-                    .map(|driver| Arc::new(driver) as Arc<dyn Driver>)
-                    .map_err(|problems| TargetError::Settings {
-                        target: name.to_string(),
-                        problems: problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
-                    })
-            }
-        }
-    }
-}
-
-fn account(spec: &PostgresSpec) -> Account {
-    Account {
-        database: spec.database.as_str().to_owned(),
-        owner_role: spec.owner_role.as_str().to_owned(),
-        prefix: spec.prefix.as_str().to_owned(),
-        adopt: spec
-            .adopt
-            .as_ref()
-            .map(|adopt| Adopt { login: adopt.login.as_str().to_owned(), member: adopt.member }),
-        search_path: Vec::new(),
-        probes: spec.probes.iter().map(|probe| probe.as_str().to_owned()).collect(),
+        let owner = Owner { installation: self.installation.to_string(), credential: spec.name.clone() };
+        let target_name = name.to_string();
+        target.driver(&spec.driver, owner).map_err(|error| match error {
+            BuildError::File(reason) => TargetError::File { target: target_name, reason },
+            BuildError::Mismatch(problems) => TargetError::Settings {
+                target: target_name,
+                problems: problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+            },
+            BuildError::OtherKind { target, account } => TargetError::Settings {
+                target: target_name,
+                problems: format!("it is for {target}, and the credential is for {account}"),
+            },
+        })
     }
 }

@@ -14,7 +14,7 @@ use super::differ::differences;
 use super::refusal::Refusal;
 use super::{Admin, show};
 use crate::audit::{Entry, Outcome, Verb};
-use crate::spec::{DriverSpec, Problem, Spec, claims};
+use crate::spec::{Problem, Spec, claims};
 use crate::store::{CredentialRow, Tx};
 
 /// The most declarations in one request.
@@ -148,15 +148,14 @@ fn against_itself(spec: &Spec, row: &CredentialRow) -> Vec<Problem> {
     if row.ledger.versions.values().all(|version| version.stage.is_final()) {
         return Vec::new();
     }
-    let (DriverSpec::Postgres(now), DriverSpec::Postgres(was)) = (&spec.driver, &before.driver);
-    let login = |spec: &crate::spec::PostgresSpec| spec.adopt.as_ref().map(|adopt| adopt.login.clone());
-    let fixed = [
-        ("postgres.target", now.target != was.target),
-        ("postgres.database", now.database != was.database),
-        ("postgres.owner_role", now.owner_role != was.owner_role),
-        ("postgres.prefix", now.prefix != was.prefix),
-        ("postgres.adopt.login", login(now) != login(was)),
-    ];
+    let (now, was) = (&spec.driver, &before.driver);
+    let (kind, same_kind) = (now.kind().name, now.kind().name == was.kind().name);
+    let mut fixed = vec![(kind.to_owned(), !same_kind)];
+    if same_kind {
+        fixed.push((format!("{kind}.target"), now.target() != was.target()));
+        let pairs = now.facts().fixed.iter().zip(&was.facts().fixed);
+        fixed.extend(pairs.map(|(now, was)| (format!("{kind}.{}", now.0), now != was)));
+    }
     let changed = fixed.into_iter().filter(|(_, changed)| *changed);
     changed
         .map(|(field, _)| {

@@ -41,7 +41,7 @@ impl Admin {
         }
         let driver = self.0.drivers.driver(&spec)?;
         let intent =
-            Intent { version: Version::FIRST, handle: adopt.login.clone(), secret: Some(Arc::new(password)) };
+            Intent { version: Version::FIRST, handle: adopt.clone(), secret: Some(Arc::new(password)) };
         let installed = driver.install(&intent).await.map_err(|error| target(&error))?;
         driver.probe(&installed.fields, None).await.map_err(|error| target(&error))?;
         let adopted = self.0.executor.adopt(&name, &installed.fields, caller.actor()).await;

@@ -7,7 +7,6 @@ use super::caller::Caller;
 use super::refusal::Refusal;
 use super::{Admin, show};
 use crate::executor::Report;
-use crate::spec::{DriverSpec, Spec};
 
 impl Admin {
     pub(super) async fn plan_rotation(
@@ -32,22 +31,13 @@ impl Admin {
 }
 
 fn steps(report: &Report) -> Vec<String> {
-    let Spec { driver: DriverSpec::Postgres(postgres), grace, .. } = &report.spec;
-    let ledger = &report.ledger;
+    let (ledger, grace) = (&report.ledger, &report.spec.grace);
+    let plan = &report.spec.driver.facts().plan;
     let next = ledger.last_version.map_or(Version::FIRST, Version::next);
     let counting = report.holders.iter().filter(|holder| holder.counts).count();
     let mut steps = vec![
-        format!(
-            "make {next}: a login {}_{next}_… at {}, member of {}",
-            postgres.prefix.as_str(),
-            postgres.target,
-            postgres.owner_role.as_str()
-        ),
-        format!(
-            "prove it: log in to {} as a client does, run {} probes, compare its privileges with the old version's",
-            postgres.database.as_str(),
-            postgres.probes.len()
-        ),
+        format!("make {next}: {}", plan.make.replace("{next}", &next.to_string())),
+        format!("prove it: {}", plan.prove),
         format!("hand it to {counting} sidecars, and wait until each has acknowledged it"),
     ];
     if let Some(old) = ledger.current.and_then(|current| ledger.version(current)) {
@@ -55,7 +45,7 @@ fn steps(report: &Report) -> Vec<String> {
             "keep both valid for at least {}, and until nobody was seen on {} for {}; after {} an alarm",
             grace.floor, old.handle, grace.quiet, grace.deadline
         ));
-        steps.push(format!("end {}: no new logins, no sessions, role removed", old.handle));
+        steps.push(format!("end {}: {}", old.handle, plan.end));
     }
     steps
 }

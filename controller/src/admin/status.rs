@@ -119,7 +119,7 @@ fn status(report: &Report, spec_json: String) -> wire::CredentialStatus {
         name: spec.name.to_string(),
         owner: spec.owner.to_string(),
         environment: spec.environment.to_string(),
-        target: format!("{} {}", spec.driver.kind(), spec.driver.target()),
+        target: format!("{} {}", spec.driver.kind().name, spec.driver.target()),
         versions: show::versions(report),
         current: show::number(ledger.current),
         rotation: ledger.open_rotation().map(|open| show::rotation(&spec.name, open, Some(report))),

@@ -1,24 +1,14 @@
 //! The targets of a config: how the controller reaches each, and with which login.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use rekey_drivers::postgres::{TargetSettings, TlsMode, TlsSettings};
-use rekey_model::{SecretBytes, Span};
+use rekey_drivers::Target;
+use rekey_model::{Label, SecretBytes};
 use rekey_settings::{Section, read_secret_file};
 
-use crate::spec::Label;
-
-/// One target; one variant a driver.
-#[derive(Debug, Clone)]
-pub enum TargetConfig {
-    /// A PostgreSQL server.
-    Postgres(TargetSettings),
-}
-
 /// Reads all targets.
-pub(super) fn take(section: &Section<'_>, folder: &Path) -> BTreeMap<Label, TargetConfig> {
+pub(super) fn take(section: &Section<'_>, folder: &Path) -> BTreeMap<Label, Target> {
     let mut targets = BTreeMap::new();
     for (name, target) in section.named() {
         match name.parse::<Label>() {
@@ -29,62 +19,10 @@ pub(super) fn take(section: &Section<'_>, folder: &Path) -> BTreeMap<Label, Targ
     targets
 }
 
-fn one(section: &Section<'_>, folder: &Path) -> Option<TargetConfig> {
-    section.one_of(&["postgres"])?;
-    postgres(&section.section("postgres")?, folder).map(TargetConfig::Postgres)
-}
-
-fn postgres(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
-    let host: Option<String> = section.required("host");
-    let user = section.required("user");
-    let password_file = section.required::<PathBuf>("password_file").map(|file| folder.join(file));
-    let local = host.as_deref().is_some_and(|host| host.starts_with('/'));
-    let five = Span::new(Duration::from_secs(5));
-    let settings = TargetSettings {
-        port: section.or("port", 5432),
-        consumer_host: section.optional("consumer_host"),
-        consumer_port: section.optional("consumer_port"),
-        admin_database: section.or("admin_database", "postgres".to_owned()),
-        tls: tls(section, folder, local),
-        connect_timeout: section.or("connect_timeout", five),
-        statement_timeout: section.or("statement_timeout", five),
-        transit: section.or("transit", five),
-        call_timeout: section.or("call_timeout", Span::new(Duration::from_secs(30))),
-        pending_life: section.or("pending_life", Span::new(Duration::from_hours(1))),
-        host: host?,
-        user: user?,
-        password_file: password_file?,
-    };
-    for problem in settings.problems() {
-        section.problem(&problem.field, problem.message, "");
-    }
-    if let Err(reason) = rekey_settings::check_secret_file(&settings.password_file) {
-        section.problem("password_file", reason, "");
-    }
-    Some(settings)
-}
-
-/// A Unix socket speaks no TLS; everything else is verified in full unless it says otherwise.
-fn tls(section: &Section<'_>, folder: &Path, local: bool) -> TlsSettings {
-    let default = if local { TlsMode::Disable } else { TlsMode::VerifyFull };
-    let Some(tls) = section.optional_section("tls") else {
-        return TlsSettings { mode: default, ..TlsSettings::default() };
-    };
-    let mode = match tls.optional::<String>("mode").as_deref() {
-        None => default,
-        Some("verify-full") => TlsMode::VerifyFull,
-        Some("disable") => TlsMode::Disable,
-        Some(_) => {
-            tls.problem(
-                "mode",
-                "is not known",
-                "write verify-full, or disable for a Unix socket or loopback",
-            );
-            default
-        }
-    };
-    let ca_file = tls.optional::<PathBuf>("ca_file").map(|file| folder.join(file));
-    TlsSettings { mode, ca_file, server_name: tls.optional("server_name") }
+/// The one section that is called like a driver.
+fn one(section: &Section<'_>, folder: &Path) -> Option<Target> {
+    let name = section.one_of(&rekey_drivers::names())?;
+    rekey_drivers::kind(name)?.target(&section.section(name)?, folder)
 }
 
 /// The secret in a file that only we may read; a problem with `key` if there is none.

@@ -69,7 +69,7 @@ impl Executor {
         let seen = self.see(name).await?.ok_or_else(|| CommitError::NoSuchCredential(name.clone()))?;
         let adopt = seen.spec.driver.adopt().ok_or(OutOfOrder::NoEdge { event: "adopt", phase: None })?;
         let sealed = self.seal_fields(seen.id, Version::FIRST, fields)?;
-        let event = Event::Adopt { handle: adopt.login.clone() };
+        let event = Event::Adopt { handle: adopt.clone() };
         self.commit_with(name, &event, &actor, Some((Version::FIRST, &sealed))).await
     }
 

@@ -15,13 +15,10 @@ use super::seen::Seen;
 use super::{CommitError, Executor};
 use crate::fields;
 use crate::seal::{Column, Place, Sealed, Subject};
-use crate::spec::DriverSpec;
 use crate::store::CredentialId;
 
 /// What a secret is called while it is only chosen; from Installed on, the driver's fields take its place.
 const CHOSEN: &str = "chosen";
-/// The longest name that PostgreSQL does not cut off.
-const LONGEST_NAME: usize = 63;
 /// Letters of a nonce, where there is room.
 const NONCE: usize = 10;
 
@@ -75,10 +72,10 @@ pub(super) fn handle_of(seen: &Seen, version: Version) -> Result<Handle, CommitE
     seen.ledger.version(version).map(|record| record.handle.clone()).ok_or(CommitError::Unsealed(version))
 }
 
-/// Draws a name for a version: `<prefix>_v<version>_<nonce>`, never used before and never again.
+/// Draws a name for a version: `<stem>_v<version>_<nonce>`, never used before and never again.
 pub(super) fn draw_handle(seen: &Seen, version: Version) -> Result<Handle, CommitError> {
-    let DriverSpec::Postgres(postgres) = &seen.spec.driver;
-    let stem = format!("{}_{version}_", postgres.prefix.as_str());
-    let room = LONGEST_NAME.saturating_sub(stem.len()).min(NONCE);
+    let names = &seen.spec.driver.facts().names;
+    let stem = format!("{}_{version}_", names.stem);
+    let room = names.longest.saturating_sub(stem.len()).min(NONCE);
     format!("{stem}{}", random::nonce(room)).parse().map_err(|_name| CommitError::Unsealed(version))
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use rekey_drivers::Claim;
 use rekey_model::TrustDomain;
+use rekey_settings::nearest;
 
-use super::nearest::nearest;
+use super::Spec;
 use super::problem::Problem;
-use super::{DriverSpec, PostgresSpec, Spec};
 
 /// What the controller's config says that a spec may refer to.
 #[derive(Debug, Clone)]
@@ -35,7 +36,7 @@ pub fn against_config(spec: &Spec, known: &Known) -> Vec<Problem> {
 }
 
 fn target(spec: &Spec, known: &Known, problems: &mut Vec<Problem>) {
-    let kind = spec.driver.kind();
+    let kind = spec.driver.kind().name;
     let field = format!("{kind}.target");
     let names: Vec<&str> =
         known.targets.iter().filter(|(_, driver)| **driver == kind).map(|(name, _)| name.as_str()).collect();
@@ -55,33 +56,14 @@ fn target(spec: &Spec, known: &Known, problems: &mut Vec<Problem>) {
 pub fn against_others<'a>(spec: &Spec, others: impl IntoIterator<Item = &'a Spec>) -> Vec<Problem> {
     let mut problems = Vec::new();
     for other in others.into_iter().filter(|other| other.name != spec.name) {
-        let (DriverSpec::Postgres(mine), DriverSpec::Postgres(theirs)) = (&spec.driver, &other.driver);
-        if mine.target == theirs.target {
-            overlap(mine, theirs, other.name.as_str(), &mut problems);
+        let (mine, theirs) = (&spec.driver, &other.driver);
+        if mine.target() == theirs.target() {
+            let taken = |claim: &&Claim| theirs.facts().claims.iter().any(|it| it.what.overlaps(&claim.what));
+            problems.extend(mine.facts().claims.iter().filter(taken).map(|claim| {
+                let field = format!("{}.{}", mine.kind().name, claim.field);
+                Problem::new(field, format!("{} {}", other.name, claim.taken), claim.remedy)
+            }));
         }
     }
     problems
-}
-
-/// Roles belong to a whole server, whichever database they are for: what Rekey may end there is told by the prefix.
-fn overlap(mine: &PostgresSpec, theirs: &PostgresSpec, other: &str, problems: &mut Vec<Problem>) {
-    let begins = |long: &str, short: &str| long == short || long.starts_with(&format!("{short}_v"));
-    let (a, b) = (mine.prefix.as_str(), theirs.prefix.as_str());
-    if begins(a, b) || begins(b, a) {
-        problems.push(Problem::new(
-            "postgres.prefix",
-            format!("{other} makes logins with this prefix at this target"),
-            "choose a prefix that no other credential at this target has",
-        ));
-    }
-    let logins = (mine.adopt.as_ref(), theirs.adopt.as_ref());
-    if let (Some(mine), Some(theirs)) = logins
-        && mine.login == theirs.login
-    {
-        problems.push(Problem::new(
-            "postgres.adopt.login",
-            format!("{other} has adopted this login"),
-            "adopt a login in one credential only, and deliver that one to all who need it",
-        ));
-    }
 }

@@ -20,6 +20,13 @@ impl Problem {
     }
 }
 
+impl From<rekey_settings::Problem> for Problem {
+    fn from(problem: rekey_settings::Problem) -> Self {
+        let rekey_settings::Problem { file: _, line: _, field, message, remedy } = problem;
+        Self { field, message, remedy }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.field.is_empty() {

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use rekey_model::Span;
+use rekey_settings::Section;
 
-use super::problem::Problem;
 use super::{Grace, Schedule};
 
 /// No time in a spec is longer: sums of them stay far from every limit of arithmetic.
 const LONGEST: Duration = Duration::from_hours(24 * 3660);
 
 /// Checks the times of a grace against each other.
-pub(super) fn grace(grace: &Grace, problems: &mut Vec<Problem>) {
+pub(super) fn grace(grace: &Grace, root: &Section<'_>) {
     let spans = [
         ("grace.max_reconnect", grace.max_reconnect),
         ("grace.floor", grace.floor),
@@ -19,29 +19,29 @@ pub(super) fn grace(grace: &Grace, problems: &mut Vec<Problem>) {
         ("grace.deadline", grace.deadline),
     ];
     for (field, span) in spans {
-        not_too_long(field, span, problems);
+        not_too_long(field, span, root);
     }
     if grace.quiet.get().is_zero() {
-        problems.push(Problem::new(
+        root.problem(
             "grace.quiet",
             "is zero: one look at the target would be all the evidence that nobody uses the old version",
             "write a time above zero, such as `quiet: 15m`",
-        ));
+        );
     }
     if grace.floor < grace.max_reconnect {
-        problems.push(Problem::new(
+        root.problem(
             "grace.floor",
             "is shorter than grace.max_reconnect: the old version could end under an application that may still use it",
             format!("write at least `floor: {}`", grace.max_reconnect),
-        ));
+        );
     }
     let least = sum(&[grace.floor, grace.quiet]);
     if grace.deadline <= least {
-        problems.push(Problem::new(
+        root.problem(
             "grace.deadline",
             "is not longer than grace.floor and grace.quiet together: every grace would alarm",
             format!("write more than {least}, such as `deadline: {}`", sum(&[least, least])),
-        ));
+        );
     }
 }
 
@@ -49,17 +49,17 @@ pub(super) fn grace(grace: &Grace, problems: &mut Vec<Problem>) {
 ///
 /// The margin is what may pass before the floor begins: holders move, applications reconnect (`max_reconnect`). The
 /// jitter only makes a rotation later.
-pub(super) fn schedule(schedule: Option<&Schedule>, grace: &Grace, problems: &mut Vec<Problem>) {
+pub(super) fn schedule(schedule: Option<&Schedule>, grace: &Grace, root: &Section<'_>) {
     let Some(schedule) = schedule else { return };
-    not_too_long("schedule.every", schedule.every, problems);
-    not_too_long("schedule.jitter", schedule.jitter, problems);
+    not_too_long("schedule.every", schedule.every, root);
+    not_too_long("schedule.jitter", schedule.jitter, root);
     let least = sum(&[grace.floor, grace.quiet, grace.max_reconnect]);
     if schedule.every <= least {
-        problems.push(Problem::new(
+        root.problem(
             "schedule.every",
             "is too short: the next rotation would be due before the one before could end",
             format!("write more than {least} (floor + quiet + max_reconnect), or shorten those"),
-        ));
+        );
     }
 }
 
@@ -67,9 +67,9 @@ fn sum(spans: &[Span]) -> Span {
     Span::new(spans.iter().fold(Duration::ZERO, |sum, span| sum.saturating_add(span.get())))
 }
 
-fn not_too_long(field: &str, span: Span, problems: &mut Vec<Problem>) {
+fn not_too_long(field: &str, span: Span, root: &Section<'_>) {
     if span.get() > LONGEST {
         let remedy = format!("write at most {}", Span::new(LONGEST));
-        problems.push(Problem::new(field, "is longer than ten years", remedy));
+        root.problem(field, "is longer than ten years", remedy);
     }
 }

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Value, json};
 
 /// A credential that Rekey rotates: one YAML document.
 #[derive(Debug, JsonSchema)]
@@ -25,49 +26,12 @@ pub struct Credential {
     /// What you want to find it by; at most 32.
     #[schemars(extend("maxProperties" = super::sections::MOST_LABELS))]
     pub labels: Option<BTreeMap<String, String>>,
-    /// A login role in PostgreSQL.
-    pub postgres: Postgres,
     /// When it is rotated without being asked. Left out: only by hand.
     pub schedule: Option<Schedule>,
     /// How the version before is ended.
     pub grace: Grace,
     /// Who gets it.
     pub deliver: Deliver,
-}
-
-/// A login role in PostgreSQL. Each version is a role of its own, `<prefix>_v<version>_<nonce>`.
-#[derive(Debug, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct Postgres {
-    /// A target that the controller's config names.
-    #[schemars(length(min = 1, max = 128))]
-    pub target: String,
-    /// The database that consumers connect to.
-    #[schemars(length(min = 1, max = 63))]
-    pub database: String,
-    /// The NOLOGIN role that owns the objects; each version becomes its member.
-    #[schemars(length(min = 1, max = 63))]
-    pub owner_role: String,
-    /// What the names of Rekey's login roles begin with. No other credential at this target may have it.
-    #[schemars(length(min = 1, max = 36), regex(pattern = r"^[a-z][a-z0-9_]*$"))]
-    pub prefix: String,
-    /// The login that the application uses before the first rotation. It becomes version 1 once its password is handed
-    /// in (`rekeyctl adopt`), and is ended by the same evidence as any other version.
-    pub adopt: Option<Adopt>,
-    /// SQL statements that must succeed with a new version before anybody gets it; at most 16.
-    #[schemars(length(max = 16))]
-    pub probes: Option<Vec<String>>,
-}
-
-/// The login that the application uses before the first rotation.
-#[derive(Debug, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct Adopt {
-    /// Its name at the target.
-    #[schemars(length(min = 1, max = 63))]
-    pub login: String,
-    /// Whether it is to become a member of the owner role. Left out: no.
-    pub member: Option<bool>,
 }
 
 /// When a credential is rotated without being asked.
@@ -131,9 +95,40 @@ pub struct Grant(
     pub String,
 );
 
-/// The schema as it is published.
-pub fn schema() -> serde_json::Value {
-    let mut schema = schemars::schema_for!(Credential);
-    schema.insert("$id".to_owned(), "https://example.invalid/rekey/credential.schema.json".into());
-    schema.to_value()
+/// The schema as it is published: one section beside the common ones is called like a driver.
+pub fn schema() -> Value {
+    let mut generator = SchemaGenerator::default();
+    let kinds = rekey_drivers::ALL.iter();
+    let accounts: Vec<(&str, Value)> =
+        kinds.map(|kind| (kind.name, kind.schema(&mut generator).to_value())).collect();
+    let mut schema = generator.into_root_schema_for::<Credential>().to_value();
+    let choices: Vec<Value> = accounts.iter().map(|(name, _)| json!({ "required": [name] })).collect();
+    for (name, account) in accounts {
+        let place = account.get("$ref").and_then(Value::as_str).and_then(|place| place.strip_prefix('#'));
+        if let Some(section) = place.and_then(|place| schema.pointer_mut(place)) {
+            add_target(section);
+        }
+        set(schema.get_mut("properties"), name, account);
+    }
+    set(Some(&mut schema), "oneOf", choices.into());
+    set(Some(&mut schema), "$id", "https://example.invalid/rekey/credential.schema.json".into());
+    schema
+}
+
+/// Every account has a target beside what its driver knows.
+fn add_target(section: &mut Value) {
+    let target = json!({
+        "description": "A target that the controller's config names.",
+        "type": "string", "minLength": 1, "maxLength": 128,
+    });
+    set(section.get_mut("properties"), "target", target);
+    if let Some(required) = section.get_mut("required").and_then(Value::as_array_mut) {
+        required.insert(0, "target".into());
+    }
+}
+
+fn set(section: Option<&mut Value>, key: &str, value: Value) {
+    if let Some(map) = section.and_then(Value::as_object_mut) {
+        map.insert(key.to_owned(), value);
+    }
 }

@@ -1,34 +1,32 @@
 //! Which fields a spec has, section by section.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use rekey_model::{Grant, Span};
-use serde_json::Value;
+use rekey_drivers::Account;
+use rekey_model::{Grant, Label, Span};
+use rekey_settings::Section;
 
-use super::problem::Problem;
-use super::reader::Section;
-use super::{Deliver, DriverSpec, Grace, Offline, Schedule, Spec, postgres, rules};
+use super::{Deliver, Grace, Offline, Schedule, Spec, rules};
 
 /// The most sidecars or groups of sidecars that one credential goes to.
 pub(super) const MOST_GRANTS: usize = 256;
 /// The most labels of one credential.
 pub(super) const MOST_LABELS: usize = 32;
 
-/// Reads a whole spec. With a problem in it, what comes back is not to be used.
-pub(super) fn spec(json: &Value, problems: &mut Vec<Problem>) -> Option<Spec> {
-    let mut root = Section::root(json, problems)?;
-    let name = root.required("credential", "orders/db", problems);
-    let owner = root.required("owner", "team-orders", problems);
-    let environment = root.required("environment", "production", problems);
-    let labels = root.labels(("labels", MOST_LABELS), problems);
-    let driver = driver(&mut root, problems);
-    let schedule = schedule(&mut root, problems);
-    let grace = grace(&mut root, problems);
-    let deliver = deliver(&mut root, problems);
-    root.end(problems);
+/// Reads a whole spec. What is wrong is noted with the section.
+pub(super) fn spec(root: &Section<'_>) -> Option<Spec> {
+    let name = root.required_like("credential", "orders/db");
+    let owner = root.required_like("owner", "team-orders");
+    let environment = root.required_like("environment", "production");
+    let labels = root.optional_section("labels").map(|labels| read_labels(&labels)).unwrap_or_default();
+    let driver = driver(root);
+    let schedule = root.optional_section("schedule").and_then(|schedule| read_schedule(&schedule));
+    let grace = grace(root);
+    let deliver = deliver(root);
     if let Some(grace) = &grace {
-        rules::grace(grace, problems);
-        rules::schedule(schedule.as_ref(), grace, problems);
+        rules::grace(grace, root);
+        rules::schedule(schedule.as_ref(), grace, root);
     }
     Some(Spec {
         name: name?,
@@ -42,29 +40,46 @@ pub(super) fn spec(json: &Value, problems: &mut Vec<Problem>) -> Option<Spec> {
     })
 }
 
-/// The one driver of a credential. A second driver makes this a choice of exactly one key.
-fn driver(root: &mut Section<'_>, problems: &mut Vec<Problem>) -> Option<DriverSpec> {
-    let example = "{ target: …, database: …, owner_role: …, prefix: … }";
-    let section = root.required_section("postgres", example, problems)?;
-    postgres::read(section, problems).map(DriverSpec::Postgres)
+/// The one section that is called like a driver.
+fn driver(root: &Section<'_>) -> Option<Account> {
+    let name = root.one_of(&rekey_drivers::names())?;
+    rekey_drivers::kind(name)?.account(&root.section(name)?)
 }
 
-fn schedule(root: &mut Section<'_>, problems: &mut Vec<Problem>) -> Option<Schedule> {
-    let mut section = root.section("schedule", problems)?;
-    let every = section.required("every", "30d", problems);
-    let jitter = section.optional("jitter", "2d", problems);
-    section.end(problems);
+fn read_labels(section: &Section<'_>) -> BTreeMap<Label, Label> {
+    let pairs = section.pairs::<Label>();
+    if pairs.len() > MOST_LABELS {
+        let remedy = format!("leave at most {MOST_LABELS}");
+        section.problem("", format!("has {} entries", pairs.len()), remedy);
+    }
+    let mut labels = BTreeMap::new();
+    for (key, value) in pairs {
+        match key.parse() {
+            Ok(label) => {
+                labels.insert(label, value);
+            }
+            Err(error) => {
+                let error: rekey_model::NoLabel = error;
+                section.problem(&key, error.to_string(), "give the label a short, plain name");
+            }
+        }
+    }
+    labels
+}
+
+fn read_schedule(section: &Section<'_>) -> Option<Schedule> {
+    let every = section.required_like("every", "30d");
+    let jitter = section.optional_like("jitter", "2d");
     Some(Schedule { every: every?, jitter: jitter.unwrap_or(Span::new(std::time::Duration::ZERO)) })
 }
 
-fn grace(root: &mut Section<'_>, problems: &mut Vec<Problem>) -> Option<Grace> {
+fn grace(root: &Section<'_>) -> Option<Grace> {
     let example = "{ max_reconnect: 30m, floor: 1h, quiet: 15m, deadline: 48h }";
-    let mut section = root.required_section("grace", example, problems)?;
-    let max_reconnect = section.required("max_reconnect", "30m", problems);
-    let floor = section.required("floor", "1h", problems);
-    let quiet = section.required("quiet", "15m", problems);
-    let deadline = section.required("deadline", "48h", problems);
-    section.end(problems);
+    let section = root.section_like("grace", example)?;
+    let max_reconnect = section.required_like("max_reconnect", "30m");
+    let floor = section.required_like("floor", "1h");
+    let quiet = section.required_like("quiet", "15m");
+    let deadline = section.required_like("deadline", "48h");
     Some(Grace { max_reconnect: max_reconnect?, floor: floor?, quiet: quiet?, deadline: deadline? })
 }
 
@@ -85,24 +100,22 @@ impl FromStr for OfflineWord {
     }
 }
 
-fn deliver(root: &mut Section<'_>, problems: &mut Vec<Problem>) -> Option<Deliver> {
+fn deliver(root: &Section<'_>) -> Option<Deliver> {
     let example = "{ to: [ \"spiffe://…/sidecar/orders/*\" ], offline: serve-until-expiry }";
-    let mut section = root.required_section("deliver", example, problems)?;
+    let section = root.section_like("deliver", example)?;
     let grant = "\"spiffe://rekey.local/sidecar/orders/*\"";
-    let to: Vec<Grant> = section.texts(("to", MOST_GRANTS), grant, problems);
-    let word = section.required("offline", "serve-until-expiry", problems);
-    let bound = section.optional("offline_for", "24h", problems);
-    let field = section.path("offline_for");
-    section.end(problems);
+    let to: Vec<Grant> = section.list_like("to", MOST_GRANTS, grant);
+    let word = section.required_like("offline", "serve-until-expiry");
+    let bound = section.optional_like("offline_for", "24h");
     let offline = match (word?, bound) {
         (OfflineWord::ServeUntilExpiry, bound) => Offline::ServeUntilExpiry { bound },
         (OfflineWord::FailClosed, None) => Offline::FailClosed,
         (OfflineWord::FailClosed, Some(_)) => {
-            problems.push(Problem::new(
-                field,
+            section.problem(
+                "offline_for",
                 "has no meaning with `offline: fail-closed`, which stops with the lease",
                 "take it out, or write `offline: serve-until-expiry`",
-            ));
+            );
             Offline::FailClosed
         }
     };

@@ -4,13 +4,15 @@
 //! knows a phase: what an answer means for a rotation is decided elsewhere.
 
 mod driver;
+mod plug;
 pub mod postgres;
 mod table;
 
 pub use driver::{
     Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Proof, Session, Source, Usage,
 };
-pub use table::{ALL, Class, Kind, Strategy};
+pub use plug::{Account, BuildError, Claim, Claimed, Facts, Names, Owner, Plan, Plug, Target};
+pub use table::{ALL, Class, Kind, Strategy, kind, names};
 
 /// What is wrong with one field of a driver's settings. Its text holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

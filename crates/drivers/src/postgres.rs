@@ -7,6 +7,7 @@
 mod fault;
 mod gate;
 mod link;
+mod plug;
 mod privileges;
 mod probe;
 mod quote;
@@ -21,11 +22,12 @@ use std::time::Duration;
 use rekey_model::{Fields, Handle, Version};
 use tokio::time::timeout;
 
+pub use plug::Plug;
 pub use rights::{RIGHTS_FOR_ADOPTION, RIGHTS_FOR_CREDENTIAL, RIGHTS_FOR_TARGET};
-pub use settings::{Account, Adopt, Owner, Target, TargetSettings, TlsMode, TlsSettings};
+pub use settings::{Account, Adopt, Target, TargetSettings, TlsMode, TlsSettings};
 
 use crate::{
-    Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Problem, Proof, Usage,
+    Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Owner, Problem, Proof, Usage,
 };
 use fault::Fault;
 use link::{Link, Login};

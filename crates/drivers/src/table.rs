@@ -1,16 +1,23 @@
 //! The table of all drivers; `docs/drivers.md` shows the same rows, and a test compares them.
 
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::Path;
+
+use rekey_settings::Section;
+use schemars::{Schema, SchemaGenerator};
+
+use crate::plug::{Account, AnyPlug, Hidden, Target};
+
 /// One kind of target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind {
     /// Its name: the key in a credential's spec and in the controller's targets.
     pub name: &'static str,
-    /// What overlap the target allows.
-    pub strategy: Strategy,
-    /// Whether two versions can be valid at the same time.
-    pub two_live_versions: bool,
+    /// What overlaps the target allows, the usual one first.
+    pub strategies: &'static [Strategy],
     /// Who chooses the secret, and what follows for a lost answer.
     pub class: Class,
+    pub(crate) plug: &'static dyn AnyPlug,
 }
 
 /// What overlap a target allows.
@@ -34,6 +41,13 @@ impl Strategy {
             Self::DualAccount => "dual-account",
         }
     }
+
+    /// Whether two versions can be valid at the same time.
+    pub fn two_live_versions(self) -> bool {
+        match self {
+            Self::DualAccount => true,
+        }
+    }
 }
 
 impl Class {
@@ -45,10 +59,43 @@ impl Class {
     }
 }
 
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Kind {
+    /// The account that a spec's section of this driver describes. Everything wrong is noted with the section.
+    pub fn account(&'static self, section: &Section<'_>) -> Option<Account> {
+        Account::read(self, section)
+    }
+
+    /// The target that a config's section of this driver describes; relative paths are below `folder`.
+    pub fn target(&'static self, section: &Section<'_>, folder: &Path) -> Option<Target> {
+        Target::read(self, section, folder)
+    }
+
+    /// The shape of the spec's section, without `target`, which every account has.
+    pub fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        self.plug.schema(generator)
+    }
+}
+
 /// All drivers.
-pub const ALL: &[Kind] = &[Kind {
+pub static ALL: &[Kind] = &[Kind {
     name: crate::postgres::NAME,
-    strategy: Strategy::DualAccount,
-    two_live_versions: true,
+    strategies: &[Strategy::DualAccount],
     class: Class::A,
+    plug: &Hidden::<crate::postgres::Plug>(PhantomData),
 }];
+
+/// The row of the driver with this name.
+pub fn kind(name: &str) -> Option<&'static Kind> {
+    ALL.iter().find(|kind| kind.name == name)
+}
+
+/// The names of all drivers, in the order of the table.
+pub fn names() -> Vec<&'static str> {
+    ALL.iter().map(|kind| kind.name).collect()
+}

@@ -6,6 +6,7 @@
 #[cfg(feature = "fingerprint")]
 mod fingerprint;
 mod identity;
+mod label;
 mod moment;
 mod name;
 mod number;
@@ -16,6 +17,7 @@ mod stage;
 #[cfg(feature = "fingerprint")]
 pub use fingerprint::Fingerprint;
 pub use identity::{Grant, Id, IdError, InstanceId, RotationId, SessionId, SpiffeId, TrustDomain};
+pub use label::{Label, NoLabel};
 pub use moment::{BootId, Moment};
 pub use name::{CredentialName, FieldName, Handle, NameError};
 pub use number::{Generation, Incarnation, Order, Version};

@@ -45,6 +45,17 @@ impl Document {
         if wrong.is_empty() { Ok(documents) } else { Err(Problems(wrong)) }
     }
 
+    /// A document that came as JSON: it has no lines, and its file is `name`.
+    pub fn of_json(name: &str, json: &Value) -> Result<Self, Problems> {
+        let document = Self { file: name.to_owned(), root: node(json) };
+        match document.root.kind {
+            Kind::Map(_) => Ok(document),
+            Kind::Scalar { .. } | Kind::List(_) => {
+                Err(document.whole("this is not a map", "write `key: value` lines").into())
+            }
+        }
+    }
+
     /// Lets `read` take the settings it knows, and tells everything that is wrong: what `read` met, and every key that
     /// it did not ask for. `read` returns none when something it needs is missing.
     pub fn read<T>(&self, read: impl FnOnce(&Section<'_>) -> Option<T>) -> Result<T, Problems> {
@@ -53,7 +64,7 @@ impl Document {
         gathering.finish(&self.root, value)
     }
 
-    /// The whole document as JSON: plain `true`, `null` and numbers are those, everything else is text.
+    /// The whole document as JSON: plain `true`, `null` and whole numbers are those, everything else is text.
     pub fn value(&self) -> Value {
         value(&self.root)
     }
@@ -124,6 +135,23 @@ fn value(node: &Node) -> Value {
     }
 }
 
+fn node(json: &Value) -> Node {
+    let plain = |text: String| Kind::Scalar { text, plain: true };
+    let kind = match json {
+        Value::Null => plain(String::new()),
+        Value::Bool(truth) => plain(truth.to_string()),
+        Value::Number(number) => plain(number.to_string()),
+        Value::String(text) => Kind::Scalar { text: text.clone(), plain: false },
+        Value::Array(items) => Kind::List(items.iter().map(node).collect()),
+        Value::Object(map) => {
+            let entry =
+                |(key, json): (&String, &Value)| Entry { key: key.clone(), line: 0, node: node(json) };
+            Kind::Map(map.iter().map(entry).collect())
+        }
+    };
+    Node { line: 0, kind }
+}
+
 fn pair(entry: &Entry) -> (String, Value) {
     (entry.key.clone(), value(&entry.node))
 }
@@ -136,10 +164,10 @@ fn plain(text: &str) -> Value {
     }
 }
 
-/// A number in JSON's own notation; `0o17`, `+5` and `007` stay text, so that nothing changes silently.
+/// A whole number in JSON's own notation; `1.10`, `0o17`, `+5` and `007` stay text, so that nothing changes silently.
 fn number(text: &str) -> Option<Number> {
     let first = text.bytes().next()?;
-    let looks = (first.is_ascii_digit() || first == b'-')
-        && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));
-    if looks { serde_json::from_str(text).ok() } else { None }
+    let looks = (first.is_ascii_digit() || first == b'-') && text.bytes().skip(1).all(|c| c.is_ascii_digit());
+    let number: Number = if looks { serde_json::from_str(text).ok()? } else { return None };
+    (number.to_string() == text).then_some(number)
 }

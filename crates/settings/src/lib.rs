@@ -5,12 +5,14 @@
 
 mod document;
 mod file;
+mod nearest;
 mod problem;
 mod reader;
 mod tree;
 
 pub use document::Document;
 pub use file::{check_secret_file, read_secret_file, read_text};
+pub use nearest::nearest;
 pub use problem::{Problem, Problems};
 pub use reader::Section;
 

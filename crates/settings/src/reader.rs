@@ -6,7 +6,10 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use super::tree::{Entry, Kind, Node, join};
-use super::{Problem, Problems};
+use super::{Problem, Problems, nearest};
+
+/// What stands for a value where no example was given.
+const ANY: &str = "..";
 
 /// What was asked and what was wrong, while a document is read.
 #[derive(Debug)]
@@ -58,7 +61,7 @@ impl Gathering {
     }
 
     fn push(&self, line: usize, field: String, message: String, remedy: String) {
-        let file = self.file.clone();
+        let (file, field) = (self.file.clone(), printable(field));
         self.problems.borrow_mut().push(Problem { file, line, field, message, remedy });
     }
 
@@ -85,13 +88,11 @@ impl Gathering {
     }
 
     fn unknown_key(&self, entry: &Entry, field: String, known: &BTreeSet<String>) {
-        let near = known.iter().map(|key| (distance(key, &entry.key), key)).min();
-        let remedy = match near {
-            Some((distance, key)) if distance <= key.len().div_ceil(3) => format!("did you mean `{key}`?"),
-            Some(_) | None => {
-                format!("known here: {}", known.iter().map(String::as_str).collect::<Vec<_>>().join(", "))
-            }
-        };
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let remedy = nearest(&entry.key, &known).map_or_else(
+            || format!("known here: {}", known.join(", ")),
+            |meant| format!("did you mean `{meant}`?"),
+        );
         self.push(entry.line, field, "there is no such setting".to_owned(), remedy);
     }
 }
@@ -105,15 +106,39 @@ impl<'a> Section<'a> {
     /// The value of `key`; none, with a problem, if it is missing or does not read as a `T`. The words of `T`'s error
     /// are told, so they must not repeat the value.
     pub fn required<T: FromStr<Err: Display>>(&self, key: &str) -> Option<T> {
+        self.required_like(key, ANY)
+    }
+
+    /// The same; `example` says how it may look.
+    pub fn required_like<T: FromStr<Err: Display>>(&self, key: &str, example: &str) -> Option<T> {
         match self.find(key) {
-            Some(entry) => self.scalar(&entry.node, join(&self.path, key)),
-            None => self.missing(key),
+            Some(entry) => self.scalar(&entry.node, join(&self.path, key), example),
+            None => self.missing(key, example),
         }
     }
 
     /// The value of `key`; none if it is missing, none with a problem if it does not read as a `T`.
     pub fn optional<T: FromStr<Err: Display>>(&self, key: &str) -> Option<T> {
-        self.find(key).and_then(|entry| self.scalar(&entry.node, join(&self.path, key)))
+        self.optional_like(key, ANY)
+    }
+
+    /// The same; `example` says how it may look.
+    pub fn optional_like<T: FromStr<Err: Display>>(&self, key: &str, example: &str) -> Option<T> {
+        self.find(key).and_then(|entry| self.scalar(&entry.node, join(&self.path, key), example))
+    }
+
+    /// Whether `key` is `true`; missing: `false`. Anything else is a problem.
+    pub fn flag(&self, key: &str) -> bool {
+        let word: Option<String> = self.optional(key);
+        match word.as_deref() {
+            None | Some("false" | "False" | "FALSE") => false,
+            Some("true" | "True" | "TRUE") => true,
+            Some(_) => {
+                let remedy = format!("write `{key}: true` or `{key}: false`");
+                self.problem(key, "is neither true nor false", remedy);
+                false
+            }
+        }
     }
 
     /// The value of `key`, or `default` if it is missing.
@@ -123,14 +148,29 @@ impl<'a> Section<'a> {
 
     /// The values of the list `key`; empty if it is missing. Those that do not read are left out, with a problem each.
     pub fn list<T: FromStr<Err: Display>>(&self, key: &str) -> Vec<T> {
-        self.items(key).into_iter().filter_map(|(item, path)| self.scalar(item, path)).collect()
+        self.list_like(key, usize::MAX, ANY)
+    }
+
+    /// The same, with at most `most` entries; `example` says how one may look.
+    pub fn list_like<T: FromStr<Err: Display>>(&self, key: &str, most: usize, example: &str) -> Vec<T> {
+        let items = self.items(key);
+        if items.len() > most {
+            self.problem(key, format!("has {} entries", items.len()), format!("leave at most {most}"));
+            return Vec::new();
+        }
+        items.into_iter().filter_map(|(item, path)| self.scalar(item, path, example)).collect()
     }
 
     /// The section `key`; none, with a problem, if it is missing or not a map.
     pub fn section(&self, key: &str) -> Option<Self> {
+        self.section_like(key, ANY)
+    }
+
+    /// The same; `example` says how it may look.
+    pub fn section_like(&self, key: &str, example: &str) -> Option<Self> {
         match self.find(key) {
             Some(entry) => self.inner(&entry.node, join(&self.path, key)),
-            None => self.missing(key),
+            None => self.missing(key, example),
         }
     }
 
@@ -161,7 +201,7 @@ impl<'a> Section<'a> {
         let mut pairs = Vec::new();
         for entry in self.entries() {
             self.gathering.ask(&self.path, &entry.key);
-            if let Some(value) = self.scalar(&entry.node, join(&self.path, &entry.key)) {
+            if let Some(value) = self.scalar(&entry.node, join(&self.path, &entry.key), ANY) {
                 pairs.push((entry.key.clone(), value));
             }
         }
@@ -169,14 +209,15 @@ impl<'a> Section<'a> {
     }
 
     /// The one of `keys` that is there; none, with a problem, if there is not exactly one.
-    pub fn one_of(&self, keys: &[&'static str]) -> Option<&'static str> {
-        let there: Vec<&'static str> = keys.iter().copied().filter(|key| self.find(key).is_some()).collect();
+    pub fn one_of<'k>(&self, keys: &[&'k str]) -> Option<&'k str> {
+        let there: Vec<&'k str> = keys.iter().copied().filter(|key| self.find(key).is_some()).collect();
         match there.as_slice() {
             [one] => Some(one),
             [] => {
                 let field = self.path.clone();
                 let message = format!("one of these must be set: {}", keys.join(", "));
-                self.gathering.push(self.node.line, field, message, String::new());
+                let remedy = "add the one that fits".to_owned();
+                self.gathering.push(self.node.line, field, message, remedy);
                 None
             }
             many => {
@@ -246,40 +287,30 @@ impl<'a> Section<'a> {
         None
     }
 
-    fn scalar<T: FromStr<Err: Display>>(&self, node: &Node, path: String) -> Option<T> {
+    fn scalar<T: FromStr<Err: Display>>(&self, node: &Node, path: String, example: &str) -> Option<T> {
+        let remedy = if example == ANY { String::new() } else { format!("write it like `{example}`") };
         let Kind::Scalar { text, .. } = &node.kind else {
             let message = "this must be a single value".to_owned();
-            self.gathering.push(node.line, path, message, String::new());
+            self.gathering.push(node.line, path, message, remedy);
             return None;
         };
         match text.parse() {
             Ok(value) => Some(value),
             Err(error) => {
-                self.gathering.push(node.line, path, error.to_string(), String::new());
+                self.gathering.push(node.line, path, error.to_string(), remedy);
                 None
             }
         }
     }
 
-    fn missing<T>(&self, key: &str) -> Option<T> {
-        let remedy = format!("add `{key}: ..`");
-        self.gathering.push(self.node.line, join(&self.path, key), "this is missing".to_owned(), remedy);
+    fn missing<T>(&self, key: &str, example: &str) -> Option<T> {
+        let remedy = format!("add `{key}: {example}`");
+        self.gathering.push(self.node.line, join(&self.path, key), "is missing".to_owned(), remedy);
         None
     }
 }
 
-/// How many letters must be changed, added or removed to make one word of the other.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.chars().take(64).enumerate() {
-        let mut last = i + 1;
-        let mut next = vec![last];
-        for ((b, diagonal), above) in other.iter().zip(&row).zip(row.iter().skip(1)) {
-            last = (diagonal + usize::from(a != *b)).min(above + 1).min(last + 1);
-            next.push(last);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
+/// A field as it may be shown: somebody else wrote its keys.
+fn printable(field: String) -> String {
+    if field.chars().any(char::is_control) { field.escape_default().to_string() } else { field }
 }

@@ -71,7 +71,7 @@ entirely-else: 1
         told(&problems),
         [
             "rekey.yaml:1: listen: invalid socket address syntax",
-            "rekey.yaml:3: grace.floor: this is missing (add `floor: ..`)",
+            "rekey.yaml:3: grace.floor: is missing (add `floor: ..`)",
             "rekey.yaml:3: grace.flor: there is no such setting (did you mean `floor`?)",
             "rekey.yaml:4: grace.quiet: invalid digit found in string",
             "rekey.yaml:6: store: only one of these may be set: sqlite, postgres (remove the others)",

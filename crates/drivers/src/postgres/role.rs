@@ -8,8 +8,8 @@ use rekey_model::{FieldName, Fields, Handle, SecretBytes, Version};
 
 use super::fault::Fault;
 use super::link::{Link, column};
-use super::settings::Owner;
 use super::{Listed, Postgres, quote};
+use crate::Owner;
 use crate::{Expiry, Found, Installed, Intent};
 
 const LOOK: &str = "SELECT r.oid, r.rolcanlogin, pg_has_role(current_user, r.oid, 'USAGE'), \

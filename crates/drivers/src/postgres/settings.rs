@@ -5,72 +5,56 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rekey_model::{CredentialName, SecretBytes, Span};
-use serde::{Deserialize, Serialize};
+use rekey_model::{SecretBytes, Span};
+use schemars::JsonSchema;
 
 use super::quote::{self, LONGEST_NAME};
 use crate::Problem;
 
 /// A PostgreSQL server as the controller's own config describes it: `targets.NAME.postgres`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct TargetSettings {
     /// A DNS name, an address, or the folder of a Unix socket (begins with `/`).
     pub host: String,
     /// The port.
-    #[serde(default = "default_port")]
     pub port: u16,
     /// Where consumers reach the server, if not as we do.
-    #[serde(default)]
     pub consumer_host: Option<String>,
     /// The port for consumers, if not ours.
-    #[serde(default)]
     pub consumer_port: Option<u16>,
     /// The database that the rotator logs in to for what concerns roles.
-    #[serde(default = "default_database")]
     pub admin_database: String,
     /// The rotator's login.
     pub user: String,
     /// The file with the rotator's password.
     pub password_file: PathBuf,
     /// TLS.
-    #[serde(default)]
     pub tls: TlsSettings,
     /// The longest time until a connection is open and logged in.
-    #[serde(default = "five_seconds")]
     pub connect_timeout: Span,
     /// The longest time for one statement; the server ends it.
-    #[serde(default = "five_seconds")]
     pub statement_timeout: Span,
     /// The longest time that a sent statement may be on its way; the server ends a transaction that waits longer.
-    #[serde(default = "five_seconds")]
     pub transit: Span,
     /// The longest time for a whole call of the driver.
-    #[serde(default = "half_a_minute")]
     pub call_timeout: Span,
     /// After which time a version that was never put into use stops working by itself.
-    #[serde(default = "one_hour")]
     pub pending_life: Span,
 }
 
 /// TLS to a PostgreSQL server.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default)]
 pub struct TlsSettings {
     /// Whether, and how strictly.
-    #[serde(default)]
     pub mode: TlsMode,
     /// The only authorities that are trusted, PEM.
-    #[serde(default)]
     pub ca_file: Option<PathBuf>,
     /// The name in the server's certificate, if it is not the host.
-    #[serde(default)]
     pub server_name: Option<String>,
 }
 
 /// Whether TLS is spoken, and how strictly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TlsMode {
     /// The certificate must be issued by the declared authority for the name. The default.
     #[default]
@@ -79,47 +63,42 @@ pub enum TlsMode {
     Disable,
 }
 
-/// A credential's place at a PostgreSQL server, as its spec describes it: `postgres:` without `target`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+/// A login role in PostgreSQL. Each version is a role of its own, `<prefix>_v<version>_<nonce>`.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Postgres")]
 pub struct Account {
-    /// The database that the application works in.
+    /// The database that consumers connect to.
+    #[schemars(length(min = 1, max = 63))]
     pub database: String,
-    /// The NOLOGIN role that owns the application's objects; every version's login acts as it.
+    /// The NOLOGIN role that owns the objects; each version becomes its member.
+    #[schemars(length(min = 1, max = 63))]
     pub owner_role: String,
-    /// Login roles are called `<prefix>_v<version>_<nonce>`.
+    /// What the names of Rekey's login roles begin with. No other credential at this target may have it.
+    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z_][a-z0-9_]*$"))]
     pub prefix: String,
-    /// The login that the application has today.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The login that the application uses before the first rotation. It becomes version 1 once its password is handed
+    /// in (`rekeyctl adopt`), and is ended by the same evidence as any other version. It is never dropped, only disabled.
     pub adopt: Option<Adopt>,
-    /// The search path of every version's login; the database's own where there is none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// The search path of every version's login. Left out: the database's own.
+    #[schemars(default)]
+    #[schemars(length(max = 16))]
     pub search_path: Vec<String>,
-    /// Queries that a new version must be able to run; each is rolled back.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// SQL statements that must succeed with a new version before anybody gets it; each is rolled back; at most 32.
+    #[schemars(default)]
+    #[schemars(length(max = 32))]
     pub probes: Vec<String>,
 }
 
-/// A login that is taken over as version 1. It is never dropped, only disabled.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+/// The login that the application uses before the first rotation.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Adopt {
     /// Its name.
+    #[schemars(length(min = 1, max = 63))]
     pub login: String,
-    /// Whether it is made a member of the owner role.
-    #[serde(default)]
+    /// Whether it is to become a member of the owner role. Left out: no.
+    #[schemars(default)]
     pub member: bool,
-}
-
-/// Whose roles these are: what the marker on each of them says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
-    /// This installation of Rekey.
-    pub installation: String,
-    /// The credential.
-    pub credential: CredentialName,
 }
 
 /// A PostgreSQL server, checked, with the rotator's password and the authority in hand.
@@ -309,23 +288,15 @@ impl Account {
             problems
                 .push(Problem::new("adopt.login", "is the owner role itself: the owner role has no login"));
         }
+        if adopt.login.strip_prefix(&self.prefix).is_some_and(|rest| rest.starts_with("_v")) {
+            let message = "looks like a login that Rekey made itself (<prefix>_v…): choose another prefix";
+            problems.push(Problem::new("adopt.login", message));
+        }
         if adopt.login.parse::<rekey_model::Handle>().is_err() {
             let message =
                 "has a character that a name at a target cannot have: a space, a quote, a backslash";
             problems.push(Problem::new("adopt.login", message));
         }
-    }
-}
-
-impl Owner {
-    /// Everything that is wrong with it.
-    pub fn problems(&self) -> Vec<Problem> {
-        let good = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.' | b':');
-        let bytes = self.installation.as_bytes();
-        if bytes.is_empty() || bytes.len() > 64 || !bytes.iter().copied().all(good) {
-            return vec![Problem::new("installation", "is 1 to 64 letters, digits, '-', '_', '.' or ':'")];
-        }
-        Vec::new()
     }
 }
 
@@ -339,26 +310,6 @@ fn on_this_machine(host: &str) -> bool {
     host.starts_with('/')
         || host == "localhost"
         || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-fn default_port() -> u16 {
-    5432
-}
-
-fn default_database() -> String {
-    "postgres".to_owned()
-}
-
-fn five_seconds() -> Span {
-    Span::new(Duration::from_secs(5))
-}
-
-fn half_a_minute() -> Span {
-    Span::new(Duration::from_secs(30))
-}
-
-fn one_hour() -> Span {
-    Span::new(Duration::from_hours(1))
 }
 
 #[cfg(test)]

@@ -16,9 +16,13 @@ fn the_manual_lists_the_same_drivers() {
     let ours: Vec<Vec<String>> = ALL
         .iter()
         .map(|kind| {
-            let two = if kind.two_live_versions { "yes" } else { "no" };
-            [&format!("`{}`", kind.name), kind.strategy.word(), two, kind.class.word()]
-                .map(str::to_owned)
+            let words: Vec<&str> = kind.strategies.iter().map(|strategy| strategy.word()).collect();
+            let two: Vec<&str> = kind
+                .strategies
+                .iter()
+                .map(|strategy| if strategy.two_live_versions() { "yes" } else { "no" })
+                .collect();
+            [format!("`{}`", kind.name), words.join(", "), two.join(", "), kind.class.word().to_owned()]
                 .to_vec()
         })
         .collect();

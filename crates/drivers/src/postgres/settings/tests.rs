@@ -1,6 +1,11 @@
 //! What settings may say.
 
 use super::*;
+use crate::Owner;
+
+fn span(seconds: u64) -> Span {
+    Span::new(Duration::from_secs(seconds))
+}
 
 fn target() -> TargetSettings {
     TargetSettings {
@@ -12,11 +17,11 @@ fn target() -> TargetSettings {
         user: "rekey".into(),
         password_file: "/etc/rekey/orders-pg.password".into(),
         tls: TlsSettings { ca_file: Some("/etc/rekey/ca.pem".into()), ..TlsSettings::default() },
-        connect_timeout: five_seconds(),
-        statement_timeout: five_seconds(),
-        transit: five_seconds(),
-        call_timeout: half_a_minute(),
-        pending_life: one_hour(),
+        connect_timeout: span(5),
+        statement_timeout: span(5),
+        transit: span(5),
+        call_timeout: span(30),
+        pending_life: span(3600),
     }
 }
 

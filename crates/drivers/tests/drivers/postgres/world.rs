@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use rekey_drivers::Intent;
 use rekey_drivers::postgres::{
-    Account, Owner, Postgres as Driver, RIGHTS_FOR_CREDENTIAL, RIGHTS_FOR_TARGET, TargetSettings, TlsMode,
+    Account, Postgres as Driver, RIGHTS_FOR_CREDENTIAL, RIGHTS_FOR_TARGET, TargetSettings, TlsMode,
     TlsSettings,
 };
+use rekey_drivers::{Intent, Owner};
 use rekey_model::{Fields, SecretBytes, Span, Version};
 use rekey_testkit::postgres::{Options, Postgres, Row};
 

@@ -1,7 +1,7 @@
 //! Which known word somebody may have meant.
 
 /// The known word that is closest to `word`, if one is close enough to have been meant.
-pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     known
         .iter()
         .map(|candidate| (distance(word, candidate), *candidate))

@@ -1,0 +1,302 @@
+//! How a kind of target plugs in: what it reads from settings, what everybody may know of an account, and the driver
+//! that it makes of both.
+
+use std::any::Any;
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::Path;
+use std::sync::Arc;
+
+use rekey_model::{CredentialName, Handle, Label};
+use rekey_settings::Section;
+use schemars::{Schema, SchemaGenerator};
+
+use crate::table::{Kind, Strategy};
+use crate::{Driver, Problem};
+
+/// What one driver brings along. Everything about its settings is known here and nowhere else.
+pub trait Plug: Send + Sync + 'static {
+    /// A target as the controller's config describes it, `targets.NAME.<driver>`.
+    type Target: Send + Sync + 'static;
+    /// An account as a credential's spec describes it, `<driver>:` without `target`.
+    type Account: schemars::JsonSchema + Send + Sync + 'static;
+
+    /// Reads a target; relative paths are below `folder`. Everything wrong is noted with the section.
+    fn target(section: &Section<'_>, folder: &Path) -> Option<Self::Target>;
+
+    /// Reads an account. Everything wrong is noted with the section.
+    fn account(section: &Section<'_>) -> Option<Self::Account>;
+
+    /// What everybody may know of an account at the target called `target`.
+    fn facts(account: &Self::Account, target: &Label) -> Facts;
+
+    /// The driver. Files that the target names are read now, so that they can be changed without a restart.
+    fn driver(
+        target: &Self::Target,
+        account: &Self::Account,
+        owner: Owner,
+    ) -> Result<Arc<dyn Driver>, BuildError>;
+}
+
+/// Whose accounts these are: what our markers at a target say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// This installation of Rekey.
+    pub installation: String,
+    /// The credential.
+    pub credential: CredentialName,
+}
+
+/// What everybody may know of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// What overlap it allows.
+    pub strategy: Strategy,
+    /// How its versions are called at the target.
+    pub names: Names,
+    /// The login that the application has today and that becomes version 1, if one is declared.
+    pub adopt: Option<Handle>,
+    /// What no other credential at this target may claim.
+    pub claims: Vec<Claim>,
+    /// Fields that cannot change while a version lives, with their values: versions would be looked for elsewhere.
+    pub fixed: Vec<(&'static str, String)>,
+    /// What a rotation does at the target, for people.
+    pub plan: Plan,
+}
+
+/// How versions are called at a target: `<stem>_v<version>_<nonce>`, within `longest` bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// What the names begin with.
+    pub stem: String,
+    /// The longest name that the target takes whole.
+    pub longest: usize,
+}
+
+/// Something at a target that belongs to one credential alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The field that makes it, below the driver's section: `prefix`.
+    pub field: &'static str,
+    /// What is claimed.
+    pub what: Claimed,
+    /// What to say of another that has it: "makes logins with this prefix".
+    pub taken: &'static str,
+    /// What to do then.
+    pub remedy: &'static str,
+}
+
+/// What is claimed at a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// One name.
+    Name(String),
+    /// Every name that versions of this stem may get.
+    Stem(String),
+}
+
+/// What a rotation does at the target, in words: `{next}` and `{old}` stand for the versions' names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// How the new version is made.
+    pub make: String,
+    /// How it is proven.
+    pub prove: String,
+    /// How the old one ends.
+    pub end: String,
+}
+
+/// Why there is no driver for an account at a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BuildError {
+    /// A file that the target names cannot be read; why, without what is in it.
+    File(String),
+    /// The settings of target and account do not go together.
+    Mismatch(Vec<Problem>),
+    /// Target and account are of different kinds.
+    OtherKind {
+        /// The target's driver.
+        target: &'static str,
+        /// The account's.
+        account: &'static str,
+    },
+}
+
+/// Settings of a kind, which only its own plug knows.
+type Settings = dyn Any + Send + Sync;
+
+/// A target of any kind, read from the controller's config.
+#[derive(Clone)]
+pub struct Target {
+    kind: &'static Kind,
+    settings: Arc<Settings>,
+}
+
+/// An account of any kind, read from a credential's spec.
+#[derive(Clone)]
+pub struct Account {
+    kind: &'static Kind,
+    target: Label,
+    facts: Facts,
+    settings: Arc<Settings>,
+}
+
+impl Owner {
+    /// Everything that is wrong with it.
+    pub fn problems(&self) -> Vec<Problem> {
+        let good = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.' | b':');
+        let bytes = self.installation.as_bytes();
+        if bytes.is_empty() || bytes.len() > 64 || !bytes.iter().copied().all(good) {
+            return vec![Problem::new("installation", "is 1 to 64 letters, digits, '-', '_', '.' or ':'")];
+        }
+        Vec::new()
+    }
+}
+
+impl Claimed {
+    /// Whether one thing would belong to both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let begins = |long: &str, short: &str| long == short || long.starts_with(&format!("{short}_v"));
+        match (self, other) {
+            (Self::Name(one), Self::Name(two)) => one == two,
+            (Self::Stem(one), Self::Stem(two)) => begins(one, two) || begins(two, one),
+            (Self::Name(name), Self::Stem(stem)) | (Self::Stem(stem), Self::Name(name)) => {
+                name.strip_prefix(stem.as_str()).is_some_and(|rest| rest.starts_with("_v"))
+            }
+        }
+    }
+}
+
+impl Target {
+    pub(crate) fn read(kind: &'static Kind, section: &Section<'_>, folder: &Path) -> Option<Self> {
+        Some(Self { kind, settings: kind.plug.target(section, folder)? })
+    }
+
+    /// The driver's name.
+    pub fn kind(&self) -> &'static str {
+        self.kind.name
+    }
+
+    /// The driver for an account at this target.
+    pub fn driver(&self, account: &Account, owner: Owner) -> Result<Arc<dyn Driver>, BuildError> {
+        self.kind
+            .plug
+            .driver(self.settings.as_ref(), account.settings.as_ref(), owner)
+            .unwrap_or(Err(BuildError::OtherKind { target: self.kind.name, account: account.kind.name }))
+    }
+}
+
+impl Account {
+    /// Reads the section of its driver, the target's name included.
+    pub(crate) fn read(kind: &'static Kind, section: &Section<'_>) -> Option<Self> {
+        let target = section.required_like("target", "orders-pg");
+        let settings = kind.plug.account(section);
+        let (target, settings) = (target?, settings?);
+        let facts = kind.plug.facts(settings.as_ref(), &target)?;
+        Some(Self { kind, target, facts, settings })
+    }
+
+    /// The driver's row.
+    pub fn kind(&self) -> &'static Kind {
+        self.kind
+    }
+
+    /// The target, as the controller's config names it.
+    pub fn target(&self) -> &Label {
+        &self.target
+    }
+
+    /// The login that the application has today, if it is declared.
+    pub fn adopt(&self) -> Option<&Handle> {
+        self.facts.adopt.as_ref()
+    }
+
+    /// What everybody may know of it.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target").field("kind", &self.kind.name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, target, facts, settings: _ } = self;
+        f.debug_struct("Account")
+            .field("kind", &kind.name)
+            .field("target", target)
+            .field("facts", facts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A [`Plug`] whose types are hidden, so that all stand in one table.
+pub(crate) trait AnyPlug: Send + Sync {
+    fn target(&self, section: &Section<'_>, folder: &Path) -> Option<Arc<Settings>>;
+    fn account(&self, section: &Section<'_>) -> Option<Arc<Settings>>;
+    fn facts(&self, account: &Settings, target: &Label) -> Option<Facts>;
+    fn driver(
+        &self,
+        target: &Settings,
+        account: &Settings,
+        owner: Owner,
+    ) -> Option<Result<Arc<dyn Driver>, BuildError>>;
+    fn schema(&self, generator: &mut SchemaGenerator) -> Schema;
+}
+
+/// Hides the types of `P`.
+pub(crate) struct Hidden<P>(pub(crate) PhantomData<fn() -> P>);
+
+impl<P: Plug> AnyPlug for Hidden<P> {
+    fn target(&self, section: &Section<'_>, folder: &Path) -> Option<Arc<Settings>> {
+        Some(Arc::new(P::target(section, folder)?))
+    }
+
+    fn account(&self, section: &Section<'_>) -> Option<Arc<Settings>> {
+        Some(Arc::new(P::account(section)?))
+    }
+
+    fn facts(&self, account: &Settings, target: &Label) -> Option<Facts> {
+        Some(P::facts(account.downcast_ref()?, target))
+    }
+
+    fn driver(
+        &self,
+        target: &Settings,
+        account: &Settings,
+        owner: Owner,
+    ) -> Option<Result<Arc<dyn Driver>, BuildError>> {
+        Some(P::driver(target.downcast_ref()?, account.downcast_ref()?, owner))
+    }
+
+    fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<P::Account>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_credentials_may_not_both_have_is_found() {
+        let stem = |text: &str| Claimed::Stem(text.to_owned());
+        let name = |text: &str| Claimed::Name(text.to_owned());
+        for (one, two, overlap) in [
+            (stem("orders"), stem("orders"), true),
+            (stem("orders"), stem("orders_v1"), true),
+            (stem("orders"), stem("orders_app"), false),
+            (stem("orders"), name("orders_v3_x"), true),
+            (stem("orders"), name("orders"), false),
+            (name("orders"), name("orders"), true),
+            (name("orders"), name("order"), false),
+        ] {
+            assert_eq!(one.overlaps(&two), overlap, "{one:?} {two:?}");
+            assert_eq!(two.overlaps(&one), overlap, "{two:?} {one:?}");
+        }
+    }
+}
