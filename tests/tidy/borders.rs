@@ -18,7 +18,7 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
     ("rekey-drivers", &["rekey-model", "rekey-settings"], &["prost", "tonic", "sqlx"]),
     ("rekey-runtime", &["rekey-model"], &["prost", "sqlx", "tokio-postgres"]),
     ("rekey-settings", &["rekey-model"], &["tokio", "prost", "tonic", "sqlx", "rustls"]),
-    ("rekey-client", &["rekey-model", "rekey-proto"], &["sqlx", "rustls", "notify"]),
+    ("rekey-client", &["rekey-model", "rekey-proto"], &["rustls", "notify"]),
     (
         "rekey-sidecar",
         &["rekey-model", "rekey-proto", "rekey-runtime", "rekey-settings"],

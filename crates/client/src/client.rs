@@ -205,7 +205,7 @@ impl Owner {
     }
 
     /// Has the background task do `chore` beside its own work.
-    #[cfg(feature = "deadpool")]
+    #[cfg(any(feature = "deadpool", feature = "sqlx"))]
     pub(crate) fn attend(&self, chore: Chore) -> Result<(), Error> {
         self.chores.try_send(chore).ok().ok_or(Error::Ended)
     }

@@ -22,7 +22,8 @@
 //! - Old versions are ended when nobody uses them any more, so say what you use: [`Watched::uses`] while a connection
 //!   made with a version is open, [`Watched::accepted`] and [`Watched::refused`] after each login. A value that you keep
 //!   ([`Loaded::keep`]) counts by itself.
-//! - A pool does all of that for you: see `RotatingManager` in the module `pool` (feature `deadpool`).
+//! - A pool does all of that for you: see `RotatingManager` in the module `pool` (feature `deadpool`), and `follow` in
+//!   the module `sqlx_pool` (feature `sqlx`).
 //!
 //! The package knows neither the controller nor any target; it links no TLS. One background task per [`Client`] keeps
 //! the connection, and ends with the last handle.
@@ -41,6 +42,8 @@ mod link;
 pub mod pool;
 mod report;
 mod slot;
+#[cfg(feature = "sqlx")]
+pub mod sqlx_pool;
 mod usage;
 mod watched;
 

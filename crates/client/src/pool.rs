@@ -40,10 +40,9 @@
 //! ```
 //!
 //! # Other pools
-//! The same three rules serve any pool, for instance sqlx's: connect with what [`Watched::load`] gives *now*; refuse to
-//! hand out again what belongs to another version than [`Watched::version`]; hold [`Watched::uses`] beside each
-//! connection. In sqlx, `Pool::set_connect_options` after each [`Watched::changed`] does the first, and an
-//! `after_release` or `before_acquire` hook that compares the connection's user with the current one the second.
+//! For sqlx see the module `sqlx_pool` (feature `sqlx`). The same three rules serve any pool: connect with what
+//! [`Watched::load`] gives *now*; refuse to hand out again what belongs to another version than [`Watched::version`];
+//! hold [`Watched::uses`] beside each connection.
 
 use std::fmt;
 use std::future::Future;

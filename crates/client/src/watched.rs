@@ -133,7 +133,7 @@ impl Watched {
         self.held.slot.was_revoked(version)
     }
 
-    #[cfg(feature = "deadpool")]
+    #[cfg(any(feature = "deadpool", feature = "sqlx"))]
     pub(crate) fn owner(&self) -> &Owner {
         &self.held.owner
     }

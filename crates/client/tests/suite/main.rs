@@ -15,3 +15,5 @@ mod following;
 #[cfg(feature = "deadpool")]
 mod pool;
 mod reports;
+#[cfg(feature = "sqlx")]
+mod sqlx_pool;
