@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rekey_drivers::{DriverError, Expiry, Found, Usage};
+use rekey_drivers::{DriverError, Expiry, Found, Sessions, Usage};
 use rekey_model::{CredentialName, Version};
 use rekey_rotation::{Event, Step, Why};
 use rekey_runtime::random;
@@ -79,7 +79,7 @@ impl Executor {
             Step::Probe { version, old } => self.probe(seen, *version, *old).await?,
             Step::Lift { version } => self.lift(seen, *version).await?,
             Step::Sample { version } => return self.sample(seen, *version).await,
-            Step::End { version, .. } => self.end(seen, *version).await?,
+            Step::End { version, .. } => return self.end(seen, *version).await,
             Step::CleanUp { version } => self.clean_up(seen, *version).await?,
         }
         Ok(Duration::ZERO)
@@ -180,16 +180,27 @@ impl Executor {
         Ok(policy.sample_every())
     }
 
-    async fn end(&self, seen: &Seen, version: Version) -> Result<(), Trouble> {
+    /// Ends a version. Where its sessions are spared and some are there, they are shown and waited for.
+    async fn end(&self, seen: &Seen, version: Version) -> Result<Duration, Trouble> {
+        let (name, policy) = (&seen.spec.name, seen.facts().policy);
         let driver = self.0.drivers.driver(&seen.spec)?;
+        let spares = seen.ledger.spares_sessions(version);
+        let sessions = if spares { Sessions::Leave } else { Sessions::End };
         let asked = self.0.clock.now();
-        match driver.revoke(&handle_of(seen, version)?).await {
-            Ok(cut) => {
-                let event = Event::Ended { version, asked, sessions: cut.sessions_ended };
-                self.commit_own(seen, event).await
+        let cut = match driver.revoke(&handle_of(seen, version)?, sessions).await {
+            Ok(cut) => cut,
+            Err(error) => return self.ending_refused(seen, version, error).await.map(|()| Duration::ZERO),
+        };
+        if cut.sessions_left > 0 {
+            // What a later rotation samples of another version is not to be overwritten.
+            if !seen.ledger.due(&seen.facts()).iter().any(|step| matches!(step, Step::Sample { .. })) {
+                let sample = Sample { version, asked, answered: asked, sessions: Some(cut.sessions_left) };
+                self.0.watch.take(name, sample, policy.sample_gap());
             }
-            Err(error) => self.ending_refused(seen, version, error).await,
+            return Ok(policy.sample_every());
         }
+        self.commit_own(seen, Event::Ended { version, asked, sessions: cut.sessions_ended }).await?;
+        Ok(Duration::ZERO)
     }
 
     async fn clean_up(&self, seen: &Seen, version: Version) -> Result<(), Trouble> {

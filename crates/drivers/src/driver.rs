@@ -21,7 +21,7 @@ pub type Source = Box<dyn Error + Send + Sync>;
 pub trait Driver: Send + Sync + fmt::Debug {
     /// Makes the intended version valid beside the current one, with the expiry of a version that is not in use yet.
     /// If it exists already under our name, sets the secret again. A login that the account adopts keeps its secret:
-    /// it is only made sure that it can be watched and ended.
+    /// it is made sure that the secret is right, and only then that it can be watched and ended.
     fn install<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Installed>;
 
     /// Looks whether the intended version is there; how an unknown answer of [`Driver::install`] is resolved.
@@ -37,8 +37,10 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// Sets when the target stops accepting `handle` by itself, and reads it back.
     fn set_expiry<'a>(&'a self, handle: &'a Handle, expiry: Expiry) -> DriverFuture<'a, ()>;
 
-    /// Makes `handle` useless: new logins are refused, sessions ended, none seen twice in a row. Absent is success.
-    fn revoke<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, Cut>;
+    /// Makes `handle` useless: new logins are refused, and then `sessions` says what becomes of those that are there.
+    /// It is done when none was seen twice in a row; [`Cut::sessions_left`] says how many are waited for. Absent is
+    /// success.
+    fn revoke<'a>(&'a self, handle: &'a Handle, sessions: Sessions) -> DriverFuture<'a, Cut>;
 
     /// Removes what is left of a revoked `handle`. Absent is success. An adopted login is left, disabled.
     fn clean_up<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, ()>;
@@ -114,11 +116,22 @@ pub struct Session {
     pub since_ms: i64,
 }
 
-/// A version that the target refuses and that has no session left.
+/// What becomes of the sessions of a version that is revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sessions {
+    /// They are ended.
+    End,
+    /// They are left alone, and are waited for: nobody is to be cut in peace.
+    Leave,
+}
+
+/// A version that the target refuses. It has no session, but those that were to be left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cut {
     /// Sessions that were ended by this call.
     pub sessions_ended: u32,
+    /// Sessions that were left alone.
+    pub sessions_left: u32,
 }
 
 /// Why a driver call did not succeed, in terms of what may have happened. Its text never holds a secret.

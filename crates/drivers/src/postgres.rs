@@ -27,7 +27,8 @@ pub use rights::{RIGHTS_FOR_ADOPTION, RIGHTS_FOR_CREDENTIAL, RIGHTS_FOR_TARGET};
 pub use settings::{Account, Adopt, Target, TargetSettings, TlsMode, TlsSettings};
 
 use crate::{
-    Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Owner, Problem, Proof, Usage,
+    Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Owner, Problem, Proof,
+    Sessions, Usage,
 };
 use fault::Fault;
 use link::{Link, Login};
@@ -141,10 +142,10 @@ impl Driver for Postgres {
         })
     }
 
-    fn revoke<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, Cut> {
+    fn revoke<'a>(&'a self, handle: &'a Handle, sessions: Sessions) -> DriverFuture<'a, Cut> {
         Box::pin(async move {
             let touched = AtomicBool::new(false);
-            self.bounded(&touched, self.cut(handle, &touched)).await
+            self.bounded(&touched, self.cut(handle, sessions, &touched)).await
         })
     }
 

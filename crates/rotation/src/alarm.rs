@@ -31,6 +31,8 @@ pub enum AlarmKind {
     NoLiveHolder,
     /// Too many holders vanished without having acknowledged.
     HoldersVanished,
+    /// An ending was decided, and has not come for as long as a grace may last.
+    EndingOverdue,
     /// The target refuses an ending.
     Stuck,
     /// What an ended version left at the target cannot be removed.
@@ -52,6 +54,7 @@ impl AlarmKind {
             Self::GraceOverdue => "grace_overdue",
             Self::NoLiveHolder => "no_live_holder",
             Self::HoldersVanished => "holders_vanished",
+            Self::EndingOverdue => "ending_overdue",
             Self::Stuck => "stuck",
             Self::CleanUpRefused => "clean_up_refused",
             Self::ForwardOnly => "forward_only",
@@ -125,7 +128,10 @@ impl Ledger {
 impl Ending {
     fn alarm(&self, version: Version, facts: &Facts<'_>) -> Option<Alarm> {
         if self.refusals < facts.policy.budget {
-            return None;
+            let overdue = facts.now.at_least_since(self.since) > facts.policy.deadline;
+            let message = format!("overdue: waits for {}", self.waits_for(version, facts));
+            let next_command = Some("who NAME");
+            return overdue.then_some(Alarm { kind: AlarmKind::EndingOverdue, message, next_command });
         }
         let why = self.last_error.as_deref().unwrap_or("the target refused");
         let (kind, what) = match self.state {

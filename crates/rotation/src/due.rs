@@ -6,7 +6,7 @@ use rekey_model::{Span, Version};
 
 use crate::ending::{Cause, Ending, EndingState};
 use crate::event::Why;
-use crate::facts::{Facts, Mode};
+use crate::facts::{Evidence, Facts, Mode};
 use crate::guard::Unmet;
 use crate::ledger::Ledger;
 use crate::phase::{Phase, Rotation};
@@ -48,7 +48,7 @@ pub enum Step {
         /// The version.
         version: Version,
     },
-    /// End a version at the target.
+    /// End a version at the target; [`Ledger::spares_sessions`] says what becomes of its sessions.
     End {
         /// The version.
         version: Version,
@@ -153,7 +153,7 @@ impl Ledger {
             None => Vec::new(),
         };
         for (version, ending) in &self.endings {
-            waiting.push(ending.waits_for(*version));
+            waiting.push(ending.waits_for(*version, facts));
         }
         waiting
     }
@@ -216,8 +216,16 @@ impl Ledger {
 }
 
 impl Ending {
-    fn waits_for(&self, version: Version) -> String {
+    /// What it waits for, as far as anybody knows.
+    pub(crate) fn waits_for(&self, version: Version, facts: &Facts<'_>) -> String {
+        let sessions = match facts.evidence {
+            Some(Evidence::Busy { version: of, sessions }) if *of == version => *sessions,
+            Some(_) | None => 0,
+        };
         match self.state {
+            EndingState::Intended | EndingState::Settling if sessions > 0 => {
+                format!("the end of {sessions} sessions on {version}, which takes no login any more")
+            }
             EndingState::Intended => format!("the target to refuse {version}"),
             EndingState::Settling => format!("the time until no lost call can make {version} again"),
             EndingState::Ended => format!("the target to remove what {version} left"),

@@ -1,7 +1,9 @@
 //! Endings: a lane of their own. What has been decided to end ends, however often the target says no.
 
-use rekey_model::{Moment, Stage};
+use rekey_model::{Moment, Stage, Version};
 use serde::{Deserialize, Serialize};
+
+use crate::ledger::Ledger;
 
 /// Why a version ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -51,4 +53,13 @@ pub struct Ending {
     pub refusals: u32,
     /// What went wrong last.
     pub last_error: Option<String>,
+}
+
+impl Ledger {
+    /// Whether the sessions of a version that ends are waited for instead of ended: in peace nobody is cut. An
+    /// emergency, and the deletion of a credential, end them.
+    pub fn spares_sessions(&self, version: Version) -> bool {
+        let in_peace = self.endings.get(&version).is_some_and(|ending| ending.cause != Cause::Emergency);
+        in_peace && self.deleted.is_none()
+    }
 }

@@ -164,4 +164,9 @@ impl Policy {
     pub fn sample_gap(&self) -> Duration {
         (self.quiet / 4).max(Duration::from_millis(250))
     }
+
+    /// How long ago the last look at the target may be when an ending is decided: somebody may have come since.
+    pub fn fresh(&self) -> Duration {
+        self.sample_gap().min(Duration::from_secs(1))
+    }
 }

@@ -48,6 +48,8 @@ pub enum Unmet {
     },
     /// The target was not, or could not be, looked at. That is not zero.
     SessionsUnknown,
+    /// It was quiet for long enough, but the last look is not fresh.
+    NotFresh,
     /// Too many holders vanished without having acknowledged: the fault may be the controller's.
     HoldersVanished {
         /// How many.
@@ -77,6 +79,7 @@ impl fmt::Display for Unmet {
             Self::Sessions(count) => write!(f, "{count} sessions on the old version at the target"),
             Self::NotQuiet { left } => write!(f, "the quiet window: {} to go", ToGo(*left)),
             Self::SessionsUnknown => f.write_str("a look at the target's sessions"),
+            Self::NotFresh => f.write_str("one more look at the target's sessions"),
             Self::HoldersVanished { vanished, counted } => {
                 write!(f, "{vanished} of {counted} sidecars that vanished without acknowledging")
             }
@@ -182,13 +185,18 @@ impl Ledger {
             Some(Evidence::CannotTell { version }) if *version == old => None,
             Some(Evidence::Busy { version, sessions }) if *version == old => Some(Unmet::Sessions(*sessions)),
             Some(Evidence::Quiet { version, since, until }) if *version == old => {
-                if facts.now.at_most_since(*until) > facts.policy.sample_gap() {
+                let age = facts.now.at_most_since(*until);
+                if age > facts.policy.sample_gap() {
                     return Some(Unmet::SessionsUnknown);
                 }
                 let since_release = self.released.map_or(Duration::MAX, |at| until.at_least_since(at));
                 let quiet = until.at_least_since(*since).min(since_release);
                 let left = facts.policy.quiet.saturating_sub(quiet);
-                (!left.is_zero()).then_some(Unmet::NotQuiet { left })
+                let stale = age > facts.policy.fresh();
+                match left {
+                    Duration::ZERO => stale.then_some(Unmet::NotFresh),
+                    left => Some(Unmet::NotQuiet { left }),
+                }
             }
             Some(_) | None => Some(Unmet::SessionsUnknown),
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rekey_drivers::{Cut, Driver, DriverFuture, Expiry, Found, Installed, Intent, Proof, Usage};
+use rekey_drivers::{Cut, Driver, DriverFuture, Expiry, Found, Installed, Intent, Proof, Sessions, Usage};
 use rekey_model::{Fields, Handle, SecretBytes};
 
 use crate::executor::Drivers;
@@ -44,8 +44,8 @@ impl Driver for Obedient {
         Box::pin(async { Ok(()) })
     }
 
-    fn revoke<'a>(&'a self, _handle: &'a Handle) -> DriverFuture<'a, Cut> {
-        Box::pin(async { Ok(Cut { sessions_ended: 2 }) })
+    fn revoke<'a>(&'a self, _handle: &'a Handle, _sessions: Sessions) -> DriverFuture<'a, Cut> {
+        Box::pin(async { Ok(Cut { sessions_ended: 2, sessions_left: 0 }) })
     }
 
     fn clean_up<'a>(&'a self, _handle: &'a Handle) -> DriverFuture<'a, ()> {

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rekey_drivers::{
-    Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Proof, Session, Source, Usage,
+    Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Proof, Session, Sessions,
+    Source, Usage,
 };
 use rekey_model::{Fields, Handle, SecretBytes};
 use tokio::sync::Notify;
@@ -171,7 +172,7 @@ impl Driver for Target {
         }))
     }
 
-    fn revoke<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, Cut> {
+    fn revoke<'a>(&'a self, handle: &'a Handle, sessions: Sessions) -> DriverFuture<'a, Cut> {
         Box::pin(self.call("revoke", handle, move |state| {
             let users: Vec<u8> = state
                 .served
@@ -183,10 +184,13 @@ impl Driver for Target {
                 state.wrong.push(format!("I5: {handle} was ended while {users:?} serve it"));
             }
             let Some(role) = state.roles.get_mut(handle.as_str()) else {
-                return Ok(Cut { sessions_ended: 0 });
+                return Ok(Cut::default());
             };
             role.accepted = false;
-            Ok(Cut { sessions_ended: std::mem::take(&mut role.sessions) })
+            if sessions == Sessions::Leave {
+                return Ok(Cut { sessions_ended: 0, sessions_left: role.sessions });
+            }
+            Ok(Cut { sessions_ended: std::mem::take(&mut role.sessions), sessions_left: 0 })
         }))
     }
 

@@ -4,6 +4,7 @@ use rekey_model::Version;
 use rekey_rotation::{EmergencyId, Event, Phase};
 use rekey_runtime::random;
 
+use super::driver::Fault;
 use super::stage::Stage;
 
 fn v(number: u64) -> Version {
@@ -67,6 +68,48 @@ async fn a_rollback_in_grace_ends_with_the_old_version_and_without_the_new() {
     stage.until_calm().await;
     let ledger = stage.ledger().await;
     assert_eq!((ledger.current, ledger.rotation.unwrap().phase), (Some(v(1)), Phase::Abandoned));
+}
+
+#[tokio::test]
+async fn a_session_that_comes_at_the_last_moment_is_waited_for_and_not_cut() {
+    let mut stage = Stage::settled().await;
+    let old = stage.target.accepted().remove(0);
+    // Somebody logs in after the last look and before the target refuses the login.
+    stage.target.fail("revoke", &[Fault::Away; 3]);
+    stage.rotate().await;
+    stage.until("Retiring", |l| l.rotation.as_ref().is_some_and(|r| r.phase == Phase::Retiring)).await;
+    stage.target.lock().roles.get_mut(&old).unwrap().sessions = 2;
+    for _ in 0..300 {
+        stage.step().await;
+    }
+    assert_eq!(stage.target.lock().roles[&old].sessions, 2);
+    assert!(!stage.target.lock().roles[&old].accepted, "but it takes no login any more");
+    let report = stage.report().await;
+    assert_eq!(report.sessions, Some((v(1), 2)));
+    assert!(report.waiting_for[0].starts_with("the end of 2 sessions on v1"), "{:?}", report.waiting_for);
+    stage.target.lock().roles.get_mut(&old).unwrap().sessions = 0;
+    stage.until_calm().await;
+    let ledger = stage.ledger().await;
+    assert_eq!((ledger.current, ledger.version(v(1)).unwrap().sessions_ended), (Some(v(2)), 0));
+}
+
+#[tokio::test]
+async fn a_person_may_cut_the_sessions_that_an_ending_waits_for() {
+    let mut stage = Stage::settled().await;
+    let old = stage.target.accepted().remove(0);
+    stage.target.fail("revoke", &[Fault::Away; 3]);
+    stage.rotate().await;
+    stage.until("Retiring", |l| l.rotation.as_ref().is_some_and(|r| r.phase == Phase::Retiring)).await;
+    stage.target.lock().roles.get_mut(&old).unwrap().sessions = 2;
+    stage.target.lock().emergency = true;
+    let mut event = revoke();
+    if let Event::Revoke { version, .. } = &mut event {
+        *version = Some(v(1));
+    }
+    stage.commit(event).await.unwrap();
+    stage.until_calm().await;
+    let ledger = stage.ledger().await;
+    assert_eq!((ledger.current, ledger.version(v(1)).unwrap().sessions_ended), (Some(v(2)), 2));
 }
 
 #[tokio::test]

@@ -36,6 +36,23 @@ impl Postgres {
     }
 
     async fn try_out(&self, fields: &Fields, handle: &Handle, touched: &AtomicBool) -> Result<Proof, Fault> {
+        let mut link = self.log_in(fields, handle, touched).await?;
+        for (index, probe) in self.account.probes.iter().enumerate() {
+            let shown: String = one_line(probe).chars().take(SHOWN).collect();
+            let ran = self.run_probe(&mut link, probe).await;
+            ran.map_err(|fault| fault.during(&format!("probe {} ({shown})", index + 1)))?;
+        }
+        link.close().await;
+        Ok(Proof { probes: self.account.probes.len() })
+    }
+
+    /// A fresh session by `fields` over the consumer's route, that is who it should be.
+    pub(super) async fn log_in<'a>(
+        &self,
+        fields: &Fields,
+        handle: &Handle,
+        touched: &'a AtomicBool,
+    ) -> Result<Link<'a>, Fault> {
         let password = fields.get("password").ok_or_else(|| Fault::no("login: there is no password"))?;
         let login = Login {
             route: &self.target.consumer,
@@ -49,13 +66,7 @@ impl Postgres {
         };
         let mut link = Link::open(&login, touched).await?;
         self.right_person(&mut link, handle).await?;
-        for (index, probe) in self.account.probes.iter().enumerate() {
-            let shown: String = one_line(probe).chars().take(SHOWN).collect();
-            let ran = self.run_probe(&mut link, probe).await;
-            ran.map_err(|fault| fault.during(&format!("probe {} ({shown})", index + 1)))?;
-        }
-        link.close().await;
-        Ok(Proof { probes: self.account.probes.len() })
+        Ok(link)
     }
 
     /// Whether the session is who it should be, and acts as the owner role.

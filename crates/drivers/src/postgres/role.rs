@@ -82,6 +82,11 @@ impl Postgres {
         let secret = intent.secret.as_ref().ok_or_else(|| Fault::no("this driver needs a secret"))?;
         let fields = self.fields(&intent.handle, secret)?;
         let mut link = self.rotator(&self.target.admin_database, touched).await?;
+        if let Standing::Adopted(role) = self.standing(&mut link, &intent.handle).await? {
+            // Nothing is given to a login before whoever hands it in has shown that the password is right.
+            adoptable(&intent.handle, role)?;
+            self.log_in(&fields, &intent.handle, touched).await?.close().await;
+        }
         link.begin().await?;
         match self.standing(&mut link, &intent.handle).await? {
             Standing::Absent => self.create(&mut link, intent, secret).await?,
@@ -224,13 +229,7 @@ impl Postgres {
 
     /// An adopted login keeps its password; we only make sure that we can watch and end it.
     async fn take_over(&self, link: &mut Link<'_>, handle: &Handle, role: Role) -> Result<(), Fault> {
-        if role.powerful {
-            let why = "it is a superuser or may make roles, replicate or bypass row security";
-            return Err(Fault::no(format!("{handle} cannot be adopted: {why}")));
-        }
-        if !role.can_log_in {
-            return Err(Fault::no(format!("{handle} cannot be adopted: it may not log in")));
-        }
+        adoptable(handle, role)?;
         let name = name(handle)?;
         if !role.member {
             link.run(&format!("GRANT {name} TO CURRENT_USER")).await?;
@@ -269,6 +268,18 @@ impl Postgres {
         }
         Fields::new(fields).map_err(|error| Fault::no(error.to_string()))
     }
+}
+
+/// Whether a login is no more than a login.
+fn adoptable(handle: &Handle, role: Role) -> Result<(), Fault> {
+    if role.powerful {
+        let why = "it is a superuser or may make roles, replicate or bypass row security";
+        return Err(Fault::no(format!("{handle} cannot be adopted: {why}")));
+    }
+    if !role.can_log_in {
+        return Err(Fault::no(format!("{handle} cannot be adopted: it may not log in")));
+    }
+    Ok(())
 }
 
 /// The fault of a role that is not ours.

@@ -12,7 +12,7 @@ use super::Postgres;
 use super::fault::{Fault, one_line};
 use super::link::{Link, column};
 use super::role::{Role, Standing, foreign, identifier, name};
-use crate::{Cut, Session, Usage};
+use crate::{Cut, Session, Sessions, Usage};
 
 /// A login that was let in just before it was refused may show up a moment later.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
@@ -51,11 +51,16 @@ impl Postgres {
         Ok(Usage::Sessions(sessions.iter().map(session).collect::<Result<_, Fault>>()?))
     }
 
-    pub(super) async fn cut(&self, handle: &Handle, touched: &AtomicBool) -> Result<Cut, Fault> {
+    pub(super) async fn cut(
+        &self,
+        handle: &Handle,
+        sessions: Sessions,
+        touched: &AtomicBool,
+    ) -> Result<Cut, Fault> {
         let mut link = self.rotator(&self.target.admin_database, touched).await?;
         link.begin().await?;
         let role = match self.standing(&mut link, handle).await? {
-            Standing::Absent => return Ok(Cut { sessions_ended: 0 }),
+            Standing::Absent => return Ok(Cut::default()),
             Standing::Foreign => return Err(foreign(handle)),
             Standing::Ours(role, _) | Standing::Adopted(role) => role,
         };
@@ -66,6 +71,11 @@ impl Postgres {
             link.run(&format!("GRANT {name} TO CURRENT_USER")).await?;
         }
         link.commit().await?;
+        if sessions == Sessions::Leave {
+            let sessions_left = left_alone(&mut link, role).await?;
+            link.close().await;
+            return Ok(Cut { sessions_ended: 0, sessions_left });
+        }
         let limit = self.target.timeouts.call / 2;
         let mut ended = BTreeSet::new();
         let gone = timeout(limit, end_sessions(&mut link, role, &mut ended)).await;
@@ -73,7 +83,7 @@ impl Postgres {
             Err(Fault::NotYet(format!("{handle} is refused, but has sessions after {limit:?}")))
         })?;
         link.close().await;
-        Ok(Cut { sessions_ended: u32::try_from(ended.len()).unwrap_or(u32::MAX) })
+        Ok(Cut { sessions_ended: u32::try_from(ended.len()).unwrap_or(u32::MAX), sessions_left: 0 })
     }
 
     pub(super) async fn remove(&self, handle: &Handle, touched: &AtomicBool) -> Result<(), Fault> {
@@ -125,6 +135,16 @@ impl Postgres {
         let left = one_line(&left.join(", "));
         Err(Fault::no(format!("{name} has rights that only whoever granted it can take back, on: {left}")))
     }
+}
+
+/// How many sessions a role has that takes no login any more; none only if none was seen twice.
+async fn left_alone(link: &mut Link<'_>, role: Role) -> Result<u32, Fault> {
+    let mut left = link.rows(SESSIONS, &[&role.oid]).await?.len();
+    if left == 0 {
+        sleep(BETWEEN_LOOKS).await;
+        left = link.rows(SESSIONS, &[&role.oid]).await?.len();
+    }
+    Ok(u32::try_from(left).unwrap_or(u32::MAX))
 }
 
 /// Ends sessions until none was seen twice.

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use rekey_drivers::{Driver, DriverError, Expiry, Found, Intent, Usage};
+use rekey_drivers::{Driver, DriverError, Expiry, Found, Intent, Sessions, Usage};
 use rekey_model::{Fields, Handle, Version};
 
 /// A driver with a target that was made for one test.
@@ -32,10 +32,11 @@ pub(crate) async fn all(subject: &dyn Subject) {
     unavailable_and_refused_are_told_apart(subject).await;
     what_is_not_ours_is_left_alone(subject).await;
     users_are_seen_and_cut(subject).await;
+    users_are_left_alone_in_peace(subject).await;
 }
 
 async fn end(driver: &dyn Driver, handle: &Handle) {
-    driver.revoke(handle).await.unwrap();
+    driver.revoke(handle, Sessions::End).await.unwrap();
     driver.clean_up(handle).await.unwrap();
 }
 
@@ -55,8 +56,8 @@ async fn twice_is_once(subject: &dyn Subject) {
         driver.set_expiry(&intent.handle, Expiry::Never).await.unwrap();
     }
     driver.probe(&once.fields, Some(&intent.handle)).await.unwrap();
-    driver.revoke(&intent.handle).await.unwrap();
-    driver.revoke(&intent.handle).await.unwrap();
+    driver.revoke(&intent.handle, Sessions::End).await.unwrap();
+    driver.revoke(&intent.handle, Sessions::End).await.unwrap();
     driver.clean_up(&intent.handle).await.unwrap();
     driver.clean_up(&intent.handle).await.unwrap();
     assert_eq!(driver.find(&intent).await.unwrap(), Found::Absent);
@@ -66,7 +67,7 @@ async fn a_revoked_version_fails_its_probe(subject: &dyn Subject) {
     let (driver, intent) = (subject.driver(), subject.intent(12));
     let installed = driver.install(&intent).await.unwrap();
     driver.probe(&installed.fields, None).await.unwrap();
-    driver.revoke(&intent.handle).await.unwrap();
+    driver.revoke(&intent.handle, Sessions::End).await.unwrap();
     refused(driver.probe(&installed.fields, None).await, "a probe of a revoked version");
     refused(driver.install(&intent).await, "a late install of a revoked version");
     driver.clean_up(&intent.handle).await.unwrap();
@@ -80,7 +81,7 @@ async fn a_lost_answer_is_unknown_and_is_found(subject: &dyn Subject) {
     assert_eq!(driver.find(&intent).await.unwrap(), Found::Present);
     let installed = driver.install(&intent).await.unwrap();
     driver.probe(&installed.fields, None).await.unwrap();
-    let lost = subject.answers_are_lost().revoke(&intent.handle).await;
+    let lost = subject.answers_are_lost().revoke(&intent.handle, Sessions::End).await;
     assert!(matches!(lost, Err(DriverError::Unknown(_))), "{lost:?}");
     refused(driver.probe(&installed.fields, None).await, "a probe after a revocation whose answer was lost");
     end(driver, &intent.handle).await;
@@ -88,7 +89,7 @@ async fn a_lost_answer_is_unknown_and_is_found(subject: &dyn Subject) {
 
 async fn what_is_absent_is_revoked(subject: &dyn Subject) {
     let handle = subject.intent(14).handle;
-    assert_eq!(subject.driver().revoke(&handle).await.unwrap().sessions_ended, 0);
+    assert_eq!(subject.driver().revoke(&handle, Sessions::End).await.unwrap().sessions_ended, 0);
     subject.driver().clean_up(&handle).await.unwrap();
     assert_eq!(subject.driver().usage(&handle).await.unwrap(), Usage::Sessions(Vec::new()));
 }
@@ -101,13 +102,16 @@ async fn unavailable_and_refused_are_told_apart(subject: &dyn Subject) {
     unavailable(nobody.find(&intent).await.unwrap_err());
     unavailable(nobody.usage(&intent.handle).await.unwrap_err());
     unavailable(nobody.set_expiry(&intent.handle, Expiry::Never).await.unwrap_err());
-    unavailable(nobody.revoke(&intent.handle).await.unwrap_err());
+    unavailable(nobody.revoke(&intent.handle, Sessions::End).await.unwrap_err());
     unavailable(nobody.clean_up(&intent.handle).await.unwrap_err());
     refused(subject.without_rights().install(&intent).await, "an install without rights");
     assert_eq!(subject.driver().find(&intent).await.unwrap(), Found::Absent);
     let installed = subject.driver().install(&intent).await.unwrap();
     unavailable(nobody.probe(&installed.fields, None).await.unwrap_err());
-    refused(subject.without_rights().revoke(&intent.handle).await, "a revocation without rights");
+    refused(
+        subject.without_rights().revoke(&intent.handle, Sessions::End).await,
+        "a revocation without rights",
+    );
     subject.driver().probe(&installed.fields, None).await.unwrap();
     end(subject.driver(), &intent.handle).await;
 }
@@ -118,7 +122,7 @@ async fn what_is_not_ours_is_left_alone(subject: &dyn Subject) {
         assert_eq!(driver.find(&taken).await.unwrap(), Found::Foreign);
         refused(driver.install(&taken).await, "an install over something else");
         refused(driver.set_expiry(&taken.handle, Expiry::Soon).await, "an expiry of something else");
-        refused(driver.revoke(&taken.handle).await, "a revocation of something else");
+        refused(driver.revoke(&taken.handle, Sessions::End).await, "a revocation of something else");
         refused(driver.clean_up(&taken.handle).await, "a clean-up of something else");
     }
     // The same name for another version is not what this intent made either.
@@ -137,9 +141,29 @@ async fn users_are_seen_and_cut(subject: &dyn Subject) {
     let users: Vec<_> = (0..3).map(|_| subject.consume(&installed.fields)).collect();
     assert_eq!(sessions(driver, &intent.handle).await, 3);
     refused(driver.clean_up(&intent.handle).await, "a clean-up before the revocation");
-    assert_eq!(driver.revoke(&intent.handle).await.unwrap().sessions_ended, 3);
+    assert_eq!(driver.revoke(&intent.handle, Sessions::End).await.unwrap().sessions_ended, 3);
     assert_eq!(sessions(driver, &intent.handle).await, 0);
     drop(users);
+    driver.clean_up(&intent.handle).await.unwrap();
+}
+
+async fn users_are_left_alone_in_peace(subject: &dyn Subject) {
+    let (driver, intent) = (subject.driver(), subject.intent(19));
+    let installed = driver.install(&intent).await.unwrap();
+    let users: Vec<_> = (0..3).map(|_| subject.consume(&installed.fields)).collect();
+    for _ in 0..2 {
+        let left = driver.revoke(&intent.handle, Sessions::Leave).await.unwrap();
+        assert_eq!((left.sessions_ended, left.sessions_left), (0, 3));
+        assert_eq!(sessions(driver, &intent.handle).await, 3, "nobody was cut");
+        refused(driver.probe(&installed.fields, None).await, "a login with a version that is being left");
+    }
+    drop(users);
+    for _ in 0..100 {
+        if driver.revoke(&intent.handle, Sessions::Leave).await.unwrap().sessions_left == 0 {
+            break;
+        }
+    }
+    assert_eq!(sessions(driver, &intent.handle).await, 0);
     driver.clean_up(&intent.handle).await.unwrap();
 }
 

@@ -11,7 +11,7 @@ mod world;
 
 use std::any::Any;
 
-use rekey_drivers::{Driver, Intent};
+use rekey_drivers::{Driver, Intent, Sessions};
 use rekey_model::Fields;
 
 use crate::conformance::{self, Subject};
@@ -68,6 +68,6 @@ async fn it_does_so_on_a_unix_socket_too() {
     let intent = world.intent(1);
     let installed = world.driver.install(&intent).await.unwrap();
     world.driver.probe(&installed.fields, None).await.unwrap();
-    world.driver.revoke(&intent.handle).await.unwrap();
+    world.driver.revoke(&intent.handle, Sessions::End).await.unwrap();
     world.driver.clean_up(&intent.handle).await.unwrap();
 }

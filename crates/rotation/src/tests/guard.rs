@@ -146,8 +146,46 @@ fn an_unknown_look_at_the_target_is_not_zero() {
     assert_eq!(open(quiet(v(2), now - QUIET, now)), [Unmet::SessionsUnknown], "of another version");
     assert_eq!(open(quiet(v(1), now - 10_000, now - 2_000)), [Unmet::SessionsUnknown], "long ago");
     assert!(matches!(open(quiet(v(1), now - QUIET + 1, now))[..], [Unmet::NotQuiet { .. }]));
+    assert!(matches!(open(quiet(v(1), now - QUIET - 240, now - 240))[..], []), "fresh enough");
     assert_eq!(open(quiet(v(1), now - QUIET, now)), []);
     assert_eq!(open(Some(Evidence::CannotTell { version: v(1) })), []);
+}
+
+#[test]
+fn a_quiet_window_that_was_looked_at_a_while_ago_needs_one_more_look() {
+    let mut world = ready();
+    world.policy.quiet = std::time::Duration::from_mins(1);
+    let quiet = |since, until| Some(Evidence::Quiet { version: v(1), since: at(since), until: at(until) });
+    for (ago, unmet) in
+        [(0, None), (1_000, None), (1_001, Some(Unmet::NotFresh)), (14_000, Some(Unmet::NotFresh))]
+    {
+        world.evidence = quiet(world.now - 100_000, world.now - ago);
+        let found = world.ledger.unmet(v(1), v(2), &world.facts());
+        assert_eq!(found, Vec::from_iter(unmet), "{ago} ms ago");
+    }
+    world.evidence = quiet(world.now - 50_000, world.now - 10_000);
+    let found = world.ledger.unmet(v(1), v(2), &world.facts());
+    assert!(matches!(found[..], [Unmet::NotQuiet { .. }]), "what takes longest is named: {found:?}");
+}
+
+#[test]
+fn sessions_are_spared_in_peace_only() {
+    let mut world = World::in_phase(Phase::Retiring);
+    assert!(world.ledger.spares_sessions(v(1)));
+    world.evidence = Some(Evidence::Busy { version: v(1), sessions: 2 });
+    assert_eq!(
+        world.ledger.waiting_for(&world.facts()),
+        ["the end of 2 sessions on v1, which takes no login any more"]
+    );
+    world.wait(60_001);
+    let alarms = world.ledger.alarms(&world.facts());
+    assert!(alarms.iter().any(|alarm| alarm.kind == AlarmKind::EndingOverdue), "{alarms:?}");
+    let mut deleted = world.ledger.clone();
+    deleted.deleted = Some(at(world.now));
+    assert!(!deleted.spares_sessions(v(1)));
+    let cut = world.revoke(Some(1));
+    world.ok(&cut);
+    assert!(!world.ledger.spares_sessions(v(1)), "a person may end them");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rekey_drivers::postgres::{Adopt, RIGHTS_FOR_ADOPTION};
-use rekey_drivers::{Driver, Found, Intent};
+use rekey_drivers::{Driver, Found, Intent, Sessions};
 use rekey_model::{SecretBytes, Version};
 
 use super::world::World;
@@ -38,7 +38,7 @@ async fn an_adopted_login_keeps_its_password_and_is_disabled_at_its_end() {
     let next = world.intent(2);
     let installed = world.driver.install(&next).await.unwrap();
     world.driver.probe(&installed.fields, Some(&legacy.handle)).await.unwrap();
-    assert_eq!(world.driver.revoke(&legacy.handle).await.unwrap().sessions_ended, 1);
+    assert_eq!(world.driver.revoke(&legacy.handle, Sessions::End).await.unwrap().sessions_ended, 1);
     assert!(consumer.sql("SELECT 1").is_err());
     world.driver.clean_up(&legacy.handle).await.unwrap();
     world.driver.clean_up(&legacy.handle).await.unwrap();
@@ -112,4 +112,19 @@ async fn a_login_that_is_more_than_a_login_is_not_adopted() {
     world.sql(&format!("REVOKE {0} FROM {1}_rekey; DROP ROLE {0}", legacy.handle, world.name));
     let why = refused(world.driver.install(&legacy).await, "a login that does not exist");
     assert!(why.contains("no login"), "{why}");
+}
+
+#[tokio::test]
+async fn nothing_is_given_to_a_login_whose_password_was_not_shown() {
+    let (world, legacy) = with_legacy(true);
+    let wrong = Some(Arc::new(SecretBytes::from("a guess".to_owned())));
+    let why = refused(
+        world.driver.install(&Intent { secret: wrong, ..legacy.clone() }).await,
+        "an adoption without the password",
+    );
+    assert!(why.contains("password authentication failed") && !why.contains("guess"), "{why}");
+    let member = format!("SELECT pg_has_role('{}', '{}', 'MEMBER')", legacy.handle, world.owner_role());
+    assert_eq!(world.value(&member), "f");
+    world.driver.install(&legacy).await.unwrap();
+    assert_eq!(world.value(&member), "t");
 }

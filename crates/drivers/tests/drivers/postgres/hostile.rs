@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use rekey_drivers::postgres::{TlsMode, TlsSettings};
-use rekey_drivers::{Driver, DriverError, Found};
+use rekey_drivers::{Driver, DriverError, Found, Sessions};
 use rekey_model::Span;
 use rekey_testkit::certificates::Authority;
 use rekey_testkit::postgres::{Options, Postgres};
@@ -244,7 +244,7 @@ async fn hostile_names_name_themselves_and_nothing_else() {
         let intent = world.intent(1);
         let installed = driver.install(&intent).await.unwrap_or_else(|error| panic!("{name:?}: {error:?}"));
         driver.probe(&installed.fields, None).await.unwrap_or_else(|error| panic!("{name:?}: {error:?}"));
-        driver.revoke(&intent.handle).await.unwrap();
+        driver.revoke(&intent.handle, Sessions::End).await.unwrap();
         driver.clean_up(&intent.handle).await.unwrap();
         assert_eq!(world.value("SELECT count(*) FROM orders"), "1");
         world.postgres.sql(&format!("DROP DATABASE {quoted}"));
@@ -282,7 +282,7 @@ async fn settings_of_the_consumers_database_do_not_reach_the_rotator() {
         // The consumer suffers from its own settings; what concerns us is that the comparison still works.
         let why = refused(driver.probe(&installed.fields, Some(&old.handle)).await, &setting);
         assert!(why.ends_with("lacks: an unexpected setting statement_timeout = 0"), "{setting}: {why}");
-        world.driver.revoke(&new.handle).await.unwrap();
+        world.driver.revoke(&new.handle, Sessions::End).await.unwrap();
         world.driver.clean_up(&new.handle).await.unwrap_or_else(|error| panic!("{setting}: {error:?}"));
         world.postgres.sql(&format!("ALTER DATABASE {database} RESET ALL"));
         world.sql("DROP TABLE public.held");
@@ -297,12 +297,12 @@ async fn a_name_that_the_server_would_cut_off_is_refused() {
     intent.handle = format!("{}_app_v{}", world.name, "1".repeat(80)).parse().unwrap();
     for refusal in [
         refused(world.driver.install(&intent).await, "a long name"),
-        refused(world.driver.revoke(&intent.handle).await, "a long name"),
+        refused(world.driver.revoke(&intent.handle, Sessions::End).await, "a long name"),
     ] {
         assert!(refusal.contains("63 bytes"), "{refusal}");
     }
     intent.handle = "postgres".parse().unwrap();
-    refused(world.driver.revoke(&intent.handle).await, "the superuser");
+    refused(world.driver.revoke(&intent.handle, Sessions::End).await, "the superuser");
     intent.handle = format!("{}_other_v1_abc", world.name).parse().unwrap();
     let why = refused(world.driver.install(&intent).await, "a name without our prefix");
     assert!(why.contains("does not begin with"), "{why}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rekey_drivers::{Driver, DriverError, Expiry, Found, Usage};
+use rekey_drivers::{Driver, DriverError, Expiry, Found, Sessions, Usage};
 use rekey_model::Span;
 use rekey_testkit::postgres::{Options, Postgres};
 use rustix::process::{Pid, Signal, kill_process};
@@ -19,7 +19,7 @@ async fn an_open_transaction_is_cut_and_its_locks_are_free() {
     let intent = world.intent(1);
     let consumer = world.consumer(&world.driver.install(&intent).await.unwrap().fields);
     consumer.sql("BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE; INSERT INTO orders VALUES (2)").unwrap();
-    assert_eq!(world.driver.revoke(&intent.handle).await.unwrap().sessions_ended, 1);
+    assert_eq!(world.driver.revoke(&intent.handle, Sessions::End).await.unwrap().sessions_ended, 1);
     assert!(consumer.sql("COMMIT").is_err());
     assert_eq!(world.value("SELECT count(*) FROM orders"), "1");
     world.driver.clean_up(&intent.handle).await.unwrap();
@@ -53,7 +53,7 @@ async fn nobody_slips_in_while_a_version_is_revoked() {
         world.value(&format!("SELECT count(*) > 3 FROM pg_stat_activity WHERE usename = '{handle}'")) == "t"
     };
     assert!(rekey_testkit::process::poll(Duration::from_secs(10), busy));
-    assert!(world.driver.revoke(&intent.handle).await.unwrap().sessions_ended > 3);
+    assert!(world.driver.revoke(&intent.handle, Sessions::End).await.unwrap().sessions_ended > 3);
     assert_eq!(world.driver.usage(&intent.handle).await.unwrap(), Usage::Sessions(Vec::new()));
     assert!(refused.load(Ordering::SeqCst));
     stop.store(true, Ordering::SeqCst);
@@ -83,7 +83,7 @@ async fn what_a_role_owns_or_was_granted_anywhere_holds_nothing_up() {
         world.value(&format!("SELECT relowner::regrole FROM pg_class WHERE relname = '{table}'"))
     };
     assert_eq!((owner_of("by_the_rules"), owner_of("by_itself")), (owner.clone(), role.to_owned()));
-    world.driver.revoke(&intent.handle).await.unwrap();
+    world.driver.revoke(&intent.handle, Sessions::End).await.unwrap();
     world.driver.clean_up(&intent.handle).await.unwrap();
     assert_eq!(world.driver.find(&intent).await.unwrap(), Found::Absent);
     assert_eq!(owner_of("by_itself"), owner);
@@ -97,7 +97,7 @@ async fn a_grant_that_only_its_maker_can_take_back_is_named_and_the_role_stays_u
     let intent = world.intent(1);
     let fields = world.driver.install(&intent).await.unwrap().fields;
     world.sql(&format!("CREATE TABLE foreign_table (); GRANT SELECT ON foreign_table TO {}", intent.handle));
-    world.driver.revoke(&intent.handle).await.unwrap();
+    world.driver.revoke(&intent.handle, Sessions::End).await.unwrap();
     let why = refused(world.driver.clean_up(&intent.handle).await, "a clean-up that leaves a grant");
     assert!(why.contains("table public.foreign_table") && why.contains("only whoever granted it"), "{why}");
     refused(world.driver.probe(&fields, None).await, "a login of a role that stayed");
@@ -118,12 +118,12 @@ async fn a_session_that_will_not_end_is_told_and_ends_later() {
     let backend = format!("SELECT pid FROM pg_stat_activity WHERE usename = '{}'", intent.handle);
     let backend = Pid::from_raw(world.value(&backend).parse().unwrap()).unwrap();
     kill_process(backend, Signal::STOP).unwrap();
-    let stuck = world.driver.revoke(&intent.handle).await;
+    let stuck = world.driver.revoke(&intent.handle, Sessions::End).await;
     kill_process(backend, Signal::CONT).unwrap();
     let Err(DriverError::Unavailable(why)) = stuck else { panic!("{stuck:?}") };
     assert!(why.to_string().contains("has sessions"), "{why}");
     refused(world.driver.probe(&fields, None).await, "a login while sessions are being ended");
-    world.driver.revoke(&intent.handle).await.unwrap();
+    world.driver.revoke(&intent.handle, Sessions::End).await.unwrap();
     world.driver.clean_up(&intent.handle).await.unwrap();
 }
 
@@ -188,7 +188,10 @@ async fn a_server_that_stands_still_holds_no_call_up() {
     let calls = async {
         assert!(matches!(driver.install(&intent).await, Err(DriverError::Unavailable(_))));
         assert!(matches!(driver.usage(&intent.handle).await, Err(DriverError::Unavailable(_))));
-        assert!(matches!(driver.revoke(&intent.handle).await, Err(DriverError::Unavailable(_))));
+        assert!(matches!(
+            driver.revoke(&intent.handle, Sessions::End).await,
+            Err(DriverError::Unavailable(_))
+        ));
     };
     tokio::time::timeout(Duration::from_secs(5), calls).await.unwrap();
 }
@@ -199,7 +202,7 @@ async fn roles_that_carry_our_marker_are_listed() {
     let (one, two) = (world.intent(1), world.intent(2));
     world.driver.install(&one).await.unwrap();
     world.driver.install(&two).await.unwrap();
-    world.driver.revoke(&one.handle).await.unwrap();
+    world.driver.revoke(&one.handle, Sessions::End).await.unwrap();
     world.sql(&format!("CREATE ROLE {}_app_v3_stranger LOGIN", world.name));
     let listed = world.driver.list(&format!("{}_app_v", world.name)).await.unwrap();
     let shown: Vec<_> = listed

@@ -1,7 +1,7 @@
 //! The rotator's rights: exactly what the manual names is enough, and less says what is missing.
 
-use rekey_drivers::Driver;
 use rekey_drivers::postgres::{RIGHTS_FOR_ADOPTION, RIGHTS_FOR_CREDENTIAL, RIGHTS_FOR_TARGET};
+use rekey_drivers::{Driver, Sessions};
 
 use super::world::World;
 use crate::conformance::refused;
@@ -42,7 +42,7 @@ async fn a_right_that_is_missing_is_refused_with_the_servers_words() {
     } else {
         // Up to 15, CREATEROLE alone is enough: it may grant any role.
         world.consumer(&installed.unwrap().fields).sql("SET ROLE NONE; CREATE TABLE by_itself ()").unwrap();
-        world.driver.revoke(&intent.handle).await.unwrap();
+        world.driver.revoke(&intent.handle, Sessions::End).await.unwrap();
         world.driver.clean_up(&intent.handle).await.unwrap();
     }
 }

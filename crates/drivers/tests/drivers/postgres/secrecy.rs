@@ -1,6 +1,6 @@
 //! Where a password must not show.
 
-use rekey_drivers::{Driver, Expiry};
+use rekey_drivers::{Driver, Expiry, Sessions};
 
 use super::world::{ROTATOR_PASSWORD, World};
 use crate::conformance::refused;
@@ -13,7 +13,7 @@ async fn the_servers_log_of_all_statements_holds_no_password() {
     world.driver.install(&intent).await.unwrap();
     world.driver.probe(&installed.fields, None).await.unwrap();
     world.driver.set_expiry(&intent.handle, Expiry::Never).await.unwrap();
-    world.driver.revoke(&intent.handle).await.unwrap();
+    world.driver.revoke(&intent.handle, Sessions::End).await.unwrap();
     world.driver.clean_up(&intent.handle).await.unwrap();
     let log = world.postgres.log();
     assert!(log.contains(&format!("CREATE ROLE \"{}\"", intent.handle)), "statements are not logged");
@@ -25,7 +25,7 @@ async fn what_can_be_printed_holds_no_password() {
     let world = World::new();
     let intent = world.intent(1);
     let installed = world.driver.install(&intent).await.unwrap();
-    world.driver.revoke(&intent.handle).await.unwrap();
+    world.driver.revoke(&intent.handle, Sessions::End).await.unwrap();
     let refusal = world.driver.probe(&installed.fields, None).await;
     let wrong = world.driver_with(|target, _| target.user = "nobody-of-this-name".into());
     let stranger = wrong.install(&intent).await;
