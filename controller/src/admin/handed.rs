@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use rekey_drivers::{DriverError, Intent};
-use rekey_model::{SecretBytes, Version};
+use rekey_model::{CredentialName, SecretBytes, Version};
 use rekey_proto::admin as wire;
 use rekey_rotation::OutOfOrder;
 
 use super::caller::Caller;
 use super::refusal::Refusal;
 use super::{Admin, show};
+use crate::audit::{Entry, Outcome, Verb};
 use crate::spec::Spec;
 
 /// The longest password.
@@ -27,8 +28,24 @@ impl Admin {
         if password.expose().is_empty() || password.expose().len() > LONGEST {
             return Err(Refusal::invalid("password", "has 1 to 4096 bytes"));
         }
+        match self.take_in(caller, &name, password).await {
+            Ok(()) => Ok(wire::AdoptResponse { version: Version::FIRST.get() }),
+            Err(refusal) => {
+                self.record_not_adopted(caller, &name, &refusal).await?;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The driver proves the password before it gives the login anything, then everything that consumers need.
+    async fn take_in(
+        &self,
+        caller: &Caller,
+        name: &CredentialName,
+        password: SecretBytes,
+    ) -> Result<(), Refusal> {
         let row =
-            self.0.store.credential(&name).await?.ok_or_else(|| Refusal::no_credential(name.as_str()))?;
+            self.0.store.credential(name).await?.ok_or_else(|| Refusal::no_credential(name.as_str()))?;
         let spec = Spec::parse(&row.spec).map_err(|_problems| Refusal::Spec(name.clone()))?;
         let Some(adopt) = spec.driver.adopt() else {
             let message =
@@ -37,16 +54,30 @@ impl Admin {
         };
         if !row.ledger.versions.is_empty() {
             let why = OutOfOrder::NoEdge { event: "adopt", phase: None };
-            return Err(Refusal::OutOfOrder(name, why));
+            return Err(Refusal::OutOfOrder(name.clone(), why));
         }
         let driver = self.0.drivers.driver(&spec)?;
         let intent =
             Intent { version: Version::FIRST, handle: adopt.clone(), secret: Some(Arc::new(password)) };
         let installed = driver.install(&intent).await.map_err(|error| target(&error))?;
         driver.probe(&installed.fields, None).await.map_err(|error| target(&error))?;
-        let adopted = self.0.executor.adopt(&name, &installed.fields, caller.actor()).await;
-        adopted.map_err(|error| Refusal::of_commit(&name, error))?;
-        Ok(wire::AdoptResponse { version: Version::FIRST.get() })
+        let adopted = self.0.executor.adopt(name, &installed.fields, caller.actor()).await;
+        adopted.map(|_outcome| ()).map_err(|error| Refusal::of_commit(name, error))
+    }
+
+    /// Somebody tried a password, which is to be seen. A refusal's text holds no secret.
+    async fn record_not_adopted(
+        &self,
+        caller: &Caller,
+        name: &CredentialName,
+        refusal: &Refusal,
+    ) -> Result<(), Refusal> {
+        let away = matches!(refusal, Refusal::TargetUnavailable(_));
+        let outcome = if away { Outcome::Failed } else { Outcome::Refused };
+        let entry = Entry::new(caller.actor(), Verb::Adopt, outcome).about(name);
+        let mut tx = self.0.store.begin().await?;
+        tx.audit(&entry.because(refusal.to_string())).await?;
+        Ok(tx.commit().await?)
     }
 }
 

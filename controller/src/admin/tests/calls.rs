@@ -7,6 +7,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
+use super::target::WRONG;
 use super::world::{World, spec};
 use crate::admin::roles::{Role, TABLE};
 
@@ -127,6 +128,13 @@ async fn a_login_is_adopted_and_alarms_until_it_is_gone() {
     let rotate = wire::RotateRequest { name: "orders/db".to_owned(), ..Default::default() };
     let refused = world.root().rotate(rotate).await.unwrap_err();
     assert_eq!(reason(&refused), "NOT_ADOPTED");
+    let wrong = wire::AdoptRequest { name: "orders/db".to_owned(), password: WRONG.to_vec() };
+    assert_eq!(reason(&world.root().adopt(wrong).await.unwrap_err()), "TARGET_REFUSED");
+    let records = world.root().query_audit(wire::QueryAuditRequest::default()).await.unwrap().into_inner();
+    let tried = records.records.iter().find(|record| record.verb == "adopt").unwrap();
+    assert_eq!((tried.outcome.as_str(), tried.credential.as_str()), ("refused", "orders/db"));
+    assert!(tried.reason.contains("authentication failed"), "{tried:?}");
+    assert!(!format!("{records:?}").contains("a wrong password"), "the audit holds a password");
     let adopt = wire::AdoptRequest { name: "orders/db".to_owned(), password: b"pw".to_vec() };
     assert_eq!(world.root().adopt(adopt.clone()).await.unwrap().into_inner().version, 1);
     let status = world.until(|status| status.current == 1).await;
@@ -212,4 +220,18 @@ async fn a_token_is_for_a_sidecar_and_the_local_socket_stands_in_the_audit() {
     assert_eq!(made.len(), 1);
     assert_eq!(made[0].authenticated_by, "local-socket");
     assert!(!format!("{records:?}").contains("rkj_"), "a token's text stands in the audit");
+}
+
+#[tokio::test]
+async fn a_rotation_goes_on_without_holders_only_for_a_reason_and_where_it_waits_for_them() {
+    let world = World::new().await;
+    world.declared().await;
+    let retry = |reason: &str| wire::RetryRequest {
+        rotation: "orders/db".to_owned(),
+        no_holders: true,
+        reason: reason.to_owned(),
+    };
+    assert_eq!(world.root().retry(retry(" ")).await.unwrap_err().code(), Code::InvalidArgument);
+    let refused = world.root().retry(retry("none is to come")).await.unwrap_err();
+    assert_eq!(reason(&refused), "OUT_OF_ORDER", "{refused:?}");
 }

@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rekey_drivers::{Cut, Driver, DriverFuture, Expiry, Found, Installed, Intent, Proof, Sessions, Usage};
+use rekey_drivers::{
+    Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Proof, Sessions, Usage,
+};
 use rekey_model::{Fields, Handle, SecretBytes};
 
 use crate::executor::Drivers;
 use crate::spec::Spec;
 use crate::targets::TargetError;
+
+/// The one password that it does not accept.
+pub(super) const WRONG: &[u8] = b"a wrong password";
 
 #[derive(Debug, Clone)]
 pub(super) struct Obedient;
@@ -22,6 +27,11 @@ impl Drivers for Obedient {
 
 impl Driver for Obedient {
     fn install<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Installed> {
+        if intent.secret.as_ref().is_some_and(|secret| secret.expose() == WRONG) {
+            return Box::pin(async {
+                Err(DriverError::Refused("login: password authentication failed".into()))
+            });
+        }
         let name = SecretBytes::new(intent.handle.as_str().as_bytes().to_vec());
         let fields = BTreeMap::from([("username".parse().unwrap(), name)]);
         let installed = Installed { fields: Fields::new(fields).unwrap(), handle: intent.handle.clone() };
