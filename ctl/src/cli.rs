@@ -101,7 +101,9 @@ pub enum Command {
     #[command(after_help = "Examples:\n  rekeyctl release orders/db")]
     Release(Named),
     /// Tries a rotation that is stuck, or that waits for its next attempt, again now.
-    #[command(after_help = "Examples:\n  rekeyctl retry orders/db")]
+    #[command(
+        after_help = "Examples:\n  rekeyctl retry orders/db\n  rekeyctl retry orders/db --no-holders --reason 'the service is gone for good'"
+    )]
     Retry(Retry),
     /// Says which sidecars and processes hold a credential, and which sessions at the target use it.
     #[command(after_help = "Examples:\n  rekeyctl who orders/db\n  rekeyctl who orders/db@3 -o json")]
@@ -259,6 +261,12 @@ pub struct Hold {
 pub struct Retry {
     /// The rotation's id, or the name of its credential.
     pub rotation: String,
+    /// Let it go on although no sidecar is connected, and none is to come.
+    #[arg(long, requires = "reason")]
+    pub no_holders: bool,
+    /// Why, for the audit.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub reason: String,
 }
 
 /// Arguments of `who`.

@@ -71,6 +71,10 @@ impl Admin {
         asked: wire::RetryRequest,
     ) -> Result<wire::RetryResponse, Refusal> {
         let name = self.credential_of(&asked.rotation).await?;
+        let reason = show::reason(&asked.reason, asked.no_holders)?;
+        if asked.no_holders {
+            self.changed(caller, &name, Event::NoHolders { reason }).await?;
+        }
         let rotation = self.driven(caller, name.as_str(), Event::Retry).await?;
         Ok(wire::RetryResponse { rotation: Some(rotation) })
     }

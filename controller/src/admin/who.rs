@@ -75,7 +75,9 @@ fn holds(holder: &wire::HolderStatus, only: Option<Version>) -> bool {
 fn holder(holding: &Holding) -> wire::HolderStatus {
     let row = &holding.row;
     let report = row.reported.as_ref().and_then(|reported| UsageReport::deserialize(&reported.report).ok());
-    let processes = report.unwrap_or_default().versions.into_iter().map(|it| wire::VersionProcesses {
+    let report = report.unwrap_or_default();
+    let silent = report.silent;
+    let processes = report.versions.into_iter().map(|it| wire::VersionProcesses {
         version: it.version.get(),
         processes: it.processes,
         accepted: it.accepted,
@@ -91,5 +93,6 @@ fn holder(holding: &Holding) -> wire::HolderStatus {
         order: row.acked.map_or(0, |acked| acked.order.0),
         last_contact_ms: show::ms(row.last_contact),
         processes: processes.collect(),
+        silent,
     }
 }

@@ -41,7 +41,7 @@ impl Ledger {
             E::Failed { order, .. } if *order != self.order => Err(self.no_edge(event)),
             E::Failed { why, .. } => self.failed(why, event, now),
             E::Rollback { reason } => self.rollback(reason, event, now),
-            E::NoHolders => self.no_holders(event),
+            E::NoHolders { .. } => self.no_holders(event),
             E::Ended { version, asked, sessions } => self.ended(*version, (*asked, *sessions), event, facts),
             E::CleanedUp { version } => self.cleaned_up(*version, event),
             E::EndingRefused { version, why } => self.ending_refused(*version, why, event, facts),

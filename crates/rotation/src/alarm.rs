@@ -110,8 +110,10 @@ impl Ledger {
                 );
             }
             if self.lacks_live_holder(facts) {
-                let message = "no sidecar is connected: nothing is concluded from silence".to_owned();
-                alarm(AlarmKind::NoLiveHolder, message, Some("sidecar list"));
+                let message = "no sidecar is connected, and nothing is concluded from silence: connect one, \
+                    or say that none is to come"
+                    .to_owned();
+                alarm(AlarmKind::NoLiveHolder, message, Some("retry NAME --no-holders --reason TEXT"));
             }
         }
         if let Some(vanished) = self.too_many_vanished(open, facts) {

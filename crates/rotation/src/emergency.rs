@@ -40,7 +40,7 @@ pub struct Emergency {
     pub holders: BTreeMap<InstanceId, Fencing>,
     /// When the target refused every version and had no session left by it, and no call could make one again (I7).
     pub cut: Option<Moment>,
-    /// When no live holder was left that had not confirmed; at once if none was live.
+    /// When no live holder was left that had not confirmed; at once if none was live, which says nothing of the others.
     pub fenced: Option<Moment>,
     /// Whether the current version was hit and is replaced.
     pub wants_replacement: bool,
@@ -48,7 +48,7 @@ pub struct Emergency {
     pub replacement: Option<Version>,
     /// When the replacement became current.
     pub replaced: Option<Moment>,
-    /// When every live holder had acknowledged the replacement.
+    /// When every live holder had acknowledged the replacement: at least one, unless nobody ever held the credential.
     pub delivered: Option<Moment>,
 }
 
@@ -208,7 +208,8 @@ impl Ledger {
 
     /// Records what time and holders have brought to the emergencies.
     pub(crate) fn follow_emergencies(&mut self, facts: &Facts<'_>) {
-        let delivered = facts.live().all(|holder| holder.has_acked(self.order));
+        let somebody = facts.live().next().is_some() || self.nobody_ever(facts);
+        let delivered = somebody && facts.live().all(|holder| holder.has_acked(self.order));
         let versions = &self.versions;
         for emergency in &mut self.emergencies {
             let gone = |version| versions.get(version).is_none_or(|record| record.ended.is_some());

@@ -87,7 +87,10 @@ pub enum Event {
         reason: String,
     },
     /// An operator lets a rotation go on although no holder is live.
-    NoHolders,
+    NoHolders {
+        /// Why.
+        reason: String,
+    },
     /// The target refuses a version and has no session of it.
     Ended {
         /// The version.
@@ -156,7 +159,7 @@ impl Event {
             Self::Refused { .. } => "refused",
             Self::Failed { .. } => "failed",
             Self::Rollback { .. } => "rollback",
-            Self::NoHolders => "no_holders",
+            Self::NoHolders { .. } => "no_holders",
             Self::Ended { .. } => "ended",
             Self::CleanedUp { .. } => "cleaned_up",
             Self::EndingRefused { .. } => "ending_refused",

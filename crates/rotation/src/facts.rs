@@ -112,8 +112,6 @@ pub enum Usage {
     /// It has not reported in its present session.
     #[default]
     Silent,
-    /// It is declared unable to report.
-    CannotTell,
     /// Its latest report.
     Told {
         /// The order that was live when it was gathered.

@@ -139,7 +139,6 @@ impl Ledger {
         let mut unreported = Vec::new();
         for holder in facts.live() {
             match &holder.usage {
-                Usage::CannotTell => {}
                 Usage::Told { order, processes } if *order >= self.order => {
                     let processes = processes.get(&old).copied().unwrap_or(0);
                     if processes > 0 {

@@ -86,7 +86,7 @@ impl Ledger {
     }
 
     /// Whether nobody ever held the credential, through Rekey or before it: then nobody has to agree.
-    fn nobody_ever(&self, facts: &Facts<'_>) -> bool {
+    pub(crate) fn nobody_ever(&self, facts: &Facts<'_>) -> bool {
         let adopted = self.versions.values().any(|record| record.adopted && !record.stage.is_final());
         !self.ever_held && facts.holders.is_empty() && !adopted
     }

@@ -110,3 +110,10 @@ fn the_output_can_be_chosen_before_and_after_the_command() {
         assert_eq!(parse(line).unwrap().global.output, Format::Json);
     }
 }
+
+#[test]
+fn a_rotation_goes_on_without_holders_only_for_a_reason() {
+    assert!(parse("rekeyctl retry orders/db").is_ok());
+    assert!(parse("rekeyctl retry orders/db --no-holders --reason gone").is_ok());
+    assert!(parse("rekeyctl retry orders/db --no-holders").is_err());
+}

@@ -74,7 +74,8 @@ pub(super) async fn release(args: Named, mut session: Session) -> Outcome {
 }
 
 pub(super) async fn retry(args: Retry, mut session: Session) -> Outcome {
-    let request = RetryRequest { rotation: args.rotation };
+    let Retry { rotation, no_holders, reason } = args;
+    let request = RetryRequest { rotation, no_holders, reason };
     let answer = session.clone().call(session.client.retry(request)).await?;
     begun(answer.rotation, &Wait { wait: None, wait_timeout: None }, Direction::Forward, session).await
 }

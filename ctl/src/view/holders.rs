@@ -27,6 +27,7 @@ struct Holder {
     order: u64,
     last_contact: Option<At>,
     processes: Vec<Processes>,
+    silent: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -73,6 +74,7 @@ impl Holder {
             order: wire.order,
             last_contact: At::said(wire.last_contact_ms),
             processes: wire.processes.into_iter().map(processes).collect(),
+            silent: wire.silent,
         }
     }
 
@@ -82,12 +84,14 @@ impl Holder {
             (false, true) => style.paint(Tone::Busy, "away, waited for"),
             (false, false) => style.paint(Tone::Faint, "away, not waited for"),
         };
+        let silent = (self.silent > 0).then(|| format!("{} that read and never report", self.silent));
         let processes: Vec<String> = self
             .processes
             .iter()
             .map(|p| {
                 format!("v{}: {} ({} accepted, {} refused)", p.version, p.processes, p.accepted, p.refused)
             })
+            .chain(silent)
             .collect();
         [
             printable(&self.spiffe_id),

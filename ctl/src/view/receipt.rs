@@ -97,9 +97,12 @@ impl Revocation {
         let mut parts = vec![
             format!("revoke {}", printable(&self.name)),
             format!("{cut} of {} cut at the target", self.versions.len()),
-            format!("{} of {} sidecars confirmed", self.confirmed(), self.holders.len()),
+            self.sidecars(),
         ];
         match (self.replacement, self.replaced, self.delivered) {
+            (Some(version), _, Some(_)) if self.holders.is_empty() => {
+                parts.push(format!("replacement v{version} is made"));
+            }
             (Some(version), _, Some(_)) => parts.push(format!("replacement v{version} is with everybody")),
             (Some(version), Some(_), None) => parts.push(format!("replacement v{version} is on its way")),
             (Some(version), None, None) => parts.push(format!("replacement v{version} is being made")),
@@ -112,6 +115,13 @@ impl Revocation {
                 .map(|v| format!("v{}: {}", v.version, printable(&v.last_error))),
         );
         parts.join(" | ")
+    }
+
+    fn sidecars(&self) -> String {
+        match self.holders.len() {
+            0 => "no sidecar held it".to_owned(),
+            all => format!("{} of {all} sidecars confirmed", self.confirmed()),
+        }
     }
 
     fn confirmed(&self) -> usize {
@@ -159,9 +169,13 @@ impl Revocation {
     }
 
     fn at_sidecars(&self, style: Style) -> String {
+        if self.holders.is_empty() {
+            return "\nSidecars: none held it\n".to_owned();
+        }
         let mut text = format!("\nSidecars: {} of {} confirmed", self.confirmed(), self.holders.len());
         text += &self
             .fenced
+            .filter(|_| self.confirmed() > 0)
             .map_or_else(String::new, |at| format!(", the last one at {at}{}", self.after(Some(at))));
         text.push('\n');
         for holder in &self.holders {
@@ -180,6 +194,9 @@ impl Revocation {
 
     fn replacement(&self) -> String {
         let what = match (self.replacement, self.replaced, self.delivered) {
+            (Some(v), Some(made), Some(_)) if self.holders.is_empty() => {
+                format!("v{v}, in use since {made}; no sidecar was there to get it")
+            }
             (Some(v), Some(made), Some(delivered)) => format!(
                 "v{v}, in use since {made}; every connected sidecar had it at {delivered}{}",
                 self.after(Some(delivered))
@@ -294,6 +311,21 @@ Receipt 0e (in the audit: `rekeyctl audit query --credential orders/db`)
         assert!(text.contains("Sidecars: 1 of 2 confirmed"), "{text}");
         assert!(text.contains("NOT REACHED spiffe://rekey.local/sidecar/orders/2"), "{text}");
         assert!(text.contains("Left to do\n  - see to spiffe://rekey.local/sidecar/orders/2\n"), "{text}");
+    }
+
+    #[test]
+    fn a_receipt_claims_nothing_of_sidecars_that_were_not_there() {
+        let mut wire = done();
+        wire.holders.clear();
+        let text = Revocation::from(wire).text(Style::Plain);
+        assert!(text.contains("\nSidecars: none held it\n"), "{text}");
+        assert!(text.contains("; no sidecar was there to get it\n") && !text.contains("every"), "{text}");
+        let mut wire = done();
+        for holder in &mut wire.holders {
+            (holder.fenced_ms, holder.not_reached) = (0, true);
+        }
+        let text = Revocation::from(wire).text(Style::Plain);
+        assert!(text.contains("\nSidecars: 0 of 2 confirmed\n"), "{text}");
     }
 
     #[test]

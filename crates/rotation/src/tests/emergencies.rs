@@ -1,6 +1,6 @@
 //! The emergency table of `ROTATION.md` 3: open rotation × (next | old | both).
 
-use super::world::{World, v};
+use super::world::{ALONE, LEASE, World, v};
 use crate::*;
 
 /// What is left: current version, whether a replacement is owed, the phase.
@@ -160,7 +160,7 @@ fn the_receipt_names_who_was_fenced_and_who_was_not_reached() {
     world.now += 5;
     world.look();
     assert!(world.ledger.emergencies[0].fenced.is_none(), "b is live and has not said so");
-    world.now += super::world::LEASE + 100;
+    world.now += LEASE + 100;
     world.holders[0].last_contact = super::world::at(world.now);
     world.look();
     let emergency = &world.ledger.emergencies[0];
@@ -168,4 +168,23 @@ fn the_receipt_names_who_was_fenced_and_who_was_not_reached() {
     let reached: Vec<bool> = emergency.holders.values().map(|holder| holder.fenced.is_some()).collect();
     assert_eq!(reached, [true, false]);
     assert!(world.ledger.alarms(&world.facts()).iter().any(|it| it.message.ends_with(": b")));
+}
+
+#[test]
+fn a_replacement_is_delivered_when_somebody_live_has_it_and_not_before() {
+    let mut world = World::settled();
+    let event = world.revoke(None);
+    world.ok(&event);
+    world.now += LEASE + ALONE + 1_000;
+    world.look();
+    world.choose();
+    world.installed();
+    world.probed();
+    world.lifted();
+    let emergency = &world.ledger.emergencies[0];
+    assert!(emergency.replaced.is_some());
+    assert_eq!(emergency.delivered, None, "nobody is there who could have got it");
+    world.all_ack();
+    world.look();
+    assert!(world.ledger.emergencies[0].delivered.is_some());
 }

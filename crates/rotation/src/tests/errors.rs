@@ -37,7 +37,7 @@ fn e02_an_empty_set_of_holders_agrees_to_nothing() {
     world.look();
     assert_eq!(world.phase(), Some(Phase::Grace));
     assert!(world.ledger.alarms(&world.facts()).iter().any(|alarm| alarm.kind == AlarmKind::NoLiveHolder));
-    world.ok(&Event::NoHolders);
+    world.ok(&Event::NoHolders { reason: "test".to_owned() });
     assert_eq!(world.phase(), Some(Phase::Retiring), "a person may say so");
 }
 

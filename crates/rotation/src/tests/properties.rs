@@ -138,7 +138,7 @@ fn operator(kind: u8, ledger: &Ledger) -> Event {
         1 => Event::Hold { reason: "freeze".to_owned(), by: String::new() },
         2 => Event::Release,
         3 => Event::Retry,
-        4 => Event::NoHolders,
+        4 => Event::NoHolders { reason: String::new() },
         _ => Event::Failed { order: ledger.order, why: String::new() },
     }
 }

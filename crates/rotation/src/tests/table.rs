@@ -42,7 +42,7 @@ const COLUMNS: [Column; 25] = [
     ("retry", |_| Event::Retry),
     ("hold", |_| Event::Hold { reason: "wait".to_owned(), by: "test".to_owned() }),
     ("release", |_| Event::Release),
-    ("no holders", |_| Event::NoHolders),
+    ("no holders", |_| Event::NoHolders { reason: "test".to_owned() }),
     ("cleaned up", |w| Event::CleanedUp { version: w.ledger.endings.keys().next().copied().unwrap_or(v(1)) }),
     ("resumed", |_| Event::Resumed),
     ("revoke next", |w| w.revoke(Some(2))),

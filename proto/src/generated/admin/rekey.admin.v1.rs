@@ -418,6 +418,12 @@ pub struct RetryRequest {
     /// The rotation's id, or the name of its credential.
     #[prost(string, tag = "1")]
     pub rotation: ::prost::alloc::string::String,
+    /// Let the rotation go on although no sidecar is connected, and none is to come; needs a reason.
+    #[prost(bool, tag = "2")]
+    pub no_holders: bool,
+    /// Why, for the audit.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// The rotation that is tried again.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -479,6 +485,9 @@ pub struct HolderStatus {
     /// Processes behind it, by version.
     #[prost(message, repeated, tag = "9")]
     pub processes: ::prost::alloc::vec::Vec<VersionProcesses>,
+    /// Local connections that read it and never report what they use.
+    #[prost(uint32, tag = "10")]
+    pub silent: u32,
 }
 /// Processes that use one version.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -218,7 +218,7 @@ impl Sidecar {
             came_empty: false,
             last_contact: if self.row_live { at(NOW) } else { at(LONG_AGO) },
             acked: self.row_acked.map(|order| Acked { order, at: at(NOW) }),
-            usage: Usage::CannotTell,
+            usage: Usage::Told { order: Order(u64::MAX), processes: BTreeMap::new() },
             gone: None,
         }
     }
