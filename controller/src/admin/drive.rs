@@ -125,6 +125,9 @@ fn too_late_for(ledger: &Ledger) -> String {
         Phase::Undoing | Phase::StuckUndoing => rotation.next,
         Phase::Planned
         | Phase::Chosen
+        | Phase::Staged
+        | Phase::Barrier
+        | Phase::CutOver
         | Phase::Installed
         | Phase::Proven
         | Phase::Rolling

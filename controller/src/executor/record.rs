@@ -73,6 +73,9 @@ fn of_phase(rotation: &Rotation, after: &Ledger) -> Entry {
         Phase::Undoing => (Verb::End, rotation.next),
         Phase::Planned
         | Phase::Chosen
+        | Phase::Staged
+        | Phase::Barrier
+        | Phase::CutOver
         | Phase::Installed
         | Phase::Proven
         | Phase::Grace

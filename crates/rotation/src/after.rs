@@ -34,7 +34,7 @@ impl Ledger {
                 Ok(())
             }
             E::Lost { version, attempt, why } => self.lost((*version, *attempt), why, event, now),
-            E::Installed { version, attempt } => self.installed((*version, *attempt), event),
+            E::Installed { version, attempt } => self.installed((*version, *attempt), event, now),
             E::Probed { version, attempt } => self.probed((*version, *attempt), event, now),
             E::Lifted { version, attempt } => self.lifted((*version, *attempt), event, facts),
             E::Refused { version, attempt, why } => self.refused((*version, *attempt), why, event, facts),
@@ -140,21 +140,25 @@ impl Ledger {
     }
 
     fn resumed(&mut self, now: Moment) {
-        let chosen = self.open_rotation().filter(|open| open.phase == Phase::Chosen);
+        let making = [Phase::Chosen, Phase::CutOver];
+        let chosen = self.open_rotation().filter(|open| making.contains(&open.phase));
         if let Some(next) = chosen.and_then(|open| open.next) {
             self.doubt(next, now);
         }
     }
 
     fn lost(&mut self, subject: (Version, u32), why: &str, event: &Event, now: Moment) -> Changed {
-        self.awaited(subject, &[Phase::Chosen]).ok_or_else(|| self.no_edge(event))?;
+        self.awaited(subject, &[Phase::Chosen, Phase::CutOver]).ok_or_else(|| self.no_edge(event))?;
         self.doubt(subject.0, now);
         self.update(|rotation| rotation.last_error = Some(why.to_owned()));
         Ok(())
     }
 
-    fn installed(&mut self, subject: (Version, u32), event: &Event) -> Changed {
-        self.awaited(subject, &[Phase::Chosen]).ok_or_else(|| self.no_edge(event))?;
+    fn installed(&mut self, subject: (Version, u32), event: &Event, now: Moment) -> Changed {
+        let making = [Phase::Chosen, Phase::CutOver];
+        if self.awaited(subject, &making).ok_or_else(|| self.no_edge(event))? == Phase::CutOver {
+            self.cut_is_over(subject.0, now);
+        }
         self.update(|rotation| {
             rotation.phase = Phase::Installed;
             rotation.last_error = None;
@@ -184,21 +188,28 @@ impl Ledger {
     }
 
     fn refused(&mut self, subject: (Version, u32), why: &str, event: &Event, facts: &Facts<'_>) -> Changed {
-        let phases = [Phase::Chosen, Phase::Installed, Phase::Proven];
+        let phases = [Phase::Chosen, Phase::CutOver, Phase::Installed, Phase::Proven];
         let phase = self.awaited(subject, &phases).ok_or_else(|| self.no_edge(event))?;
-        let mut spent = phase == Phase::Installed;
+        let cuts_over = self.open_rotation().is_some_and(|open| open.cuts_over);
+        let mut spent = phase == Phase::Installed && !cuts_over;
         self.update(|rotation| {
             rotation.refusals = rotation.refusals.saturating_add(1);
             rotation.last_error = Some(why.to_owned());
             spent |= rotation.refusals >= facts.policy.budget;
         });
-        if spent {
+        if spent && cuts_over {
+            self.refused_after_the_barrier(subject.0, phase, why, facts);
+        } else if spent {
             self.undo(why, facts.now);
         }
         Ok(())
     }
 
     fn failed(&mut self, why: &str, event: &Event, now: Moment) -> Changed {
+        if self.is_uncut() {
+            self.abandon_uncut(why, now);
+            return Ok(());
+        }
         match self.way_back(event) {
             Ok(old) => {
                 self.turn_back(old, why, now);
@@ -215,8 +226,12 @@ impl Ledger {
     }
 
     fn rollback(&mut self, reason: &str, event: &Event, now: Moment) -> Changed {
-        let old = self.way_back(event)?;
         let why = if reason.is_empty() { "rolled back by an operator" } else { reason };
+        if self.is_uncut() {
+            self.abandon_uncut(why, now);
+            return Ok(());
+        }
+        let old = self.way_back(event)?;
         self.turn_back(old, why, now);
         Ok(())
     }
@@ -232,13 +247,14 @@ impl Ledger {
         if self.is_alive(old) {
             Ok(old)
         } else {
-            Err(OutOfOrder::NoWayBack { next, why: "the version before it was revoked" })
+            Err(OutOfOrder::NoWayBack { next, why: "the version before it is dead" })
         }
     }
 
     fn no_holders(&mut self, event: &Event) -> Changed {
         let phase = self.open_rotation().map(|open| open.phase);
-        if !matches!(phase, Some(Phase::Rolling | Phase::Grace | Phase::Returning)) {
+        let waits = [Phase::Staged, Phase::Barrier, Phase::Rolling, Phase::Grace, Phase::Returning];
+        if !phase.is_some_and(|phase| waits.contains(&phase)) {
             return Err(self.no_edge(event));
         }
         self.update(|rotation| rotation.no_holders = true);

@@ -45,6 +45,8 @@ pub enum AlarmKind {
     ReplacementWaits,
     /// Holders were not reached by an emergency.
     NotReached,
+    /// A holder did not confirm that its readers wait, so that the only valid value cannot be changed.
+    BarrierMissed,
 }
 
 impl AlarmKind {
@@ -61,6 +63,7 @@ impl AlarmKind {
             Self::AdoptedAlive => "adopted_alive",
             Self::ReplacementWaits => "replacement_waits",
             Self::NotReached => "not_reached",
+            Self::BarrierMissed => "barrier_missed",
         }
     }
 }
@@ -115,6 +118,9 @@ impl Ledger {
                     .to_owned();
                 alarm(AlarmKind::NoLiveHolder, message, Some("retry NAME --no-holders --reason TEXT"));
             }
+        }
+        if let Some(why) = open.last_error.as_ref().filter(|_| open.missed.is_some() && self.is_uncut()) {
+            alarm(AlarmKind::BarrierMissed, format!("the cut waits: {why}"), Some("sidecar list"));
         }
         if let Some(vanished) = self.too_many_vanished(open, facts) {
             let message = format!("{vanished} of {} sidecars vanished without acknowledging", open.counted);

@@ -66,6 +66,8 @@ pub enum Step {
 const IDLE: Duration = Duration::from_mins(1);
 /// How often a rotation is looked at that waits for holders to fall silent or a grace to pass, at the least.
 const CALM: Duration = Duration::from_secs(5);
+/// How often a barrier is looked at, behind which readers wait.
+const BARRIER: Duration = Duration::from_millis(50);
 /// How often anything else that is open is looked at.
 const OPEN: Duration = Duration::from_millis(500);
 
@@ -121,6 +123,12 @@ impl Ledger {
                 let look_first = self.version(version).is_some_and(|record| record.doubt.is_some());
                 Some(Step::Install { version, look_first })
             }
+            Phase::CutOver => {
+                let version = next.filter(|_| self.nothing_is_being_cut())?;
+                // The same value again changes nothing; another one would be killed by a call that lands late.
+                let settled = open.handed_out || self.unsettled_for(version, facts).is_zero();
+                settled.then_some(Step::Install { version, look_first: false })
+            }
             Phase::Installed => next.map(|version| Step::Probe { version, old: open.old }),
             Phase::Proven => {
                 let version = next.filter(|version| !self.version(*version).is_some_and(|it| it.lasting))?;
@@ -128,7 +136,9 @@ impl Ledger {
             }
             Phase::Rolling | Phase::Grace => open.old.map(|version| Step::Sample { version }),
             Phase::Returning => next.map(|version| Step::Sample { version }),
-            Phase::Retiring
+            Phase::Staged
+            | Phase::Barrier
+            | Phase::Retiring
             | Phase::Undoing
             | Phase::StuckRetiring
             | Phase::StuckUndoing
@@ -166,6 +176,13 @@ impl Ledger {
                 Duration::ZERO => vec![format!("the target to make {next}")],
                 left => vec![format!("{} until no lost call can make {next} any more", ToGo(left))],
             },
+            Phase::Staged if self.held.is_some() => self.hold_or("the barrier"),
+            Phase::Staged => match self.unmet_acks(facts) {
+                acks if acks.is_empty() => vec!["the readers' barrier to be raised".to_owned()],
+                acks => acks,
+            },
+            Phase::Barrier => self.unmet_acks(facts),
+            Phase::CutOver => vec![format!("the target to change to {next}")],
             Phase::Installed => vec![format!("the proof that {next} works")],
             Phase::Proven if self.version(next).is_some_and(|record| record.lasting) => {
                 self.hold_or("the promotion")
@@ -205,6 +222,7 @@ impl Ledger {
         let policy = facts.policy;
         let emergency = self.emergencies.iter().any(|emergency| !emergency.is_finished());
         let calm = match self.open_rotation().map(|open| open.phase) {
+            Some(Phase::Barrier) => BARRIER,
             // Acknowledgements and samples are looked at when they come; what is left is silence and time.
             Some(Phase::Rolling) => (policy.lease / 20).clamp(Duration::from_millis(50), CALM),
             Some(Phase::Grace | Phase::Returning) => policy.sample_every().min(CALM),

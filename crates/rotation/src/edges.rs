@@ -31,6 +31,7 @@ impl Ledger {
         let Some(open) = self.open_rotation().cloned() else { return false };
         let (next, old) = (open.next, open.old);
         match open.phase {
+            Phase::Chosen | Phase::Staged | Phase::Barrier => self.prepare_cut(&open, facts),
             Phase::Proven if self.may_promote(&open) => self.promote(&open, facts),
             Phase::Rolling if self.all_acked(facts) => self.enter_grace(facts),
             Phase::Grace if old.is_none_or(|old| !self.is_alive(old)) => {
@@ -49,7 +50,7 @@ impl Ledger {
                 self.close(Phase::Abandoned, facts.now)
             }
             Phase::Planned
-            | Phase::Chosen
+            | Phase::CutOver
             | Phase::Installed
             | Phase::Proven
             | Phase::Rolling
@@ -82,7 +83,7 @@ impl Ledger {
     fn promote(&mut self, open: &Rotation, facts: &Facts<'_>) -> bool {
         let Some(next) = open.next else { return false };
         self.restage(open.old, Stage::Previous);
-        self.previous = open.old;
+        self.previous = open.old.filter(|_| !open.cuts_over);
         self.make_current(next, facts.now);
         self.owed = false;
         self.resting = false;

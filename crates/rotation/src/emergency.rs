@@ -86,13 +86,18 @@ impl Ledger {
             // The same request again: what came after it, its replacement above all, is not meant.
             return Ok(());
         }
-        let hit = self.not_ended(*version)?;
+        let mut hit = self.not_ended(*version)?;
         if hit.is_empty() {
             return self.emergency_on(*version).map(|_| ()).ok_or(OutOfOrder::NothingLeft);
         }
+        hit.extend(self.also_hit(&hit, facts.policy.overlap));
         let hits_current = self.current.is_some_and(|current| hit.contains(&current));
         for version in &hit {
-            self.intend(Some(*version), Cause::Emergency, facts.now);
+            if self.is_at_target(*version, facts.policy.overlap) {
+                self.intend(Some(*version), Cause::Emergency, facts.now);
+            } else if let Some(record) = self.versions.get_mut(version) {
+                record.ended = Some(facts.now);
+            }
             self.restage(Some(*version), Stage::Revoked);
         }
         self.fenced.extend(&hit);
@@ -144,9 +149,16 @@ impl Ledger {
         let old = open.old.is_some_and(|old| hit.contains(&old));
         match (open.phase, next, old) {
             (_, false, false) => {}
-            (Phase::Planned | Phase::Chosen | Phase::Installed | Phase::Proven, false, true) => {
-                self.become_replacement(&open, replace, now);
-            }
+            (
+                Phase::Planned
+                | Phase::Chosen
+                | Phase::Staged
+                | Phase::Barrier
+                | Phase::Installed
+                | Phase::Proven,
+                false,
+                true,
+            ) => self.become_replacement(&open, replace, now),
             (Phase::Rolling | Phase::Grace, true, false) => self.fall_back(open.old, Phase::Abandoned, now),
             (Phase::Rolling | Phase::Grace, false, true) => {
                 self.update(|rotation| rotation.old = None);
@@ -156,6 +168,9 @@ impl Ledger {
             (
                 Phase::Planned
                 | Phase::Chosen
+                | Phase::Staged
+                | Phase::Barrier
+                | Phase::CutOver
                 | Phase::Installed
                 | Phase::Proven
                 | Phase::Rolling
@@ -178,6 +193,8 @@ impl Ledger {
                 rotation.old = None;
                 rotation.replacement = true;
             });
+        } else if open.cuts_over {
+            self.abandon_uncut("the version before it was revoked", now);
         } else {
             self.intend(open.next, Cause::Undo, now);
             self.close_cut(Phase::Abandoned, now);

@@ -62,6 +62,39 @@ pub struct Policy {
     pub settle: Duration,
     /// Whether the application's login of today is to be handed in as version 1.
     pub adopts: bool,
+    /// Whether two versions can be valid at once.
+    pub overlap: Overlap,
+}
+
+/// Whether two versions can be valid at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overlap {
+    /// They can: the old one ends when nobody uses it.
+    Both,
+    /// The new one kills the old one at once: readers wait behind a barrier meanwhile.
+    Neither(Barrier),
+}
+
+/// How readers are made to wait while the only valid value changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Barrier {
+    /// Whether the value is known before the cut, so that holders can have it; otherwise the target answers with it.
+    pub known: bool,
+    /// How long holders may take to confirm that their readers wait.
+    pub confirm: Duration,
+    /// How long to rest after it was given up.
+    pub pause: Duration,
+    /// What follows when one does not confirm.
+    pub missing: Missing,
+}
+
+/// What follows when a holder does not confirm in time that its readers wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// The barrier is lowered, an alarm told, and it is tried again later.
+    Hold,
+    /// The cut goes on: that holder's readers meet a dead value until it is back.
+    GoOn,
 }
 
 /// How often a credential rotates.

@@ -8,6 +8,7 @@
 mod after;
 mod alarm;
 mod begin;
+mod cutover;
 mod due;
 mod edges;
 mod emergency;
@@ -25,7 +26,9 @@ pub use due::Step;
 pub use emergency::{Emergency, EmergencyId, EmergencyKind, Fencing};
 pub use ending::{Cause, Ending, EndingState};
 pub use event::{AtTarget, Event, Why};
-pub use facts::{Acked, Evidence, Facts, HolderFacts, Mode, Policy, Schedule, Usage};
+pub use facts::{
+    Acked, Barrier, Evidence, Facts, HolderFacts, Missing, Mode, Overlap, Policy, Schedule, Usage,
+};
 pub use guard::Unmet;
 pub use ledger::{Hold, Ledger, VersionRecord};
 pub use phase::{Phase, Rotation};

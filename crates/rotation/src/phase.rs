@@ -15,6 +15,12 @@ pub enum Phase {
     Planned,
     /// Number, name and secret of `next` are durable; the target may or may not know it.
     Chosen,
+    /// Where a new value kills the old one: holders have `next` beside what they serve.
+    Staged,
+    /// Readers are told to wait; not everybody has said that they do.
+    Barrier,
+    /// Readers wait, and the target is being changed: no way back.
+    CutOver,
     /// The target accepts `next`.
     Installed,
     /// `next` works as a client needs it; its expiry is being lifted.
@@ -41,9 +47,12 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in the order of the table.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Planned,
         Self::Chosen,
+        Self::Staged,
+        Self::Barrier,
+        Self::CutOver,
         Self::Installed,
         Self::Proven,
         Self::Rolling,
@@ -89,6 +98,9 @@ impl Phase {
         match self {
             Self::Planned => "Planned",
             Self::Chosen => "Chosen",
+            Self::Staged => "Staged",
+            Self::Barrier => "Barrier",
+            Self::CutOver => "CutOver",
             Self::Installed => "Installed",
             Self::Proven => "Proven",
             Self::Rolling => "Rolling",
@@ -150,6 +162,18 @@ pub struct Rotation {
     pub failed: bool,
     /// What failed when there was no way back: only forward.
     pub forward_only: Option<String>,
+    /// Whether the new value kills the old one.
+    #[serde(default)]
+    pub cuts_over: bool,
+    /// Whether holders get `next` before it is current.
+    #[serde(default)]
+    pub handed_out: bool,
+    /// Since when readers are to wait.
+    #[serde(default)]
+    pub barrier: Option<Moment>,
+    /// When the barrier was given up last, because a holder did not confirm.
+    #[serde(default)]
+    pub missed: Option<Moment>,
 }
 
 impl Rotation {
@@ -176,6 +200,10 @@ impl Rotation {
             last_error: None,
             failed: false,
             forward_only: None,
+            cuts_over: false,
+            handed_out: false,
+            barrier: None,
+            missed: None,
         }
     }
 

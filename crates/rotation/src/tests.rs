@@ -6,5 +6,6 @@ mod explore;
 mod guard;
 mod properties;
 mod schedule;
+mod single;
 mod table;
 mod world;

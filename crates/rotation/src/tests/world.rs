@@ -14,6 +14,14 @@ pub(super) const ALONE: u64 = 5_000;
 pub(super) const SETTLE: u64 = 500;
 pub(super) const SLACK: u64 = 10;
 
+/// A barrier for a value that we choose.
+pub(super) const KNOWN: Barrier = Barrier {
+    known: true,
+    confirm: Duration::from_millis(200),
+    pause: Duration::from_millis(1_000),
+    missing: Missing::Hold,
+};
+
 #[derive(Debug, Clone)]
 pub(super) struct World {
     pub(super) ledger: Ledger,
@@ -50,6 +58,7 @@ pub(super) fn policy() -> Policy {
         budget: 2,
         settle: ms(SETTLE),
         adopts: false,
+        overlap: Overlap::Both,
     }
 }
 
@@ -82,8 +91,46 @@ impl World {
         world
     }
 
+    /// The same for a target where a new value kills the old one.
+    pub(super) fn settled_single(barrier: Barrier) -> Self {
+        let mut world = Self::empty();
+        world.policy.overlap = Overlap::Neither(barrier);
+        world.begin();
+        world.choose();
+        world.all_ack();
+        world.look();
+        world.installed();
+        world.probed();
+        world.all_ack();
+        world.look();
+        assert_eq!((world.ledger.current, world.phase()), (Some(v(1)), None));
+        world
+    }
+
+    /// A rotation from v1 to v2 where the new value kills the old one, in `phase`.
+    pub(super) fn single_in(phase: Phase, barrier: Barrier) -> Self {
+        let mut world = Self::settled_single(barrier);
+        world.begin();
+        world.choose();
+        while world.phase() != Some(Phase::CutOver) && world.phase() != Some(phase) {
+            world.all_ack();
+            world.look();
+        }
+        if matches!(phase, Phase::Installed | Phase::Rolling) {
+            world.installed();
+        }
+        if phase == Phase::Rolling {
+            world.probed();
+        }
+        assert_eq!(world.phase(), Some(phase));
+        world
+    }
+
     /// A rotation from v1 to v2, in `phase`, with nothing more than what leads there.
     pub(super) fn in_phase(phase: Phase) -> Self {
+        if matches!(phase, Phase::Staged | Phase::Barrier | Phase::CutOver) {
+            return Self::single_in(phase, KNOWN);
+        }
         let mut world = Self::settled();
         let path = [Phase::Planned, Phase::Chosen, Phase::Installed, Phase::Proven, Phase::Rolling];
         match path.iter().position(|step| *step == phase) {

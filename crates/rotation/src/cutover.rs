@@ -1,0 +1,183 @@
+//! Targets where the new value kills the old one at once: the phases from Chosen to the cut.
+//!
+//! Holders get the value beforehand as `next`, then let their readers wait behind a barrier while the target is
+//! changed, and promote. Until the cut is committed nothing was touched and everything can be taken back; from then on
+//! there is only forward, because nobody can know that the old value still works (`ROTATION.md` 3, *single*).
+
+use std::collections::BTreeSet;
+
+use rekey_model::{Moment, Stage, Version};
+
+use crate::ending::EndingState;
+use crate::facts::{Barrier, Facts, Missing, Overlap};
+use crate::ledger::Ledger;
+use crate::phase::{Phase, Rotation};
+
+impl Ledger {
+    /// Whether readers are to wait instead of getting a value that is about to be dead.
+    pub fn barrier_is_up(&self) -> bool {
+        let cutting = [Phase::Barrier, Phase::CutOver, Phase::Installed, Phase::Proven];
+        self.open_rotation().is_some_and(|open| open.barrier.is_some() && cutting.contains(&open.phase))
+    }
+
+    /// The version that holders are given before it is current, if any.
+    pub fn staged(&self) -> Option<Version> {
+        let early = [Phase::Staged, Phase::Barrier, Phase::CutOver, Phase::Installed, Phase::Proven];
+        let open = self.open_rotation().filter(|open| open.handed_out && early.contains(&open.phase))?;
+        open.next
+    }
+
+    /// The edges before the cut, where a new value kills the old one.
+    pub(crate) fn prepare_cut(&mut self, open: &Rotation, facts: &Facts<'_>) -> bool {
+        let Overlap::Neither(barrier) = facts.policy.overlap else { return false };
+        if open.phase == Phase::Staged {
+            self.raise_barrier(barrier, open, facts)
+        } else if open.phase == Phase::Barrier {
+            self.leave_barrier(barrier, open, facts)
+        } else {
+            self.stage(barrier)
+        }
+    }
+
+    /// Chosen → Staged: holders get `next` beside what they serve, if it is known already.
+    fn stage(&mut self, barrier: Barrier) -> bool {
+        if barrier.known {
+            self.order = self.order.next();
+        }
+        self.update(|rotation| {
+            rotation.phase = Phase::Staged;
+            rotation.cuts_over = true;
+            rotation.handed_out = barrier.known;
+        })
+    }
+
+    /// Staged → Barrier: readers are to wait. Where nothing is served there is nobody to wait.
+    fn raise_barrier(&mut self, barrier: Barrier, open: &Rotation, facts: &Facts<'_>) -> bool {
+        let held = self.held.is_some() && !open.replacement;
+        let rested = open.missed.is_none_or(|missed| facts.now.at_least_since(missed) >= barrier.pause);
+        if held || !rested || !self.all_acked(facts) || !self.nothing_is_being_cut() {
+            return false;
+        }
+        if self.current.is_none() {
+            return self.enter(Phase::CutOver);
+        }
+        self.order = self.order.next();
+        self.update(|rotation| {
+            rotation.phase = Phase::Barrier;
+            rotation.barrier = Some(facts.now);
+        })
+    }
+
+    /// Barrier → CutOver when every reader waits; back to Staged when somebody does not confirm in time, unless it was
+    /// declared that the cut then goes on.
+    fn leave_barrier(&mut self, barrier: Barrier, open: &Rotation, facts: &Facts<'_>) -> bool {
+        let held = self.held.is_some() && !open.replacement;
+        let since = open.barrier.map(|raised| facts.now.at_least_since(raised)).unwrap_or_default();
+        if held {
+            return self.lower_barrier("held", facts.now);
+        }
+        if self.all_acked(facts) {
+            return self.enter(Phase::CutOver);
+        }
+        if since <= barrier.confirm {
+            return false;
+        }
+        match barrier.missing {
+            Missing::GoOn => self.enter(Phase::CutOver),
+            Missing::Hold => {
+                let names: Vec<&str> =
+                    self.unacked(facts).iter().map(|holder| holder.name.as_str()).collect();
+                let why =
+                    format!("these did not confirm in time that their readers wait: {}", names.join(", "));
+                self.lower_barrier(&why, facts.now)
+            }
+        }
+    }
+
+    fn lower_barrier(&mut self, why: &str, now: Moment) -> bool {
+        self.order = self.order.next();
+        self.update(|rotation| {
+            rotation.phase = Phase::Staged;
+            rotation.barrier = None;
+            rotation.missed = Some(now);
+            rotation.last_error = Some(why.to_owned());
+        })
+    }
+
+    /// CutOver → Installed: the target has `next`, so what was there before is dead.
+    pub(crate) fn cut_is_over(&mut self, next: Version, now: Moment) {
+        let old = self.open_rotation().and_then(|open| open.old);
+        self.restage(old, Stage::Previous);
+        self.restage(old, Stage::Retired);
+        if let Some(record) = old.and_then(|old| self.versions.get_mut(&old)) {
+            record.ended = record.ended.or(Some(now));
+        }
+        if let Some(record) = self.versions.get_mut(&next) {
+            // Such a target knows no expiry of a value that is not in use.
+            record.lasting = true;
+        }
+    }
+
+    /// Before the cut nothing was touched: `next` is forgotten, and holders drop it. No call at the target.
+    pub(crate) fn abandon_uncut(&mut self, why: &str, now: Moment) -> bool {
+        let next = self.open_rotation().and_then(|open| open.next);
+        self.restage(next, Stage::Abandoned);
+        if let Some(record) = next.and_then(|next| self.versions.get_mut(&next)) {
+            record.ended = Some(now);
+        }
+        self.order = self.order.next();
+        self.update(|rotation| {
+            rotation.last_error = Some(why.to_owned());
+            rotation.failed = true;
+        });
+        self.close(Phase::Abandoned, now)
+    }
+
+    /// Whether holders are being prepared and the target is untouched.
+    pub(crate) fn is_uncut(&self) -> bool {
+        self.open_rotation().is_some_and(|open| matches!(open.phase, Phase::Staged | Phase::Barrier))
+    }
+
+    /// The target said no too often. If no call can have changed it, the old value works: holders go on with it.
+    /// Otherwise there is only forward, and somebody has to know.
+    pub(crate) fn refused_after_the_barrier(
+        &mut self,
+        next: Version,
+        phase: Phase,
+        why: &str,
+        facts: &Facts<'_>,
+    ) {
+        let doubtful = self.version(next).is_some_and(|record| record.doubt.is_some());
+        if phase == Phase::CutOver && !doubtful {
+            self.abandon_uncut(why, facts.now);
+        } else {
+            self.update(|rotation| rotation.forward_only = Some(why.to_owned()));
+        }
+    }
+
+    /// Whether no ending still has to switch the account off: a new value would be switched off with it.
+    pub(crate) fn nothing_is_being_cut(&self) -> bool {
+        self.endings.values().all(|ending| ending.state == EndingState::Ended)
+    }
+
+    /// What an emergency on `hit` hits besides: such an account has one value, and switching it off hits whatever is
+    /// there. A version that has not reached the target is only forgotten.
+    pub(crate) fn also_hit(&self, hit: &BTreeSet<Version>, overlap: Overlap) -> Vec<Version> {
+        if overlap == Overlap::Both {
+            return Vec::new();
+        }
+        let there: Vec<Version> = [self.current, self.cut_to()].into_iter().flatten().collect();
+        if there.iter().any(|version| hit.contains(version)) { there } else { Vec::new() }
+    }
+
+    /// Whether the target may know `version`: whether ending it needs a call.
+    pub(crate) fn is_at_target(&self, version: Version, overlap: Overlap) -> bool {
+        overlap == Overlap::Both || self.current == Some(version) || self.cut_to() == Some(version)
+    }
+
+    /// The version that the target was, or may have been, cut over to and that is not current yet.
+    fn cut_to(&self) -> Option<Version> {
+        let cut = [Phase::CutOver, Phase::Installed, Phase::Proven];
+        self.open_rotation().filter(|open| open.cuts_over && cut.contains(&open.phase))?.next
+    }
+}
