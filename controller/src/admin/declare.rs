@@ -153,6 +153,7 @@ fn against_itself(spec: &Spec, row: &CredentialRow) -> Vec<Problem> {
     let mut fixed = vec![(kind.to_owned(), !same_kind)];
     if same_kind {
         fixed.push((format!("{kind}.target"), now.target() != was.target()));
+        fixed.push((kind.to_owned(), now.facts().strategy != was.facts().strategy));
         let pairs = now.facts().fixed.iter().zip(&was.facts().fixed);
         fixed.extend(pairs.map(|(now, was)| (format!("{kind}.{}", now.0), now != was)));
     }

@@ -50,7 +50,7 @@ impl Admin {
         for (version, record) in versions.filter(|(v, _)| only.is_none_or(|only| only == **v)) {
             let usage = self.0.clock.within(LOOK, driver.usage(&record.handle)).await;
             match usage.ok_or("the target did not answer in time")? {
-                Ok(Usage::Sessions(sessions)) => {
+                Ok(Usage::Sessions(sessions) | Usage::OfAccount(sessions)) => {
                     found.extend(sessions.into_iter().map(|session| wire::TargetSession {
                         version: version.get(),
                         client: session.client,

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use rekey_drivers::{DriverError, Expiry, Found, Sessions, Usage};
+use rekey_drivers::{DriverError, Expiry, Found, Session, Sessions, Usage};
 use rekey_model::{CredentialName, Version};
 use rekey_rotation::{Event, Step, Why};
 use rekey_runtime::random;
 
 use super::lanes::Task;
-use super::secrets::{draw_handle, handle_of};
+use super::secrets::handle_of;
 use super::seen::Seen;
 use super::watch::Sample;
 use super::{Causes, CommitError, Executor};
@@ -95,8 +95,7 @@ impl Executor {
     }
 
     async fn choose(&self, seen: &Seen, version: Version) -> Result<(), Trouble> {
-        let handle = draw_handle(seen, version)?;
-        let sealed = self.draw_secret(seen.id, version)?;
+        let (handle, sealed) = self.draw(seen, version)?;
         let rotation = seen.ledger.open_rotation().map_or_else(random::id, |open| open.id);
         let event = Event::Choose { rotation, version, handle };
         self.commit_with(&seen.spec.name, &event, &Actor::controller(), Some((version, &sealed))).await?;
@@ -171,6 +170,10 @@ impl Executor {
         let sessions = match usage {
             Ok(Usage::CannotTell) => None,
             Ok(Usage::Sessions(sessions)) => Some(u32::try_from(sessions.len()).unwrap_or(u32::MAX)),
+            Ok(Usage::OfAccount(sessions)) => {
+                let moved = seen.ledger.moved_since(&seen.facts()).map(|moved| asked.at_least_since(moved));
+                Some(perhaps_older(&sessions, moved))
+            }
             Err(error) => {
                 self.0.watch.failed(name, version);
                 return Err(error.into());
@@ -220,6 +223,40 @@ impl Executor {
     }
 }
 
+/// How many of an account's sessions may have begun with the value that is being left: all, until everybody has moved
+/// `moved` ago; then those that may be older.
+fn perhaps_older(sessions: &[Session], moved: Option<Duration>) -> u32 {
+    let older = |session: &&Session| {
+        let age = session.age.zip(moved);
+        age.is_none_or(|(age, moved)| age.reaches(moved))
+    };
+    u32::try_from(sessions.iter().filter(older).count()).unwrap_or(u32::MAX)
+}
+
 fn attempt_of(seen: &Seen, version: Version) -> u32 {
     seen.ledger.version(version).map_or(0, |record| record.attempt)
+}
+
+#[cfg(test)]
+mod tests {
+    use rekey_drivers::Age;
+
+    use super::*;
+
+    #[test]
+    fn a_session_of_an_account_counts_until_it_is_surely_younger_than_the_last_change() {
+        let second = Duration::from_secs(1);
+        let aged = |least: Option<u64>| Session {
+            client: String::new(),
+            application: String::new(),
+            since_ms: 0,
+            age: least.map(|least| Age { least: Duration::from_secs(least), step: second }),
+        };
+        let sessions = [aged(Some(1)), aged(Some(4)), aged(Some(9)), aged(None)];
+        assert_eq!(perhaps_older(&sessions, None), 4, "nobody knows who has moved");
+        assert_eq!(perhaps_older(&sessions, Some(second * 2)), 4, "1 s may be nearly 2 s");
+        assert_eq!(perhaps_older(&sessions, Some(Duration::from_millis(2_001))), 3);
+        assert_eq!(perhaps_older(&sessions, Some(second * 6)), 2);
+        assert_eq!(perhaps_older(&sessions, Some(second * 60)), 1, "one does not tell its age");
+    }
 }

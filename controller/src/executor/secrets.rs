@@ -19,8 +19,6 @@ use crate::store::CredentialId;
 
 /// What a secret is called while it is only chosen; from Installed on, the driver's fields take its place.
 const CHOSEN: &str = "chosen";
-/// Letters of a nonce, where there is room.
-const NONCE: usize = 10;
 
 impl Executor {
     fn place(&self, id: CredentialId, version: Version) -> Place<'static> {
@@ -28,16 +26,17 @@ impl Executor {
         Place { installation, subject: Subject::Version(id, version), column: Column::Secret }
     }
 
-    /// Draws and seals the secret of a version: 32 random bytes as text.
-    pub(super) fn draw_secret(&self, id: CredentialId, version: Version) -> Result<Sealed, CommitError> {
+    /// Draws and seals the secret of a version, 32 random bytes as text, and its name.
+    pub(super) fn draw(&self, seen: &Seen, version: Version) -> Result<(Handle, Sealed), CommitError> {
         let mut bytes = Zeroizing::new([0_u8; 32]);
         rand::fill(bytes.as_mut_slice()).map_err(|_unspecified| CommitError::NoRandom)?;
         let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()));
         let secret = SecretBytes::new(text.as_bytes().to_vec());
+        let handle = draw_handle(seen, version, &secret)?;
         let name = CHOSEN.parse().map_err(|_name| CommitError::Unsealed(version))?;
         let chosen =
             Fields::new(BTreeMap::from([(name, secret)])).map_err(|_size| CommitError::Unsealed(version))?;
-        self.seal_fields(id, version, &chosen)
+        Ok((handle, self.seal_fields(seen.id, version, &chosen)?))
     }
 
     pub(super) fn seal_fields(
@@ -72,10 +71,8 @@ pub(super) fn handle_of(seen: &Seen, version: Version) -> Result<Handle, CommitE
     seen.ledger.version(version).map(|record| record.handle.clone()).ok_or(CommitError::Unsealed(version))
 }
 
-/// Draws a name for a version: `<stem>_v<version>_<nonce>`, never used before and never again.
-pub(super) fn draw_handle(seen: &Seen, version: Version) -> Result<Handle, CommitError> {
-    let names = &seen.spec.driver.facts().names;
-    let stem = format!("{}_{version}_", names.stem);
-    let room = names.longest.saturating_sub(stem.len()).min(NONCE);
-    format!("{stem}{}", random::nonce(room)).parse().map_err(|_name| CommitError::Unsealed(version))
+/// The name of a version with this secret, never used before and never again.
+fn draw_handle(seen: &Seen, version: Version, secret: &SecretBytes) -> Result<Handle, CommitError> {
+    let name = seen.spec.driver.handle(version, secret, random::nonce);
+    name.parse().map_err(|_name| CommitError::Unsealed(version))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rekey_model::{CredentialName, Moment, Version};
 use rekey_rotation::{
-    Acked, Event, Evidence, Facts, HolderFacts, Ledger, Mode, Phase, Policy, Schedule, Usage,
+    Acked, Event, Evidence, Facts, HolderFacts, Ledger, Mode, Overlap, Phase, Policy, Schedule, Usage,
 };
 use serde::Deserialize;
 
@@ -151,6 +151,7 @@ fn policy(spec: &Spec, id: CredentialId, settings: &Settings, settle: Duration) 
         budget: settings.budget,
         settle,
         adopts: spec.driver.adopt().is_some(),
+        overlap: Overlap::Both,
     }
 }
 

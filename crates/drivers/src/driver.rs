@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rekey_model::{Fields, Handle, SecretBytes, Version};
 
@@ -39,14 +40,15 @@ pub trait Driver: Send + Sync + fmt::Debug {
 
     /// Makes `handle` useless: new logins are refused, and then `sessions` says what becomes of those that are there.
     /// It is done when none was seen twice in a row; [`Cut::sessions_left`] says how many are waited for. Absent is
-    /// success.
+    /// success. Where the target does not tell which value a session came in with, `Leave` waits for none, and `End` ends
+    /// those of the whole account.
     fn revoke<'a>(&'a self, handle: &'a Handle, sessions: Sessions) -> DriverFuture<'a, Cut>;
 
     /// Removes what is left of a revoked `handle`. Absent is success. An adopted login is left, disabled.
     fn clean_up<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, ()>;
 
     /// How long after a call was given up it may still take effect at the target, at the most.
-    fn settle(&self) -> std::time::Duration;
+    fn settle(&self) -> Duration;
 }
 
 /// A version that is to be made: durable before the target is touched (I9).
@@ -101,6 +103,9 @@ pub enum Expiry {
 pub enum Usage {
     /// These sessions, all of them.
     Sessions(Vec<Session>),
+    /// These sessions of the account: which of its values each came in with, the target does not tell. A session that is
+    /// older than the last change of a holder may be on the old value; each tells its age.
+    OfAccount(Vec<Session>),
     /// This kind of target cannot tell.
     CannotTell,
 }
@@ -114,6 +119,24 @@ pub struct Session {
     pub application: String,
     /// When it began, in milliseconds since 1970 UTC by the target's clock; for display.
     pub since_ms: i64,
+    /// How old it is, by the target's clock; none where the target does not tell.
+    pub age: Option<Age>,
+}
+
+/// How long a session has lasted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Age {
+    /// At least so long.
+    pub least: Duration,
+    /// And by less than this longer.
+    pub step: Duration,
+}
+
+impl Age {
+    /// Whether the session may have begun `span` ago or before.
+    pub fn reaches(self, span: Duration) -> bool {
+        self.least.saturating_add(self.step) >= span
+    }
 }
 
 /// What becomes of the sessions of a version that is revoked.

@@ -9,7 +9,7 @@ pub mod postgres;
 mod table;
 
 pub use driver::{
-    Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Proof, Session, Sessions,
+    Age, Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Proof, Session, Sessions,
     Source, Usage,
 };
 pub use plug::{Account, BuildError, Claim, Claimed, Facts, Names, Owner, Plan, Plug, Target};

@@ -7,12 +7,15 @@ use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
 
-use rekey_model::{CredentialName, Handle, Label};
+use rekey_model::{CredentialName, Handle, Label, SecretBytes, Version};
 use rekey_settings::Section;
 use schemars::{Schema, SchemaGenerator};
 
 use crate::table::{Kind, Strategy};
 use crate::{Driver, Problem};
+
+/// Letters of a nonce, where there is room.
+const NONCE: usize = 10;
 
 /// What one driver brings along. Everything about its settings is known here and nowhere else.
 pub trait Plug: Send + Sync + 'static {
@@ -29,6 +32,12 @@ pub trait Plug: Send + Sync + 'static {
 
     /// What everybody may know of an account at the target called `target`.
     fn facts(account: &Self::Account, target: &Label) -> Facts;
+
+    /// What a version is to be called at the target, where that follows from its secret; none: the stem with version and
+    /// nonce.
+    fn handle(_account: &Self::Account, _version: Version, _secret: &SecretBytes) -> Option<String> {
+        None
+    }
 
     /// The driver. Files that the target names are read now, so that they can be changed without a restart.
     fn driver(
@@ -211,6 +220,15 @@ impl Account {
         self.facts.adopt.as_ref()
     }
 
+    /// What a version is to be called at the target: `<stem>_v<version>_<nonce>`, or what follows from its secret. `nonce`
+    /// gives that many random letters.
+    pub fn handle(&self, version: Version, secret: &SecretBytes, nonce: impl Fn(usize) -> String) -> String {
+        let stem = format!("{}_{version}_", self.facts.names.stem);
+        let room = self.facts.names.longest.saturating_sub(stem.len()).min(NONCE);
+        let own = self.kind.plug.handle(self.settings.as_ref(), version, secret);
+        own.unwrap_or_else(|| format!("{stem}{}", nonce(room)))
+    }
+
     /// What everybody may know of it.
     pub fn facts(&self) -> &Facts {
         &self.facts
@@ -239,6 +257,7 @@ pub(crate) trait AnyPlug: Send + Sync {
     fn target(&self, section: &Section<'_>, folder: &Path) -> Option<Arc<Settings>>;
     fn account(&self, section: &Section<'_>) -> Option<Arc<Settings>>;
     fn facts(&self, account: &Settings, target: &Label) -> Option<Facts>;
+    fn handle(&self, account: &Settings, version: Version, secret: &SecretBytes) -> Option<String>;
     fn driver(
         &self,
         target: &Settings,
@@ -271,6 +290,10 @@ impl<P: Plug> AnyPlug for Hidden<P> {
         owner: Owner,
     ) -> Option<Result<Arc<dyn Driver>, BuildError>> {
         Some(P::driver(target.downcast_ref()?, account.downcast_ref()?, owner))
+    }
+
+    fn handle(&self, account: &Settings, version: Version, secret: &SecretBytes) -> Option<String> {
+        P::handle(account.downcast_ref()?, version, secret)
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

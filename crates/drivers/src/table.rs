@@ -25,6 +25,8 @@ pub struct Kind {
 pub enum Strategy {
     /// A login of its own for each version.
     DualAccount,
+    /// One account that takes two values at once.
+    DualSecret,
 }
 
 /// Who chooses the secret (`ROTATION.md` 6).
@@ -39,13 +41,14 @@ impl Strategy {
     pub fn word(self) -> &'static str {
         match self {
             Self::DualAccount => "dual-account",
+            Self::DualSecret => "dual-secret",
         }
     }
 
     /// Whether two versions can be valid at the same time.
     pub fn two_live_versions(self) -> bool {
         match self {
-            Self::DualAccount => true,
+            Self::DualAccount | Self::DualSecret => true,
         }
     }
 }

@@ -102,6 +102,11 @@ impl Ledger {
         !self.lacks_live_holder(facts) && self.unacked(facts).is_empty()
     }
 
+    /// Since when every holder serves what is current; none: not every one does.
+    pub fn moved_since(&self, facts: &Facts<'_>) -> Option<Moment> {
+        self.all_acked(facts).then(|| facts.last_ack())
+    }
+
     /// How long ago, at the least, the last thing happened after which somebody may have begun to need the floor again:
     /// the turn, the last acknowledgement, the last discount of a holder that had not acknowledged.
     pub(crate) fn undisturbed_for(&self, turn: Moment, facts: &Facts<'_>) -> Duration {

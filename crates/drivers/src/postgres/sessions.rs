@@ -46,7 +46,12 @@ impl Postgres {
         };
         link.close().await;
         let session = |row: &Row| {
-            Ok(Session { client: column(row, 0)?, application: column(row, 1)?, since_ms: column(row, 2)? })
+            Ok(Session {
+                client: column(row, 0)?,
+                application: column(row, 1)?,
+                since_ms: column(row, 2)?,
+                age: None,
+            })
         };
         Ok(Usage::Sessions(sessions.iter().map(session).collect::<Result<_, Fault>>()?))
     }

@@ -169,7 +169,7 @@ async fn users_are_left_alone_in_peace(subject: &dyn Subject) {
 
 async fn sessions(driver: &dyn Driver, handle: &Handle) -> usize {
     match driver.usage(handle).await.unwrap() {
-        Usage::Sessions(sessions) => sessions.len(),
+        Usage::Sessions(sessions) | Usage::OfAccount(sessions) => sessions.len(),
         Usage::CannotTell => panic!("a driver that cannot tell has no business here"),
     }
 }
