@@ -190,7 +190,7 @@ impl Ledger {
     fn refused(&mut self, subject: (Version, u32), why: &str, event: &Event, facts: &Facts<'_>) -> Changed {
         let phases = [Phase::Chosen, Phase::CutOver, Phase::Installed, Phase::Proven];
         let phase = self.awaited(subject, &phases).ok_or_else(|| self.no_edge(event))?;
-        let cuts_over = self.open_rotation().is_some_and(|open| open.cuts_over);
+        let cuts_over = self.open_rotation().is_some_and(|open| open.cut_over.is_some());
         let mut spent = phase == Phase::Installed && !cuts_over;
         self.update(|rotation| {
             rotation.refusals = rotation.refusals.saturating_add(1);

@@ -119,7 +119,7 @@ impl Ledger {
                 alarm(AlarmKind::NoLiveHolder, message, Some("retry NAME --no-holders --reason TEXT"));
             }
         }
-        if let Some(why) = open.last_error.as_ref().filter(|_| open.missed.is_some() && self.is_uncut()) {
+        if let Some(why) = open.last_error.as_ref().filter(|_| self.barrier_was_missed(open)) {
             alarm(AlarmKind::BarrierMissed, format!("the cut waits: {why}"), Some("sidecar list"));
         }
         if let Some(vanished) = self.too_many_vanished(open, facts) {

@@ -11,20 +11,22 @@ use rekey_model::{Moment, Stage, Version};
 use crate::ending::EndingState;
 use crate::facts::{Barrier, Facts, Missing, Overlap};
 use crate::ledger::Ledger;
-use crate::phase::{Phase, Rotation};
+use crate::phase::{CutOver, Phase, Rotation};
 
 impl Ledger {
     /// Whether readers are to wait instead of getting a value that is about to be dead.
     pub fn barrier_is_up(&self) -> bool {
         let cutting = [Phase::Barrier, Phase::CutOver, Phase::Installed, Phase::Proven];
-        self.open_rotation().is_some_and(|open| open.barrier.is_some() && cutting.contains(&open.phase))
+        self.open_rotation().is_some_and(|open| {
+            open.cut_over.as_ref().is_some_and(|cut| cut.barrier.is_some()) && cutting.contains(&open.phase)
+        })
     }
 
     /// The version that holders are given before it is current, if any.
     pub fn staged(&self) -> Option<Version> {
         let early = [Phase::Staged, Phase::Barrier, Phase::CutOver, Phase::Installed, Phase::Proven];
-        let open = self.open_rotation().filter(|open| open.handed_out && early.contains(&open.phase))?;
-        open.next
+        let open = self.open_rotation().filter(|open| early.contains(&open.phase))?;
+        open.next.filter(|_| open.cut_over.as_ref().is_some_and(|cut| cut.handed_out))
     }
 
     /// The edges before the cut, where a new value kills the old one.
@@ -46,15 +48,15 @@ impl Ledger {
         }
         self.update(|rotation| {
             rotation.phase = Phase::Staged;
-            rotation.cuts_over = true;
-            rotation.handed_out = barrier.known;
+            rotation.cut_over = Some(CutOver { handed_out: barrier.known, ..CutOver::default() });
         })
     }
 
     /// Staged → Barrier: readers are to wait. Where nothing is served there is nobody to wait.
     fn raise_barrier(&mut self, barrier: Barrier, open: &Rotation, facts: &Facts<'_>) -> bool {
         let held = self.held.is_some() && !open.replacement;
-        let rested = open.missed.is_none_or(|missed| facts.now.at_least_since(missed) >= barrier.pause);
+        let missed = open.cut_over.as_ref().and_then(|cut| cut.missed);
+        let rested = missed.is_none_or(|missed| facts.now.at_least_since(missed) >= barrier.pause);
         if held || !rested || !self.all_acked(facts) || !self.nothing_is_being_cut() {
             return false;
         }
@@ -64,15 +66,16 @@ impl Ledger {
         self.order = self.order.next();
         self.update(|rotation| {
             rotation.phase = Phase::Barrier;
-            rotation.barrier = Some(facts.now);
+            rotation.cut_over.get_or_insert_default().barrier = Some(facts.now);
         })
     }
 
-    /// Barrier → CutOver when every reader waits; back to Staged when somebody does not confirm in time, unless it was
+    /// Barrier → `CutOver` when every reader waits; back to Staged when somebody does not confirm in time, unless it was
     /// declared that the cut then goes on.
     fn leave_barrier(&mut self, barrier: Barrier, open: &Rotation, facts: &Facts<'_>) -> bool {
         let held = self.held.is_some() && !open.replacement;
-        let since = open.barrier.map(|raised| facts.now.at_least_since(raised)).unwrap_or_default();
+        let raised = open.cut_over.as_ref().and_then(|cut| cut.barrier);
+        let since = raised.map(|raised| facts.now.at_least_since(raised)).unwrap_or_default();
         if held {
             return self.lower_barrier("held", facts.now);
         }
@@ -98,13 +101,13 @@ impl Ledger {
         self.order = self.order.next();
         self.update(|rotation| {
             rotation.phase = Phase::Staged;
-            rotation.barrier = None;
-            rotation.missed = Some(now);
+            let cut = rotation.cut_over.get_or_insert_default();
+            (cut.barrier, cut.missed) = (None, Some(now));
             rotation.last_error = Some(why.to_owned());
         })
     }
 
-    /// CutOver → Installed: the target has `next`, so what was there before is dead.
+    /// `CutOver` → Installed: the target has `next`, so what was there before is dead.
     pub(crate) fn cut_is_over(&mut self, next: Version, now: Moment) {
         let old = self.open_rotation().and_then(|open| open.old);
         self.restage(old, Stage::Previous);
@@ -136,6 +139,11 @@ impl Ledger {
     /// Whether holders are being prepared and the target is untouched.
     pub(crate) fn is_uncut(&self) -> bool {
         self.open_rotation().is_some_and(|open| matches!(open.phase, Phase::Staged | Phase::Barrier))
+    }
+
+    /// Whether the cut waits because somebody did not confirm.
+    pub(crate) fn barrier_was_missed(&self, open: &Rotation) -> bool {
+        self.is_uncut() && open.cut_over.as_ref().is_some_and(|cut| cut.missed.is_some())
     }
 
     /// The target said no too often. If no call can have changed it, the old value works: holders go on with it.
@@ -178,6 +186,6 @@ impl Ledger {
     /// The version that the target was, or may have been, cut over to and that is not current yet.
     fn cut_to(&self) -> Option<Version> {
         let cut = [Phase::CutOver, Phase::Installed, Phase::Proven];
-        self.open_rotation().filter(|open| open.cuts_over && cut.contains(&open.phase))?.next
+        self.open_rotation().filter(|open| open.cut_over.is_some() && cut.contains(&open.phase))?.next
     }
 }

@@ -126,7 +126,8 @@ impl Ledger {
             Phase::CutOver => {
                 let version = next.filter(|_| self.nothing_is_being_cut())?;
                 // The same value again changes nothing; another one would be killed by a call that lands late.
-                let settled = open.handed_out || self.unsettled_for(version, facts).is_zero();
+                let known = open.cut_over.as_ref().is_some_and(|cut| cut.handed_out);
+                let settled = known || self.unsettled_for(version, facts).is_zero();
                 settled.then_some(Step::Install { version, look_first: false })
             }
             Phase::Installed => next.map(|version| Step::Probe { version, old: open.old }),

@@ -83,7 +83,7 @@ impl Ledger {
     fn promote(&mut self, open: &Rotation, facts: &Facts<'_>) -> bool {
         let Some(next) = open.next else { return false };
         self.restage(open.old, Stage::Previous);
-        self.previous = open.old.filter(|_| !open.cuts_over);
+        self.previous = open.old.filter(|_| open.cut_over.is_none());
         self.make_current(next, facts.now);
         self.owed = false;
         self.resting = false;

@@ -193,7 +193,7 @@ impl Ledger {
                 rotation.old = None;
                 rotation.replacement = true;
             });
-        } else if open.cuts_over {
+        } else if open.cut_over.is_some() {
             self.abandon_uncut("the version before it was revoked", now);
         } else {
             self.intend(open.next, Cause::Undo, now);

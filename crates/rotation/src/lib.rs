@@ -31,7 +31,7 @@ pub use facts::{
 };
 pub use guard::Unmet;
 pub use ledger::{Hold, Ledger, VersionRecord};
-pub use phase::{Phase, Rotation};
+pub use phase::{CutOver, Phase, Rotation};
 pub use refusal::OutOfOrder;
 
 #[cfg(test)]

@@ -162,17 +162,19 @@ pub struct Rotation {
     pub failed: bool,
     /// What failed when there was no way back: only forward.
     pub forward_only: Option<String>,
-    /// Whether the new value kills the old one.
+    /// How the cut is prepared, where the new value kills the old one.
     #[serde(default)]
-    pub cuts_over: bool,
+    pub cut_over: Option<CutOver>,
+}
+
+/// How a cut is prepared, where the new value kills the old one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct CutOver {
     /// Whether holders get `next` before it is current.
-    #[serde(default)]
     pub handed_out: bool,
     /// Since when readers are to wait.
-    #[serde(default)]
     pub barrier: Option<Moment>,
     /// When the barrier was given up last, because a holder did not confirm.
-    #[serde(default)]
     pub missed: Option<Moment>,
 }
 
@@ -200,10 +202,7 @@ impl Rotation {
             last_error: None,
             failed: false,
             forward_only: None,
-            cuts_over: false,
-            handed_out: false,
-            barrier: None,
-            missed: None,
+            cut_over: None,
         }
     }
 

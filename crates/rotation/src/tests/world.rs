@@ -18,7 +18,7 @@ pub(super) const SLACK: u64 = 10;
 pub(super) const KNOWN: Barrier = Barrier {
     known: true,
     confirm: Duration::from_millis(200),
-    pause: Duration::from_millis(1_000),
+    pause: Duration::from_secs(1),
     missing: Missing::Hold,
 };
 
