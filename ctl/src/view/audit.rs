@@ -63,7 +63,7 @@ impl Record {
     }
 
     fn row(&self, style: Style) -> [String; 8] {
-        let tone = if self.outcome == "ok" { Tone::Good } else { Tone::Bad };
+        let tone = if self.outcome == "done" { Tone::Good } else { Tone::Bad };
         [
             self.seq.to_string(),
             self.time.map_or_else(|| "-".to_owned(), |at| at.to_string()),
@@ -88,5 +88,20 @@ impl View for Audit {
             text += &format!("older ones: --before {before}\n");
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_is_not_painted_as_if_it_had_failed() {
+        let painted = |outcome: &str| {
+            let record = wire::AuditRecord { outcome: outcome.to_owned(), ..wire::AuditRecord::default() };
+            Record::of(record).row(Style::Coloured)[6].clone()
+        };
+        assert_eq!(painted("done"), Style::Coloured.paint(Tone::Good, "done"));
+        assert_eq!(painted("refused"), Style::Coloured.paint(Tone::Bad, "refused"));
     }
 }
