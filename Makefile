@@ -1,12 +1,13 @@
 # The commands of this project; `make help` lists them. Each does its own set-up.
 .DEFAULT_GOAL := help
 ROTATIONS ?= 20
+SECONDS ?= 60
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test interop bench generate check audit
+.PHONY: help demo test interop bench generate check audit campaign-crash campaign-fuzz campaign-soak
 
 help: ## List the commands
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z -]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## Watch a database password change under load (ROTATIONS=200 runs longer)
 	@scripts/setup.sh postgresql
@@ -25,6 +26,11 @@ bench: ## Ratios side by side in one run, into target/bench/local.json
 	@scripts/setup.sh
 	@cargo build --quiet --profile dist -p rekey-sidecar -p rekey-benches
 	@scripts/cargo-run.sh --profile dist bench
+
+campaign-crash campaign-fuzz campaign-soak: ## Look for what only time finds (SECONDS=3600)
+	@scripts/setup.sh postgresql
+	@cargo build --quiet --workspace --bins
+	@scripts/cargo-run.sh campaign $(@:campaign-%=%) --seconds $(SECONDS)
 
 generate: ## Write the generated code and documents anew
 	REKEY_REGENERATE=1 cargo test -p rekey-proto --test generated

@@ -37,7 +37,20 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
     ("orders", &["rekey-client"], &["sqlx", "rustls"]),
     ("rekey-demo", &["rekey-testkit"], &["sqlx"]),
     ("rekey-testkit", &[], &["sqlx", "tonic"]),
-    ("rekey-tests", &["rekey-client", "rekey-proto", "rekey-runtime", "rekey-testkit"], &["sqlx"]),
+    (
+        "rekey-tests",
+        &[
+            "rekey-client",
+            "rekey-controller",
+            "rekey-model",
+            "rekey-proto",
+            "rekey-rotation",
+            "rekey-runtime",
+            "rekey-settings",
+            "rekey-testkit",
+        ],
+        &["sqlx"],
+    ),
     ("rekey-benches", &["rekey-client", "rekey-model", "rekey-proto", "rekey-runtime"], &["sqlx"]),
 ];
 
