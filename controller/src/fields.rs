@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use rekey_model::{FieldName, Fields, FieldsError, NameError, SecretBytes};
+use rekey_model::{FieldName, Fields, FieldsError, NameError, SecretBytes, Version};
+
+use crate::seal::{Column, Place, Seal, SealError, Sealed, Subject};
+use crate::store::{CredentialId, Store, StoreError};
 
 /// Why unsealed bytes are not fields.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +22,46 @@ pub enum FieldsReadError {
     /// More than a credential may have.
     #[error("the stored fields are too many or too long")]
     Size(#[source] FieldsError),
+}
+
+/// Why the fields of a version are not to be had. Says nothing about them.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenFieldsError {
+    /// The store.
+    #[error("the store cannot be read")]
+    Store(#[from] StoreError),
+    /// The sealed secret.
+    #[error("the sealed secret does not open")]
+    Seal(#[from] SealError),
+    /// What was sealed.
+    #[error("what was sealed are no fields")]
+    Read(#[from] FieldsReadError),
+}
+
+/// Whose secret it is, and where it stands: what is sealed opens nowhere else.
+fn place(store: &Store, id: CredentialId, version: Version) -> Place<'static> {
+    let installation = store.installation();
+    Place { installation, subject: Subject::Version(id, version), column: Column::Secret }
+}
+
+/// Seals the fields of a version.
+pub fn seal(
+    (store, seal): (&Store, &Seal),
+    id: CredentialId,
+    version: Version,
+    fields: &Fields,
+) -> Result<Sealed, SealError> {
+    seal.seal(&place(store, id, version), write(fields).expose())
+}
+
+/// Opens the fields of a version; none where nothing is sealed.
+pub async fn open(
+    (store, seal): (&Store, &Seal),
+    id: CredentialId,
+    version: Version,
+) -> Result<Option<Fields>, OpenFieldsError> {
+    let Some(sealed) = store.secret(id, version).await? else { return Ok(None) };
+    Ok(Some(read(&seal.unseal(&place(store, id, version), &sealed)?)?))
 }
 
 /// Writes `fields` for sealing.

@@ -13,19 +13,14 @@ use zeroize::Zeroizing;
 
 use super::seen::Seen;
 use super::{CommitError, Executor};
-use crate::fields;
-use crate::seal::{Column, Place, Sealed, Subject};
+use crate::fields::{self, OpenFieldsError};
+use crate::seal::Sealed;
 use crate::store::CredentialId;
 
 /// What a secret is called while it is only chosen; from Installed on, the driver's fields take its place.
 const CHOSEN: &str = "chosen";
 
 impl Executor {
-    fn place(&self, id: CredentialId, version: Version) -> Place<'static> {
-        let installation = self.0.store.installation();
-        Place { installation, subject: Subject::Version(id, version), column: Column::Secret }
-    }
-
     /// Draws and seals the secret of a version, 32 random bytes as text, and its name.
     pub(super) fn draw(&self, seen: &Seen, version: Version) -> Result<(Handle, Sealed), CommitError> {
         let mut bytes = Zeroizing::new([0_u8; 32]);
@@ -45,15 +40,17 @@ impl Executor {
         version: Version,
         values: &Fields,
     ) -> Result<Sealed, CommitError> {
-        let written = fields::write(values);
-        self.0.seal.seal(&self.place(id, version), written.expose()).map_err(CommitError::Seal)
+        fields::seal((&self.0.store, &self.0.seal), id, version, values).map_err(CommitError::Seal)
     }
 
     /// The fields of a version, as they are sealed.
     pub(super) async fn fields(&self, id: CredentialId, version: Version) -> Result<Fields, CommitError> {
-        let sealed = self.0.store.secret(id, version).await?.ok_or(CommitError::Unsealed(version))?;
-        let opened = self.0.seal.unseal(&self.place(id, version), &sealed).map_err(CommitError::Seal)?;
-        fields::read(&opened).map_err(|_malformed| CommitError::Unsealed(version))
+        match fields::open((&self.0.store, &self.0.seal), id, version).await {
+            Ok(Some(fields)) => Ok(fields),
+            Ok(None) | Err(OpenFieldsError::Read(_)) => Err(CommitError::Unsealed(version)),
+            Err(OpenFieldsError::Store(error)) => Err(CommitError::Store(error)),
+            Err(OpenFieldsError::Seal(error)) => Err(CommitError::Seal(error)),
+        }
     }
 
     /// What the driver is to make: the same at every try.

@@ -6,30 +6,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rekey_model::{CredentialName, Incarnation, SpiffeId, Version};
+use rekey_model::{CredentialName, Incarnation, SpiffeId};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::frame::Body;
 use super::hub::{Hub, Urgency};
 use super::view::View;
-use crate::fields;
-use crate::seal::{Column, Place, Seal, SealError, Subject};
+use crate::fields::{self, OpenFieldsError};
+use crate::seal::Seal;
 use crate::spec::Spec;
-use crate::store::{Changed, CredentialId, CredentialRow, Mode, Store, StoreError};
+use crate::store::{Changed, CredentialRow, Mode, Store, StoreError};
 
 /// Why a credential cannot be shown to holders. Says nothing about its value.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ViewError {
-    /// The store.
-    #[error("the store cannot be read")]
-    Store(#[from] StoreError),
-    /// The sealed secret.
-    #[error("the sealed secret does not open")]
-    Seal(#[from] SealError),
-    /// What was sealed.
-    #[error("what was sealed are no fields")]
-    Fields(#[from] fields::FieldsReadError),
+    /// Its fields.
+    #[error(transparent)]
+    Fields(#[from] OpenFieldsError),
     /// The stored spec.
     #[error("the stored spec cannot be read")]
     Spec,
@@ -112,22 +106,9 @@ impl Views {
             return Ok(Some(body));
         }
         let Some((version, _)) = view.seen.current else { return Ok(Some(view.encode(None))) };
-        let Some(fields) = self.fields(view.id, version).await? else { return Ok(None) };
+        let sealed = fields::open((&self.store, &self.seal), view.id, version).await?;
+        let Some(fields) = sealed else { return Ok(None) };
         Ok(Some(view.encode(Some(&fields))))
-    }
-
-    async fn fields(
-        &self,
-        id: CredentialId,
-        version: Version,
-    ) -> Result<Option<rekey_model::Fields>, ViewError> {
-        let Some(sealed) = self.store.secret(id, version).await? else { return Ok(None) };
-        let place = Place {
-            installation: self.store.installation(),
-            subject: Subject::Version(id, version),
-            column: Column::Secret,
-        };
-        Ok(Some(fields::read(&self.seal.unseal(&place, &sealed)?)?))
     }
 
     /// Waits for changes, brings the views up to date, and tells the streams; fences first.
