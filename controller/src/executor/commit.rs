@@ -142,17 +142,25 @@ impl Executor {
 
     /// Forgets a deleted credential of which nothing is left, once every live holder has dropped it.
     pub(super) async fn forget_deleted(&self, seen: &Seen) -> Result<bool, CommitError> {
-        let told = seen.facts().live().all(|holder| holder.has_acked(seen.ledger.order));
-        if !seen.ledger.is_forgettable() || !told {
+        if !may_be_forgotten(seen) {
             return Ok(false);
         }
+        // It may have changed since, and so may the holders: what is acted on is read here.
         let mut tx = self.0.store.begin().await?;
-        if let Some(row) = tx.load(&seen.spec.name).await?.filter(|row| row.ledger == seen.ledger) {
+        let Some(row) = tx.load(&seen.spec.name).await? else { return Ok(true) };
+        let forgotten = may_be_forgotten(&self.see_in(&mut tx, row.clone()).await?);
+        if forgotten {
             tx.delete(&row).await?;
             tx.commit().await?;
         }
-        Ok(true)
+        Ok(forgotten)
     }
+}
+
+/// Whether nothing is left of a deleted credential, and every live holder has dropped it.
+fn may_be_forgotten(seen: &Seen) -> bool {
+    let told = seen.facts().live().all(|holder| holder.has_acked(seen.ledger.order));
+    seen.ledger.is_forgettable() && told
 }
 
 /// Stores the secret of this commit, and removes one that is of no use any more.
