@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use rekey_model::SecretBytes;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -76,10 +77,21 @@ impl<'a> Link<'a> {
         Ok(Self { client, wire: Some(wire), touched })
     }
 
-    /// Runs one statement with parameters.
+    /// Runs one statement with parameters. An answer that is larger than any honest one is not taken.
     pub(super) async fn rows(&mut self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Fault> {
         let Self { client, wire, .. } = self;
-        drive(wire, client.query(sql, parameters)).await.map_err(|error| Fault::of_statement(&error))
+        let work = async {
+            let said = |error| Fault::of_statement(&error);
+            let mut answer = pin!(client.query_raw(sql, parameters.iter().copied()).await.map_err(said)?);
+            let (mut room, mut rows) = (Room::default(), Vec::new());
+            while let Some(row) = answer.next().await {
+                let row = row.map_err(said)?;
+                room.take(row.raw_size_bytes())?;
+                rows.push(row);
+            }
+            Ok(rows)
+        };
+        drive(wire, work).await
     }
 
     /// Runs one statement with parameters that gives at most one row.
@@ -135,6 +147,27 @@ impl<'a> Link<'a> {
             // What remains is a farewell; a server that does not take it loses the connection.
             drop(timeout(Duration::from_secs(1), wire).await);
         }
+    }
+}
+
+/// How much of an answer there is room for.
+#[derive(Debug, Default)]
+struct Room {
+    rows: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// The most rows of an answer, and the most bytes.
+    const MOST: (usize, usize) = (20_000, 8 << 20);
+
+    fn take(&mut self, bytes: usize) -> Result<(), Fault> {
+        self.rows += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.rows > Self::MOST.0 || self.bytes > Self::MOST.1 {
+            return Err(Fault::no("the server's answer is larger than any honest one"));
+        }
+        Ok(())
     }
 }
 
@@ -239,4 +272,21 @@ pub(super) fn client_config(ca_pem: &[u8]) -> Result<Arc<ClientConfig>, String> 
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.resumption = rustls::client::Resumption::disabled();
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_end_is_given_up() {
+        let taken = |size| {
+            (0..100_000).take_while({
+                let mut room = Room::default();
+                move |_| room.take(size).is_ok()
+            })
+        };
+        assert_eq!(taken(100).count(), 20_000, "many small rows");
+        assert_eq!(taken(1 << 20).count(), 8, "a few large ones");
+    }
 }
