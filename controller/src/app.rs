@@ -1,5 +1,6 @@
 //! The controller as one process: what it is built of, and how it begins and ends.
 
+mod figures;
 mod leaf;
 mod listeners;
 
@@ -75,7 +76,7 @@ impl App {
             drivers: Arc::new(targets.clone()),
             clock: clock.clone(),
             spawner: tasks.spawner(),
-            settings: Settings::with_lease(config.lease),
+            settings: Settings { verify: config.verify, ..Settings::with_lease(config.lease) },
         });
         let (report, failures) = mpsc::channel(FAILURES);
         let fleet = Fleet::build(FleetParts {
@@ -196,7 +197,8 @@ impl App {
             });
             page
         };
-        Http { readiness: self.readiness.clone(), page: Arc::new(page) }
+        let page = figures::kept(Arc::new(page), self.clock.clone());
+        Http { readiness: self.readiness.clone(), page }
     }
 }
 

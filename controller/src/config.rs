@@ -39,6 +39,8 @@ pub struct Config {
     pub rejoin_window: Duration,
     /// How long a sidecar counts as live after it was heard.
     pub lease: Duration,
+    /// How often a current version is tried while no rotation is open.
+    pub verify: Duration,
     /// The databases and services where credentials are made, by name.
     pub targets: BTreeMap<Label, Target>,
 }
@@ -67,6 +69,8 @@ pub struct AdminConfig {
 const LEAF_LIFE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_hours(24));
 /// Shortest and longest lease.
 const LEASE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_hours(1));
+/// Shortest and longest time between two tries of a current version.
+const VERIFY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(24));
 /// Shortest and longest time in which an expired leaf can be replaced.
 const REJOIN: (Duration, Duration) = (Duration::ZERO, Duration::from_hours(90 * 24));
 
@@ -98,6 +102,7 @@ impl Config {
         let leaf_life = of_identity("leaf_life", Duration::from_hours(1), LEAF_LIFE);
         let rejoin_window = of_identity("rejoin_window", Duration::from_hours(7 * 24), REJOIN);
         let lease = within(section, "lease", Duration::from_secs(30), LEASE);
+        let verify = within(section, "verify", crate::executor::VERIFY, VERIFY);
         let targets =
             section.optional_section("targets").map(|s| targets::take(&s, folder)).unwrap_or_default();
         Some(Self {
@@ -111,6 +116,7 @@ impl Config {
             leaf_life,
             rejoin_window,
             lease,
+            verify,
             targets,
         })
     }

@@ -12,6 +12,7 @@ mod record;
 mod report;
 mod secrets;
 mod seen;
+mod verify;
 mod watch;
 
 use std::fmt;
@@ -26,6 +27,7 @@ use rekey_model::{CredentialName, Moment};
 use rekey_rotation::{Event, Step};
 use rekey_runtime::{CancellationToken, Clock, Spawner};
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::audit::Actor;
 use crate::seal::Seal;
@@ -39,10 +41,16 @@ pub use self::report::{Holding, Report};
 use self::agenda::{Agenda, LONGEST};
 use self::lanes::{Lanes, Task};
 use self::seen::{Seen, Settles};
+use self::verify::Failing;
 use self::watch::Watch;
 
 /// How soon everything is looked at again after the store failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// How often a current version is tried, unless the config says otherwise.
+pub const VERIFY: Duration = Duration::from_mins(15);
+/// Reports made at a time: whoever only looks leaves connections to the store for the executor.
+const REPORTS: usize = 2;
 
 /// Finds the driver of a credential.
 pub trait Drivers: Send + Sync + fmt::Debug {
@@ -67,12 +75,14 @@ pub struct Settings {
     pub brake_divisor: u32,
     /// How many refusals of one secret value are borne.
     pub budget: u32,
+    /// How often a current version is tried while no rotation is open.
+    pub verify: Duration,
 }
 
 impl Settings {
     /// The usual settings, with this lease.
     pub fn with_lease(lease: Duration) -> Self {
-        Self { lease, slack: Duration::from_millis(50), brake_divisor: 10, budget: 3 }
+        Self { lease, slack: Duration::from_millis(50), brake_divisor: 10, budget: 3, verify: VERIFY }
     }
 }
 
@@ -91,7 +101,9 @@ struct Inner {
     listening_since: Moment,
     lanes: Lanes,
     watch: Watch,
+    failing: Failing,
     settles: Settles,
+    reports: Semaphore,
 }
 
 /// What an executor is made of.
@@ -127,8 +139,15 @@ impl Executor {
             listening_since,
             lanes,
             watch,
+            failing: Failing::default(),
             settles,
+            reports: Semaphore::new(REPORTS),
         }))
+    }
+
+    /// Waits for room for one usual call to a target, beside those of the rotations.
+    pub async fn room_at(&self, target: &str) -> Option<OwnedSemaphorePermit> {
+        self.0.lanes.permit(target, false).await
     }
 
     /// Performs what is due until `cancel`. Ends with an error only when another controller has taken the store.
@@ -231,6 +250,7 @@ impl Executor {
         let Some(mut seen) = self.see(name).await? else {
             self.0.lanes.forget(name);
             self.0.watch.forget(name);
+            self.0.failing.forget(name);
             return Ok(None);
         };
         if seen.ledger.after(&Event::Look, &seen.facts()).is_ok_and(|after| after != seen.ledger) {

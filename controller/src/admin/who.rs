@@ -45,10 +45,15 @@ impl Admin {
         only: Option<Version>,
     ) -> Result<Vec<wire::TargetSession>, String> {
         let driver = self.0.drivers.driver(&report.spec).map_err(|error| error.to_string())?;
+        let target = report.spec.driver.target().to_string();
         let mut found = Vec::new();
         let versions = report.ledger.versions.iter().filter(|(_, it)| it.ended.is_none());
         for (version, record) in versions.filter(|(v, _)| only.is_none_or(|only| only == **v)) {
-            let usage = self.0.clock.within(LOOK, driver.usage(&record.handle)).await;
+            let looked = async {
+                let _room = self.0.executor.room_at(&target).await;
+                driver.usage(&record.handle).await
+            };
+            let usage = self.0.clock.within(LOOK, looked).await;
             match usage.ok_or("the target did not answer in time")? {
                 Ok(Usage::Sessions(sessions) | Usage::OfAccount(sessions)) => {
                     found.extend(sessions.into_iter().map(|session| wire::TargetSession {

@@ -22,7 +22,7 @@ const NEWS: u32 = 3;
 
 /// Why a step is to be tried again later. Its text holds no secret.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+pub(super) enum Trouble {
     /// The driver did not do it.
     #[error("{0}")]
     Driver(String),
@@ -81,6 +81,7 @@ impl Executor {
             Step::Sample { version } => return self.sample(seen, *version).await,
             Step::End { version, .. } => return self.end(seen, *version).await,
             Step::CleanUp { version } => self.clean_up(seen, *version).await?,
+            Step::Verify { version } => return self.verify(seen, *version).await,
         }
         Ok(Duration::ZERO)
     }

@@ -45,6 +45,7 @@ impl Task {
             Step::Sample { version } => ("sample", Some(*version), false),
             Step::End { version, emergency } => ("end", Some(*version), *emergency),
             Step::CleanUp { version } => ("clean-up", Some(*version), false),
+            Step::Verify { version } => ("verify", Some(*version), false),
         };
         Self { name: name.clone(), verb, version, urgent }
     }

@@ -51,6 +51,8 @@ pub struct Holding {
 impl Executor {
     /// How a credential stands now; none when there is no such credential.
     pub async fn report(&self, name: &CredentialName) -> Result<Option<Report>, CommitError> {
+        // Never closed.
+        let _room = self.0.reports.acquire().await;
         let Some(seen) = self.see(name).await? else { return Ok(None) };
         let facts = seen.facts();
         let mut report = Report {
@@ -64,6 +66,7 @@ impl Executor {
             spec: seen.spec.clone(),
             ledger: seen.ledger.clone(),
         };
+        report.alarms.extend(self.0.failing.alarm(name, &seen.ledger));
         for row in &seen.rows {
             let holder = facts.holders.iter().find(|holder| holder.instance == row.instance);
             report.holders.push(Holding {

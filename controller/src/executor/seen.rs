@@ -1,7 +1,6 @@
 //! What is true around a credential now: its rows, made into the facts that the rotation machine decides by.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -152,14 +151,15 @@ fn policy(spec: &Spec, id: CredentialId, settings: &Settings, settle: Duration) 
         settle,
         adopts: spec.driver.adopt().is_some(),
         overlap: Overlap::Both,
+        verify_every: settings.verify,
+        // Spread over the interval in 256 places, so that a start does not try everything at once.
+        verify_after: settings.verify / 256 * u32::from(seed(id).to_be_bytes()[0]),
     }
 }
 
-/// The same number for a credential at every start.
+/// The same number for a credential at every start and in every release: half of its id, which is random.
 fn seed(id: CredentialId) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    id.hash(&mut hasher);
-    hasher.finish()
+    u64::try_from(id.bits() >> 64).unwrap_or_default()
 }
 
 /// A holder's row as the machine knows holders; none for an instance that never said hello.

@@ -185,6 +185,11 @@ impl<K> Id<K> {
     pub fn from_bits(bits: u128) -> Self {
         Self(bits, std::marker::PhantomData)
     }
+
+    /// Its bits.
+    pub fn bits(self) -> u128 {
+        self.0
+    }
 }
 
 impl<K> Clone for Id<K> {

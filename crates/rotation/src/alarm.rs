@@ -39,6 +39,8 @@ pub enum AlarmKind {
     CleanUpRefused,
     /// Something failed and there is no way back.
     ForwardOnly,
+    /// The target refuses the current version: somebody else changed or removed it.
+    CurrentFails,
     /// The login that the application had before Rekey still works.
     AdoptedAlive,
     /// A replacement for a cut version is due and waits.
@@ -60,6 +62,7 @@ impl AlarmKind {
             Self::Stuck => "stuck",
             Self::CleanUpRefused => "clean_up_refused",
             Self::ForwardOnly => "forward_only",
+            Self::CurrentFails => "current_fails",
             Self::AdoptedAlive => "adopted_alive",
             Self::ReplacementWaits => "replacement_waits",
             Self::NotReached => "not_reached",

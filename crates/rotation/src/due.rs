@@ -60,6 +60,11 @@ pub enum Step {
         /// The version.
         version: Version,
     },
+    /// Try whether the current version still works: somebody else may have changed it.
+    Verify {
+        /// The version.
+        version: Version,
+    },
 }
 
 /// How long nothing is looked at where nothing is open.
@@ -89,7 +94,18 @@ impl Ledger {
             }
             None => steps.extend(self.why_begin(facts).map(|why| Step::Begin { why })),
         }
+        let verify = self.verify_in(facts).filter(|(_, left)| left.is_zero());
+        steps.extend(verify.map(|(version, _)| Step::Verify { version }));
         steps
+    }
+
+    /// What is to be tried whether it still works, and in how long. One that was proven a short while ago can wait.
+    fn verify_in(&self, facts: &Facts<'_>) -> Option<(Version, Duration)> {
+        let version = self.current.filter(|_| self.open_rotation().is_none())?;
+        let proven = self.version(version)?.proven.map_or(Duration::MAX, |at| facts.now.at_least_since(at));
+        let listened = facts.now.at_least_since(facts.listening_since);
+        let left = facts.policy.verify_every.saturating_sub(proven);
+        Some((version, left.max(facts.policy.verify_after.saturating_sub(listened))))
     }
 
     /// The number of the version that is chosen next.
@@ -230,6 +246,8 @@ impl Ledger {
             Some(_) => OPEN,
             None => self.due_in(facts).map_or(IDLE, |due| due.clamp(Duration::from_millis(10), IDLE)),
         };
+        let verify = self.verify_in(facts).map(|(_, left)| left).filter(|left| !left.is_zero());
+        let calm = verify.map_or(calm, |left| calm.min(left));
         if emergency || self.owed || !self.endings.is_empty() { calm.min(OPEN) } else { calm }
     }
 }

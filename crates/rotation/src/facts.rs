@@ -64,6 +64,10 @@ pub struct Policy {
     pub adopts: bool,
     /// Whether two versions can be valid at once.
     pub overlap: Overlap,
+    /// How often the current version is tried while no rotation is open.
+    pub verify_every: Duration,
+    /// How long the controller has to run before it first does: different for each credential.
+    pub verify_after: Duration,
 }
 
 /// Whether two versions can be valid at once.

@@ -113,6 +113,29 @@ async fn a_person_may_cut_the_sessions_that_an_ending_waits_for() {
 }
 
 #[tokio::test]
+async fn a_password_that_somebody_else_changed_is_told_and_not_overwritten() {
+    let mut stage = Stage::settled().await;
+    let role = stage.target.accepted().remove(0);
+    let ours = stage.target.lock().roles[&role].secret.clone();
+    let failing = |report: &crate::executor::Report| {
+        report.alarms.iter().any(|alarm| alarm.kind == rekey_rotation::AlarmKind::CurrentFails)
+    };
+    stage.target.lock().roles.get_mut(&role).unwrap().secret = b"changed by hand".to_vec();
+    stage.clock.advance(crate::executor::VERIFY);
+    while !failing(&stage.report().await) {
+        stage.step().await;
+    }
+    let alarm = stage.report().await.alarms.remove(0);
+    assert!(alarm.message.contains("v1 does not work: login refused"), "{alarm:?}");
+    assert_eq!(stage.target.lock().roles[&role].secret, b"changed by hand");
+    stage.target.lock().roles.get_mut(&role).unwrap().secret = ours;
+    stage.clock.advance(std::time::Duration::from_mins(1));
+    while failing(&stage.report().await) {
+        stage.step().await;
+    }
+}
+
+#[tokio::test]
 async fn an_emergency_cuts_fences_and_replaces() {
     let mut stage = Stage::settled().await;
     let old = stage.target.accepted().remove(0);

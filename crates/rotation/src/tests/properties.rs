@@ -113,7 +113,7 @@ impl World {
             Step::Install { version, .. } => Event::Installed { version, attempt: 0 },
             Step::Probe { version, .. } => Event::Probed { version, attempt: 0 },
             Step::Lift { version } => Event::Lifted { version, attempt: 0 },
-            Step::Sample { .. } => Event::Look,
+            Step::Sample { .. } | Step::Verify { .. } => Event::Look,
             Step::End { version, .. } => self.ended(version.get()),
             Step::CleanUp { version } => Event::CleanedUp { version },
         })

@@ -109,3 +109,24 @@ fn a_deleted_credential_ends_or_leaves_its_login_and_is_forgotten() {
         Err(OutOfOrder::Open { .. })
     ));
 }
+
+#[test]
+fn the_current_version_is_tried_now_and_then_while_nothing_is_open() {
+    let mut world = World::settled();
+    world.policy.verify_every = Duration::from_mins(1);
+    let verify = |world: &World| world.ledger.due(&world.facts()).contains(&Step::Verify { version: v(1) });
+    assert!(!verify(&world), "it was proven just now");
+    assert!(world.ledger.look_again(&world.facts()) <= Duration::from_mins(1));
+    world.wait(60_000);
+    assert!(verify(&world));
+    world.listening_since = world.now - 5_000;
+    world.policy.verify_after = Duration::from_secs(6);
+    assert!(!verify(&world), "not everything at once after a start");
+    world.wait(1_000);
+    assert!(verify(&world));
+    world.mode = Mode::ReconcileOnly;
+    assert!(!verify(&world));
+    world.mode = Mode::Normal;
+    world.begin();
+    assert!(!verify(&world), "a rotation proves for itself");
+}

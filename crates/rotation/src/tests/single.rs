@@ -223,7 +223,7 @@ impl World {
             Step::Install { version, .. } => Event::Installed { version, attempt: 0 },
             Step::Probe { version, .. } => Event::Probed { version, attempt: 0 },
             Step::Lift { version } => Event::Lifted { version, attempt: 0 },
-            Step::Sample { .. } => return,
+            Step::Sample { .. } | Step::Verify { .. } => return,
             Step::End { version, .. } => Event::Ended { version, asked: at(self.now), sessions: 0 },
             Step::CleanUp { version } => Event::CleanedUp { version },
         };
@@ -286,6 +286,7 @@ fn run(world: &mut World, account: &mut Account, deed: Deed) {
                 | Step::Probe { .. }
                 | Step::Lift { .. }
                 | Step::Sample { .. }
+                | Step::Verify { .. }
                 | Step::CleanUp { .. } => {}
             }
             world.perform(&step);

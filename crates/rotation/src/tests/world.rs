@@ -59,6 +59,8 @@ pub(super) fn policy() -> Policy {
         settle: ms(SETTLE),
         adopts: false,
         overlap: Overlap::Both,
+        verify_every: Duration::from_hours(24 * 3_650),
+        verify_after: ms(0),
     }
 }
 
