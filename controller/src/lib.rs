@@ -24,4 +24,5 @@ pub mod seal;
 pub mod spec;
 pub mod store;
 pub mod targets;
+pub mod template;
 pub mod tokens;

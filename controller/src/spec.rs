@@ -14,11 +14,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rekey_drivers::Account;
-use rekey_model::{CredentialName, Grant, Label, Span, SpiffeId};
+use rekey_model::{CredentialName, FieldName, Grant, Label, Span, SpiffeId};
 use rekey_settings::Document;
 use serde_json::Value;
 
 pub use problem::Problem;
+
+use crate::template::Template;
 
 /// What was declared about one credential.
 #[derive(Debug, Clone)]
@@ -39,6 +41,8 @@ pub struct Spec {
     pub grace: Grace,
     /// Who gets it.
     pub deliver: Deliver,
+    /// Fields that are made of what the driver gives.
+    pub fields: BTreeMap<FieldName, Template>,
 }
 
 /// When a credential is changed without being asked.

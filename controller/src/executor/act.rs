@@ -114,7 +114,7 @@ impl Executor {
         }
         match driver.install(&intent).await {
             Ok(installed) => {
-                let sealed = self.seal_fields(seen.id, version, &installed.fields)?;
+                let sealed = self.seal_given(seen, version, &installed.fields)?;
                 let event = Event::Installed { version, attempt };
                 let secret = Some((version, &sealed));
                 self.commit_with(&seen.spec.name, &event, &Actor::controller(), secret).await?;

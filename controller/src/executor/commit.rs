@@ -8,6 +8,7 @@ use super::{Executor, record};
 use crate::audit::Actor;
 use crate::seal::{SealError, Sealed};
 use crate::store::{CredentialRow, StoreError, Tx};
+use crate::template::FillError;
 
 /// How often a commit that lost a race is decided anew.
 const TRIES: u32 = 3;
@@ -33,6 +34,9 @@ pub enum CommitError {
     /// A version has no secret of the right form, or no name.
     #[error("{0} is not as it was made")]
     Unsealed(Version),
+    /// A field that is made of others could not be made.
+    #[error("a field of the declaration cannot be made")]
+    Derive(#[source] FillError),
     /// The system gave no random bytes.
     #[error("no random bytes")]
     NoRandom,
@@ -68,7 +72,7 @@ impl Executor {
     ) -> Result<Outcome, CommitError> {
         let seen = self.see(name).await?.ok_or_else(|| CommitError::NoSuchCredential(name.clone()))?;
         let adopt = seen.spec.driver.adopt().ok_or(OutOfOrder::NoEdge { event: "adopt", phase: None })?;
-        let sealed = self.seal_fields(seen.id, Version::FIRST, fields)?;
+        let sealed = self.seal_given(&seen, Version::FIRST, fields)?;
         let event = Event::Adopt { handle: adopt.clone() };
         self.commit_with(name, &event, &actor, Some((Version::FIRST, &sealed))).await
     }

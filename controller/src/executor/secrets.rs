@@ -16,6 +16,7 @@ use super::{CommitError, Executor};
 use crate::fields::{self, OpenFieldsError};
 use crate::seal::Sealed;
 use crate::store::CredentialId;
+use crate::template;
 
 /// What a secret is called while it is only chosen; from Installed on, the driver's fields take its place.
 const CHOSEN: &str = "chosen";
@@ -34,7 +35,18 @@ impl Executor {
         Ok((handle, self.seal_fields(seen.id, version, &chosen)?))
     }
 
-    pub(super) fn seal_fields(
+    /// Seals what a driver gave, and every field that the declaration makes of it.
+    pub(super) fn seal_given(
+        &self,
+        seen: &Seen,
+        version: Version,
+        given: &Fields,
+    ) -> Result<Sealed, CommitError> {
+        let all = template::derive(given, &seen.spec.fields).map_err(CommitError::Derive)?;
+        self.seal_fields(seen.id, version, &all)
+    }
+
+    fn seal_fields(
         &self,
         id: CredentialId,
         version: Version,

@@ -32,6 +32,11 @@ pub struct Credential {
     pub grace: Grace,
     /// Who gets it.
     pub deliver: Deliver,
+    /// Fields made of those that the driver gives, such as
+    /// `database_url: "postgres://{username|url}:{password|url}@{host}:{port}/{database|url}"`; `|url`, `|shell` and
+    /// `|json` make a value safe there, `{{` is a brace. They change with the next version.
+    #[schemars(extend("maxProperties" = 16))]
+    pub fields: Option<BTreeMap<String, String>>,
 }
 
 /// When a credential is rotated without being asked.

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use rekey_drivers::Account;
-use rekey_model::{Grant, Label, Span};
+use rekey_model::{FieldName, Grant, Label, Span};
 use rekey_settings::Section;
 
 use super::{Deliver, Grace, Offline, Schedule, Spec, rules};
+use crate::template::Template;
 
 /// The most sidecars or groups of sidecars that one credential goes to.
 pub(super) const MOST_GRANTS: usize = 256;
+/// The most fields that are made of others.
+const MOST_FIELDS: usize = 16;
 /// The most labels of one credential.
 pub(super) const MOST_LABELS: usize = 32;
 
@@ -24,6 +27,8 @@ pub(super) fn spec(root: &Section<'_>) -> Option<Spec> {
     let schedule = root.optional_section("schedule").and_then(|schedule| read_schedule(&schedule));
     let grace = grace(root);
     let deliver = deliver(root);
+    let fields =
+        root.optional_section("fields").map(|it| read_fields(&it, driver.as_ref())).unwrap_or_default();
     if let Some(grace) = &grace {
         rules::grace(grace, root);
         rules::schedule(schedule.as_ref(), grace, root);
@@ -37,6 +42,7 @@ pub(super) fn spec(root: &Section<'_>) -> Option<Spec> {
         schedule,
         grace: grace?,
         deliver: deliver?,
+        fields,
     })
 }
 
@@ -47,7 +53,7 @@ fn driver(root: &Section<'_>) -> Option<Account> {
 }
 
 fn read_labels(section: &Section<'_>) -> BTreeMap<Label, Label> {
-    let pairs = section.pairs::<Label>();
+    let pairs = section.pairs::<Label>("gold");
     if pairs.len() > MOST_LABELS {
         let remedy = format!("leave at most {MOST_LABELS}");
         section.problem("", format!("has {} entries", pairs.len()), remedy);
@@ -65,6 +71,34 @@ fn read_labels(section: &Section<'_>) -> BTreeMap<Label, Label> {
         }
     }
     labels
+}
+
+/// Fields that are made of what the driver gives.
+fn read_fields(section: &Section<'_>, driver: Option<&Account>) -> BTreeMap<FieldName, Template> {
+    let given = driver.map(|driver| driver.facts().fields).unwrap_or_default();
+    let pairs = section.pairs::<Template>("postgres://{username|url}:{password|url}@{host}");
+    if pairs.len() > MOST_FIELDS {
+        let remedy = format!("leave at most {MOST_FIELDS}");
+        section.problem("", format!("has {} entries", pairs.len()), remedy);
+    }
+    let mut fields = BTreeMap::new();
+    for (key, template) in pairs {
+        let unknown = template.made_of().find(|of| driver.is_some() && !given.contains(&of.as_str()));
+        if unknown.is_some() {
+            let remedy = format!("it can be made of: {}", given.join(", "));
+            section.problem(&key, "is made of a field that there is not", remedy);
+        }
+        match key.parse::<FieldName>() {
+            Ok(name) if given.contains(&name.as_str()) => {
+                section.problem(&key, "is given by the driver itself", "choose another name");
+            }
+            Ok(name) => {
+                fields.insert(name, template);
+            }
+            Err(error) => section.problem(&key, error.to_string(), "choose another name"),
+        }
+    }
+    fields
 }
 
 fn read_schedule(section: &Section<'_>) -> Option<Schedule> {

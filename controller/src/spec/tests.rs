@@ -23,6 +23,7 @@ fn whole() -> Value {
             "to": ["spiffe://rekey.local/sidecar/orders/*"],
             "offline": "serve-until-expiry", "offline_for": "24h",
         },
+        "fields": { "database_url": "postgres://{username|url}:{password|url}@{host}:{port}/{database|url}" },
     })
 }
 
@@ -68,6 +69,7 @@ fn what_may_be_left_out_may_be_left_out() {
         "/schedule",
         "/deliver/to",
         "/deliver/offline_for",
+        "/fields",
     ];
     for pointer in optional {
         set(&mut spec, pointer, Value::Null);
@@ -106,6 +108,10 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
         (with("/postgres/probes", json!("SELECT 1")), "postgres.probes", "must be a list", "probes: ["),
         (with("/postgres/probes", json!(["SELECT 1", ["x"]])), "postgres.probes[1]", "single value", "SELECT count"),
         (with("/postgres/probes", json!(vec!["SELECT 1"; 33])), "postgres.probes", "has 33 entries", "at most 32"),
+        (with("/fields/database_url", json!("{user}")), "fields.database_url", "that there is not", "username"),
+        (with("/fields/database_url", json!("{username")), "fields.database_url", "brace", ""),
+        (with("/fields/password", json!("x")), "fields.password", "by the driver itself", "another name"),
+        (with("/fields/URL", json!("x")), "fields.URL", "a-z", "another name"),
         (with("/schedule", json!({})), "schedule.every", "is missing", "30d"),
         (with("/schedule/every", json!("30 fortnights")), "schedule.every", "not a length of time", "30d"),
         (with("/schedule/every", json!("1h")), "schedule.every", "too short", "floor + quiet + max_reconnect"),

@@ -63,6 +63,8 @@ pub struct Facts {
     pub strategy: Strategy,
     /// How its versions are called at the target.
     pub names: Names,
+    /// The names of the fields that consumers get.
+    pub fields: &'static [&'static str],
     /// The login that the application has today and that becomes version 1, if one is declared.
     pub adopt: Option<Handle>,
     /// What no other credential at this target may claim.

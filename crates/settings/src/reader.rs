@@ -196,12 +196,12 @@ impl<'a> Section<'a> {
         named
     }
 
-    /// Each key of this section with the value below it: for maps of names to words.
-    pub fn pairs<T: FromStr<Err: Display>>(&self) -> Vec<(String, T)> {
+    /// Each key of this section with the value below it: for maps of names to words. `example` says how a value may look.
+    pub fn pairs<T: FromStr<Err: Display>>(&self, example: &str) -> Vec<(String, T)> {
         let mut pairs = Vec::new();
         for entry in self.entries() {
             self.gathering.ask(&self.path, &entry.key);
-            if let Some(value) = self.scalar(&entry.node, join(&self.path, &entry.key), ANY) {
+            if let Some(value) = self.scalar(&entry.node, join(&self.path, &entry.key), example) {
                 pairs.push((entry.key.clone(), value));
             }
         }

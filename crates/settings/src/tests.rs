@@ -156,7 +156,7 @@ fn maps_of_names_are_read_and_their_words_checked() {
     let document =
         Document::parse("f", "labels: { tier: gold, x: 1 }\ntargets:\n  one: {port: 1}\n  two: 2\n").unwrap();
     let read = document.read(|top| {
-        let labels = top.section("labels")?.pairs::<String>();
+        let labels = top.section("labels")?.pairs::<String>("gold");
         let targets = top.section("targets")?.named();
         Some((
             labels,

@@ -29,6 +29,15 @@ async fn a_rotation_goes_from_planned_to_done_and_leaves_one_login() {
 }
 
 #[tokio::test]
+async fn consumers_get_the_fields_that_are_made_of_others() {
+    let stage = Stage::settled().await;
+    let seen = stage.executor().see(&"orders/db".parse().unwrap()).await.unwrap().unwrap();
+    let fields = stage.executor().fields(seen.id, v(1)).await.unwrap();
+    let text = |name: &str| String::from_utf8(fields.get(name).unwrap().expose().to_vec()).unwrap();
+    assert_eq!(text("login"), format!("{}/{}", text("username"), text("password")));
+}
+
+#[tokio::test]
 async fn a_rotation_waits_while_a_session_uses_the_old_version_and_shows_it() {
     let mut stage = Stage::settled().await;
     let old = stage.target.accepted().remove(0);

@@ -48,6 +48,7 @@ fn spec() -> serde_json::Value {
         "deliver": {
             "to": ["spiffe://rekey.local/sidecar/orders/*"], "offline": "serve-until-expiry", "offline_for": "5s",
         },
+        "fields": { "login": "{username}/{password|url}" },
     })
 }
 

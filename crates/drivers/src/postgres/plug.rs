@@ -68,6 +68,7 @@ impl crate::Plug for Plug {
         Facts {
             strategy: Strategy::DualAccount,
             names: Names { stem: prefix.clone(), longest: quote::LONGEST_NAME },
+            fields: &["username", "password", "host", "port", "database"],
             adopt: login.as_deref().and_then(|login| login.parse::<Handle>().ok()),
             claims,
             fixed: vec![
