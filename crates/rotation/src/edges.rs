@@ -24,6 +24,7 @@ impl Ledger {
             }
         }
         self.follow_emergencies(facts);
+        self.follow_bound(facts);
     }
 
     /// Takes one free edge. One line an edge.

@@ -48,9 +48,10 @@ pub struct Policy {
     pub quiet: Duration,
     /// When a grace is overdue and alarms.
     pub deadline: Duration,
-    /// How long a sidecar may serve it without word from the controller; none: without end.
+    /// How long a sidecar may serve it without word from the controller, as declared; none: without end. It holds for a
+    /// holder once that has acknowledged it ([`HolderFacts::alone`]).
     pub offline_for: Option<Duration>,
-    /// How long a holder counts as live after it was heard.
+    /// How long holders count as live from now on, after they were heard.
     pub lease: Duration,
     /// How far clocks may be apart (ε).
     pub slack: Duration,
@@ -125,6 +126,11 @@ pub struct HolderFacts {
     pub came_empty: bool,
     /// When its last renewal, hello or other word was committed.
     pub last_contact: Moment,
+    /// How long it counts as live from then: the longest that it was promised.
+    pub lease: Duration,
+    /// How long it may serve without word from the controller, by the longest bound that it may go by
+    /// ([`Ledger::longest_alone`](crate::Ledger::longest_alone)); none: without end.
+    pub alone: Option<Duration>,
     /// What it acknowledged in its present session; none: nothing yet. A hello acknowledges nothing.
     pub acked: Option<Acked>,
     /// What its processes say they use.

@@ -11,7 +11,7 @@ impl HolderFacts {
     /// Whether its lease runs. The least time that can have passed counts, and only time in which the controller
     /// listened.
     pub fn is_live(&self, facts: &Facts<'_>) -> bool {
-        self.gone.is_none() && self.silent_for(facts) < facts.policy.lease + facts.policy.slack
+        self.gone.is_none() && self.silent_for(facts) < self.lease + facts.policy.slack
     }
 
     /// Whether its acknowledgement is waited for: it is live, or may still serve alone.
@@ -35,10 +35,10 @@ impl HolderFacts {
         if let Some(gone) = self.gone {
             return Some(facts.now.at_least_since(gone));
         }
-        let policy = facts.policy;
-        let lease_over = self.silent_for(facts).checked_sub(policy.lease + policy.slack)?;
+        let slack = facts.policy.slack;
+        let lease_over = self.silent_for(facts).checked_sub(self.lease + slack)?;
         let alone = facts.now.at_least_since(self.last_contact);
-        let alone_over = alone.checked_sub(policy.offline_for? + policy.slack)?;
+        let alone_over = alone.checked_sub(self.alone?.saturating_add(slack))?;
         Some(lease_over.min(alone_over))
     }
 
@@ -49,8 +49,8 @@ impl HolderFacts {
 
     /// Whether it still counted at `turn`.
     fn counted_at(&self, turn: Moment, facts: &Facts<'_>) -> bool {
-        let policy = facts.policy;
-        let bound = policy.offline_for.map_or(Duration::MAX, |alone| alone.max(policy.lease) + policy.slack);
+        let slack = facts.policy.slack;
+        let bound = self.alone.map_or(Duration::MAX, |alone| alone.max(self.lease).saturating_add(slack));
         turn.at_least_since(self.last_contact) < bound
     }
 }

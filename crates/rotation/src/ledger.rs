@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rekey_model::{Handle, Moment, Order, Stage, Version};
 use serde::{Deserialize, Serialize};
 
+use crate::alone::Alone;
 use crate::emergency::Emergency;
 use crate::ending::Ending;
 use crate::phase::Rotation;
@@ -44,6 +45,8 @@ pub struct Ledger {
     pub emergencies: Vec<Emergency>,
     /// Whether any sidecar ever held it. From then on an empty set of holders agrees to nothing.
     pub ever_held: bool,
+    /// How long holders may serve alone: the bound that is in force, last, and those that some may still go by.
+    pub alone: Vec<Alone>,
     /// When it was declared to be forgotten; holders drop it, nothing begins any more.
     pub deleted: Option<Moment>,
 }

@@ -7,6 +7,7 @@
 
 mod after;
 mod alarm;
+mod alone;
 mod begin;
 mod cutover;
 mod due;
@@ -22,6 +23,7 @@ mod phase;
 mod refusal;
 
 pub use alarm::{Alarm, AlarmKind};
+pub use alone::Alone;
 pub use due::Step;
 pub use emergency::{Emergency, EmergencyId, EmergencyKind, Fencing};
 pub use ending::{Cause, Ending, EndingState};

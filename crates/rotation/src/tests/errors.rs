@@ -1,5 +1,7 @@
 //! The design errors of `ROTATION.md` 10 that concern what is built, each a test by its number.
 
+use std::time::Duration;
+
 use rekey_model::{Order, Version};
 
 use super::world::{ALONE, FLOOR, LEASE, SETTLE, World, at, ending_refused, v};
@@ -79,9 +81,60 @@ fn e04_a_silent_holder_counts_as_long_as_it_may_serve_alone() {
     let mut world = World::in_phase(Phase::Rolling);
     world.now += LEASE + 100;
     assert_eq!((world.facts().live().count(), world.facts().counting().count()), (0, 2));
-    world.policy.offline_for = None;
+    world.holders.iter_mut().for_each(|holder| holder.alone = None);
     world.now += 100 * ALONE;
     assert_eq!(world.facts().counting().count(), 2, "without a bound only a person discounts it");
+}
+
+#[test]
+fn e04_a_holder_keeps_the_lease_that_it_was_promised() {
+    let mut world = World::in_phase(Phase::Rolling);
+    world.policy.lease = Duration::from_millis(1);
+    world.now += LEASE - 100;
+    assert_eq!(world.facts().live().count(), 2, "leases are shorter from now on, not from then");
+}
+
+#[test]
+fn e04_a_shortened_bound_is_an_order_and_counts_for_those_who_acknowledged_it() {
+    let mut world = World::settled();
+    let before = world.ledger.order;
+    world.look();
+    assert_eq!(world.ledger.order, before, "nothing was changed");
+    world.policy.offline_for = Some(Duration::from_millis(LEASE));
+    world.look();
+    assert_eq!(world.ledger.order, before.next());
+    world.look();
+    assert_eq!(world.ledger.order, before.next(), "it is changed once");
+    world.ack(0);
+    world.go_by_bounds();
+    let last_heard = world.now;
+    world.now = last_heard + LEASE + 100;
+    let counting = |world: &World| world.facts().counting().map(|it| it.name.clone()).collect::<Vec<_>>();
+    assert_eq!(counting(&world), ["b"], "the other may still serve by the bound that it has");
+    assert!(!world.ledger.all_acked(&world.facts()));
+    world.now = last_heard + ALONE + 100;
+    assert_eq!(counting(&world), [""; 0]);
+}
+
+#[test]
+fn e04_a_bound_is_forgotten_when_no_holder_can_go_by_it() {
+    let mut world = World::settled();
+    for ms in (1..=20).rev() {
+        world.policy.offline_for = Some(Duration::from_secs(ms));
+        world.look();
+    }
+    world.go_by_bounds();
+    assert!(world.ledger.alone.len() <= 8, "{:?}", world.ledger.alone);
+    let longest = Some(Duration::from_secs(20));
+    assert!(world.holders.iter().all(|it| it.alone == longest), "none has heard of any: {:?}", world.holders);
+    world.ack(0);
+    world.look();
+    assert!(world.ledger.alone.len() > 1, "one has not heard of it");
+    world.ack(1);
+    world.look();
+    assert_eq!(world.ledger.alone.len(), 1);
+    world.go_by_bounds();
+    assert!(world.holders.iter().all(|it| it.alone == Some(Duration::from_secs(1))), "{:?}", world.holders);
 }
 
 #[test]

@@ -307,10 +307,20 @@ impl World {
             since: at(self.now),
             came_empty: true,
             last_contact: at(self.now),
+            lease: Duration::from_millis(LEASE),
+            alone: self.policy.offline_for,
             acked: None,
             usage: Usage::Silent,
             gone: None,
         });
+    }
+
+    /// Every holder may serve alone for as long as the ledger says that it may think.
+    pub(super) fn go_by_bounds(&mut self) {
+        for holder in &mut self.holders {
+            let acked = holder.acked.map(|acked| acked.order);
+            holder.alone = self.ledger.longest_alone(acked, self.policy.offline_for);
+        }
     }
 
     /// Holder `index` says that it swapped to the latest order, and that no process uses anything else.

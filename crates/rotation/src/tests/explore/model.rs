@@ -217,6 +217,8 @@ impl Sidecar {
             since: at(LONG_AGO),
             came_empty: false,
             last_contact: if self.row_live { at(NOW) } else { at(LONG_AGO) },
+            lease: policy().lease,
+            alone: Some(std::time::Duration::ZERO),
             acked: self.row_acked.map(|order| Acked { order, at: at(NOW) }),
             usage: Usage::Told { order: Order(u64::MAX), processes: BTreeMap::new() },
             gone: None,
