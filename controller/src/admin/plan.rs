@@ -60,7 +60,9 @@ fn warnings(report: &Report) -> Vec<String> {
         warnings.push("no sidecar holds it: nobody would say that the new version works".to_owned());
     }
     for away in counting.iter().filter(|holder| !holder.live) {
-        let until = match report.spec.deliver.offline.serves_alone_for() {
+        let acked = away.row.acked.map(|acked| acked.order);
+        let declared = report.spec.deliver.offline.serves_alone_for();
+        let until = match report.ledger.longest_alone(acked, declared) {
             Some(alone) => format!("until it is back, or for {}", rekey_model::Span::new(alone)),
             None => "until it is back, or until `rekeyctl sidecar remove`".to_owned(),
         };

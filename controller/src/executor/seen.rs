@@ -96,7 +96,7 @@ impl Executor {
         let settle = self.settle(&spec);
         let policy = policy(&spec, row.id, &self.0.settings, settle);
         let evidence = self.0.watch.evidence(&row.name);
-        let holders = rows.iter().filter_map(holder).collect();
+        let holders = rows.iter().filter_map(|it| holder(it, &row.ledger, &policy)).collect();
         let listening_since = self.0.listening_since;
         Ok(Seen {
             id: row.id,
@@ -162,9 +162,11 @@ fn seed(id: CredentialId) -> u64 {
     u64::try_from(id.bits() >> 64).unwrap_or_default()
 }
 
-/// A holder's row as the machine knows holders; none for an instance that never said hello.
-fn holder(row: &HolderRow) -> Option<HolderFacts> {
+/// A holder's row as the machine knows holders; none for an instance that never said hello. What it was promised holds,
+/// whatever was declared since.
+fn holder(row: &HolderRow, ledger: &Ledger, policy: &Policy) -> Option<HolderFacts> {
     let last_contact = row.last_contact?;
+    let acked = row.acked.map(|acked| acked.order);
     let goodbye = (row.session.is_none() && row.lease.is_zero()).then_some(last_contact);
     Some(HolderFacts {
         instance: row.instance,
@@ -172,6 +174,8 @@ fn holder(row: &HolderRow) -> Option<HolderFacts> {
         since: row.since,
         came_empty: row.came_empty,
         last_contact,
+        lease: row.lease.max(policy.lease),
+        alone: ledger.longest_alone(acked, policy.offline_for),
         acked: row.acked.map(|acked| Acked { order: acked.order, at: acked.at }),
         usage: row.reported.as_ref().map_or(Usage::Silent, |reported| Usage::Told {
             order: reported.order,

@@ -183,6 +183,43 @@ async fn a_silent_holder_stops_the_rotation_until_it_may_no_longer_serve() {
 }
 
 #[tokio::test]
+async fn a_holder_that_has_not_heard_of_a_shorter_bound_counts_by_the_one_it_has() {
+    let mut stage = Stage::settled().await;
+    stage.mute(0, false);
+    let order = stage.ledger().await.order;
+    stage.declare_bound("10ms").await;
+    stage.until("an order of its own", |ledger| ledger.order == order.next()).await;
+    stage.rotate().await;
+    stage.until("Rolling", |l| l.rotation.as_ref().is_some_and(|r| r.phase == Phase::Rolling)).await;
+    for _ in 0..250 {
+        stage.step().await;
+    }
+    assert_eq!(stage.phase().await, Some(Phase::Rolling), "2.5 s: it may serve for 5 s, as it was told");
+    stage.target.lock().served.remove(&0);
+    stage.until_calm().await;
+    assert_eq!(stage.ledger().await.current, Some(v(2)));
+}
+
+#[tokio::test]
+async fn a_refusal_by_one_holder_sends_all_back_as_soon_as_it_is_written_down() {
+    let mut stage = Stage::settled().await;
+    stage.mute(0, false);
+    stage.rotate().await;
+    stage.until("Rolling", |l| l.rotation.as_ref().is_some_and(|r| r.phase == Phase::Rolling)).await;
+    stage.nack(0, "no such field").await;
+    // The clock stands still: it is the row that is heard of.
+    for _ in 0..2_000 {
+        if stage.phase().await == Some(Phase::Returning) {
+            let why = stage.ledger().await.rotation.and_then(|rotation| rotation.last_error).unwrap();
+            assert!(why.contains("no such field"), "{why}");
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    panic!("nobody heard of it");
+}
+
+#[tokio::test]
 async fn two_concurrent_rotates_begin_one_rotation_and_the_other_is_told() {
     let stage = Stage::settled().await;
     let begin = || Event::Begin {

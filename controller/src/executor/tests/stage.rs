@@ -12,7 +12,7 @@ use super::driver::Target;
 use crate::audit::Actor;
 use crate::executor::{CommitError, Executor, Outcome, Parts, Report, Settings};
 use crate::seal::{Kek, Seal};
-use crate::store::{Ack, Granted, Hello, Leaf, Store, StoreConfig};
+use crate::store::{Ack, Granted, Hello, Leaf, Nacked, Store, StoreConfig};
 
 const LEASE: Duration = Duration::from_secs(2);
 /// What the clock is moved by at each step.
@@ -193,6 +193,25 @@ impl Stage {
     /// Has holder `index` say nothing more, or speak again.
     pub(super) fn mute(&mut self, index: usize, speaks: bool) {
         self.holders[index].2 = speaks;
+    }
+
+    /// Has holder `index` refuse the latest order. No time passes.
+    pub(super) async fn nack(&self, index: usize, reason: &str) {
+        let (instance, session, _) = self.holders[index];
+        let mut tx = self.store.begin().await.unwrap();
+        let order = tx.load(&self.name).await.unwrap().unwrap().ledger.order;
+        let nacked = Nacked { order, reason: reason.to_owned() };
+        tx.nack(instance, session, &self.name, &nacked).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// Declares anew how long a sidecar may serve alone.
+    pub(super) async fn declare_bound(&self, bound: &str) {
+        let mut tx = self.store.begin().await.unwrap();
+        let mut row = tx.load(&self.name).await.unwrap().unwrap();
+        row.spec["deliver"]["offline_for"] = bound.into();
+        tx.save(&mut row).await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     /// A little time passes: the clock moves, holders say what they have to say, the executor runs.
