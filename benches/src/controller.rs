@@ -142,7 +142,8 @@ fn answers(up: Up) -> Vec<Down> {
             downs
         }
         Some(UpMessage::Renew(renew)) => {
-            vec![say(DownMessage::LeaseGrant(LeaseGrant { number: renew.number, lease_ms: LEASE_MS }))]
+            let grant = LeaseGrant { number: renew.number, lease_ms: LEASE_MS, ..LeaseGrant::default() };
+            vec![say(DownMessage::LeaseGrant(grant))]
         }
         _ => Vec::new(),
     }

@@ -20,9 +20,9 @@ use tokio::sync::watch;
 
 pub use candidate::{Candidate, Checked, Defect, Mark, Offer, OfferedVersion, Offline, Refusal};
 pub use contact::{Contact, Freshness, Level};
-pub use entry::{Content, Entry, Served};
+pub use entry::{Content, Entry, Leaving, Served};
 pub use snapshot::Snapshot;
-pub use writer::{HeldCredential, MOST_CREDENTIALS, Scope, Swap, SwappedTo, Writer};
+pub use writer::{Accepted, HeldCredential, MOST_CREDENTIALS, Scope, Swap, SwappedTo, Writer};
 
 /// The live snapshot, how long ago its source was heard, and the word that either has changed.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub struct Reading {
     /// How fresh it is.
     pub freshness: Freshness,
     /// When it may have to be looked at again although nothing was swapped, in milliseconds since boot.
-    pub good_until: Option<u64>,
+    pub look_again_ms: Option<u64>,
 }
 
 impl std::fmt::Debug for Reading {

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use rekey_model::{CredentialName, Fields, Handle, Incarnation, Moment, Order, SpiffeId, Version};
 use rekey_proto::fleet::serving::Offline as WireOffline;
-use rekey_proto::fleet::{Change, Previous, Serving, VersionData};
+use rekey_proto::fleet::{Accepted, Change, Previous, Serving, VersionData};
 use rekey_rotation::Ledger;
 
 use super::frame::Body;
-use crate::spec::{Offline, Spec};
+use crate::spec::Spec;
 use crate::store::CredentialId;
 
 /// One credential as holders are to see it.
@@ -20,6 +20,8 @@ pub(super) struct View {
     pub id: CredentialId,
     /// What is to be seen.
     pub seen: Seen,
+    /// The version in its grace. When it is gone for good, the order rises.
+    leaving: Option<Leaving>,
     /// The spec's word on who gets it.
     spec: Spec,
     /// The encoded change while some stream still has to send it.
@@ -37,21 +39,19 @@ pub(super) struct Seen {
     pub order: Order,
     /// What to serve.
     pub current: Option<(Version, Handle)>,
-    /// The version in its grace, since when, and for how long at least.
-    pub previous: Option<Leaving>,
     /// Never to be served again.
     pub fenced: BTreeSet<Version>,
     /// A replacement is on its way.
     pub owed: bool,
     /// It is to be forgotten.
     pub deleted: bool,
-    /// How it may be served.
-    pub offline: Offline,
+    /// How long it may be served without word from here; none: without end.
+    pub alone: Option<Duration>,
 }
 
-/// A version in its grace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Leaving {
+/// A version in its grace: since when, and for how long at least.
+#[derive(Debug, Clone, Copy)]
+struct Leaving {
     version: Version,
     since: Moment,
     floor: Duration,
@@ -69,13 +69,14 @@ impl View {
             incarnation,
             order: ledger.order,
             current: ledger.current.and_then(named),
-            previous: ledger.previous.filter(accepted).zip(left).map(leaving),
             fenced: ledger.fenced.clone(),
             owed: ledger.owed,
             deleted: ledger.deleted.is_some(),
-            offline: spec.deliver.offline,
+            // What went out with this order, not what was declared since: that goes out with the next one.
+            alone: ledger.alone(spec.deliver.offline.serves_alone_for()),
         };
-        Self { id, seen, spec, body: Mutex::default() }
+        let leaving = ledger.previous.filter(accepted).zip(left).map(leaving);
+        Self { id, seen, leaving, spec, body: Mutex::default() }
     }
 
     /// Whether a sidecar with this id may have it.
@@ -121,7 +122,7 @@ impl View {
         Change {
             current,
             fenced: seen.fenced.iter().map(|version| version.get()).collect(),
-            serving: Some(serving(seen.offline)),
+            serving: Some(serving(seen.alone)),
             replacement_owed: seen.owed,
             ..self.bare()
         }
@@ -142,6 +143,14 @@ impl View {
         }
     }
 
+    /// The version in its grace, for those who have this order already; none if there is no such version.
+    pub(super) fn accepted(&self, now: Moment, lease: Duration) -> Option<Accepted> {
+        let previous = self.previous(now, lease);
+        let Seen { name, incarnation, order, .. } = &self.seen;
+        let (name, incarnation, order) = (name.to_string(), incarnation.0, order.0);
+        (!previous.is_empty()).then_some(Accepted { name, incarnation, order, previous })
+    }
+
     /// The version in its grace, with the time that it is still accepted for: what is left of the floor, and never less
     /// than two leases, because as long as the grace lasts each grant of a lease says it anew.
     pub(super) fn previous(&self, now: Moment, lease: Duration) -> Vec<Previous> {
@@ -151,19 +160,15 @@ impl View {
             let accept_for_ms = u64::try_from(accept.as_millis()).unwrap_or(u64::MAX);
             Previous { version: leaving.version.get(), accept_for_ms }
         };
-        self.seen.previous.map(left).into_iter().collect()
+        self.leaving.map(left).into_iter().collect()
     }
 }
 
-fn serving(offline: Offline) -> Serving {
-    let policy = match offline {
-        Offline::ServeUntilExpiry { .. } => WireOffline::ServeUntilExpiry,
-        Offline::FailClosed => WireOffline::FailClosed,
+fn serving(alone: Option<Duration>) -> Serving {
+    let offline_for_ms = alone.map(|alone| u64::try_from(alone.as_millis()).unwrap_or(u64::MAX));
+    let (offline, offline_for_ms) = match offline_for_ms {
+        Some(0) => (WireOffline::FailClosed, None),
+        bound => (WireOffline::ServeUntilExpiry, bound),
     };
-    let bound = match offline {
-        Offline::ServeUntilExpiry { bound } => bound,
-        Offline::FailClosed => None,
-    };
-    let offline_for_ms = bound.map(|bound| u64::try_from(bound.get().as_millis()).unwrap_or(u64::MAX));
-    Serving { offline: policy.into(), offline_for_ms }
+    Serving { offline: offline.into(), offline_for_ms }
 }

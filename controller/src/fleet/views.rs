@@ -179,17 +179,17 @@ impl Views {
                     continue;
                 }
             };
-            if let Some(urgency) = urgency(older.as_deref(), newer.as_deref()) {
-                news.push((urgency, name, newer));
-            }
+            news.push((urgency(older.as_deref(), newer.as_deref()), name, newer));
         }
-        news.sort_by_key(|(urgency, ..)| *urgency != Urgency::First);
+        news.sort_by_key(|(urgency, ..)| *urgency != Some(Urgency::First));
         for (urgency, name, newer) in news {
             self.write(|known| match newer {
                 Some(newer) => known.by_name.insert(name.clone(), newer),
                 None => known.by_name.remove(&name),
             });
-            hub.changed(&name, urgency);
+            if let Some(urgency) = urgency {
+                hub.changed(&name, urgency);
+            }
         }
     }
 }

@@ -166,7 +166,7 @@ impl Session {
     fn welcomed(&mut self, welcome: &Welcome) -> Result<(), End> {
         self.following()?.welcome(welcome)?;
         info!(controller = %welcome.software, "welcomed");
-        self.granted(LeaseGrant { number: 0, lease_ms: welcome.lease_ms });
+        self.granted(LeaseGrant { lease_ms: welcome.lease_ms, ..LeaseGrant::default() });
         Ok(())
     }
 
@@ -174,6 +174,8 @@ impl Session {
         let lease = Duration::from_millis(grant.lease_ms);
         if let Some(sent_ms) = self.leases.granted(grant.number, lease) {
             self.ground.live.granted(sent_ms, lease);
+            let accepted = wire::accepted(grant.accepted);
+            self.ground.writer().prolong(&accepted, self.ground.clock.now());
         }
     }
 

@@ -7,12 +7,13 @@ use rekey_model::{CredentialName, Incarnation, NameError, Order, SecretBytes, Se
 use rekey_proto::fleet::serving::Offline as WireOffline;
 use rekey_proto::fleet::up::Message;
 use rekey_proto::fleet::{
-    Ack, Acknowledged, Change, CredentialUsage as WireUsage, Held, Hello, Nack, Serving, Up, Usage,
-    VersionData, VersionUsage as WireVersionUsage,
+    Accepted as WireAccepted, Ack, Acknowledged, Change, CredentialUsage as WireUsage, Held, Hello, Nack,
+    Serving, Up, Usage, VersionData, VersionUsage as WireVersionUsage,
 };
 
 use crate::live::{
-    Candidate, HeldCredential, Mark, Offer, OfferedVersion, Offline, Refusal, Swap, SwappedTo, Writer,
+    Accepted, Candidate, HeldCredential, Mark, Offer, OfferedVersion, Offline, Refusal, Swap, SwappedTo,
+    Writer,
 };
 use crate::usage::CredentialUsage;
 
@@ -64,6 +65,19 @@ fn offered(
         previous: previous.into_iter().map(|p| (p.version, Duration::from_millis(p.accept_for_ms))).collect(),
         offline: serving.and_then(|serving| offline(&serving)),
     }
+}
+
+/// What a lease says about versions in their grace; what does not read is left out.
+pub(super) fn accepted(said: Vec<WireAccepted>) -> Vec<Accepted> {
+    let one = |said: WireAccepted| {
+        let mark = Mark { incarnation: Incarnation(said.incarnation), order: Order(said.order) };
+        let lasts = |p: rekey_proto::fleet::Previous| {
+            Version::new(p.version).map(|version| (version, Duration::from_millis(p.accept_for_ms)))
+        };
+        let previous = said.previous.into_iter().filter_map(lasts).collect();
+        Some(Accepted { name: said.name.parse().ok()?, mark, previous })
+    };
+    said.into_iter().filter_map(one).collect()
 }
 
 fn offline(serving: &Serving) -> Option<Offline> {

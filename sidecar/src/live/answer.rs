@@ -1,6 +1,7 @@
 //! The ready-made answer of one credential: encoded once when it is published, wiped when its last reader is done.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
@@ -36,8 +37,24 @@ pub(super) fn encode(
 
 /// The same answer without the `previous` versions that `keep` refuses.
 pub(super) fn without_previous(answer: &Bytes, keep: impl Fn(Version) -> bool) -> Option<Bytes> {
+    with_previous(answer, |all| {
+        all.retain(|previous| Version::new(previous.version).is_some_and(&keep));
+    })
+}
+
+/// The same answer, in which `previous` versions are accepted for as long as `said` from now.
+pub(super) fn prolonged(answer: &Bytes, said: &[(Version, Duration)], now: Moment) -> Option<Bytes> {
+    with_previous(answer, |all| {
+        for previous in all {
+            let again = said.iter().find(|(version, _)| version.get() == previous.version);
+            previous.accept_until = again.map(|(_, span)| after(now, *span)).or(previous.accept_until);
+        }
+    })
+}
+
+fn with_previous(answer: &Bytes, change: impl FnOnce(&mut Vec<encoded::PreviousVersion>)) -> Option<Bytes> {
     let mut message = Wiped(encoded::Credential::decode(answer.clone()).ok()?);
-    message.0.previous.retain(|previous| Version::new(previous.version).is_some_and(&keep));
+    change(&mut message.0.previous);
     Some(message.buffer())
 }
 
@@ -51,7 +68,7 @@ pub(super) fn same_values(answer: &Bytes, version: &CheckedVersion) -> bool {
         })
 }
 
-fn after(now: Moment, span: std::time::Duration) -> Timestamp {
+fn after(now: Moment, span: Duration) -> Timestamp {
     let wall = now.wall_ms.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
     let nanos = i32::try_from(wall.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
     Timestamp { seconds: wall.div_euclid(1000), nanos }

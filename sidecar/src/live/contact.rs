@@ -49,6 +49,11 @@ impl Contact {
         self.level.load(Ordering::Acquire) > 0 && now_ms < self.lease_until_ms.load(Ordering::Acquire)
     }
 
+    /// When the lease ends, if it is not granted again.
+    pub(super) fn lease_until_ms(&self) -> u64 {
+        self.lease_until_ms.load(Ordering::Acquire)
+    }
+
     /// How fresh what is held is.
     pub(super) fn freshness(&self, now_ms: u64) -> Freshness {
         let age = now_ms.saturating_sub(self.heard_ms.load(Ordering::Acquire));

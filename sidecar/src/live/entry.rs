@@ -42,10 +42,19 @@ pub struct Served {
     /// The snapshot that it was first part of.
     pub generation: Generation,
     /// Earlier versions that the target still accepts.
-    pub previous: Vec<Version>,
+    pub previous: Vec<Leaving>,
     pub(super) answer: Bytes,
     pub(super) offline: Offline,
     pub(super) ends_ms: Option<u64>,
+}
+
+/// An earlier version that the target still accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leaving {
+    /// The version.
+    pub version: Version,
+    /// Until when, as far as it is known, in milliseconds since boot.
+    pub until_ms: u64,
 }
 
 impl std::fmt::Debug for Served {
@@ -83,6 +92,8 @@ impl Entry {
             return Err(Unreadable::Stale);
         }
         let freshness = contact.freshness(now.boot_ms);
-        Ok(Reading { answer: served.answer.clone(), freshness, good_until })
+        let fresh_until = (!freshness.stale).then(|| contact.lease_until_ms());
+        let look_again_ms = [good_until, fresh_until].into_iter().flatten().min();
+        Ok(Reading { answer: served.answer.clone(), freshness, look_again_ms })
     }
 }

@@ -7,7 +7,8 @@ use rekey_model::{Generation, Moment};
 
 use super::{Contact, Entry, Reading, Unreadable};
 
-/// One generation. Readers hold it whole or not at all.
+/// One generation. Readers hold it whole or not at all. Two with one number differ at most in how long earlier versions
+/// are said to be accepted.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     generation: Generation,

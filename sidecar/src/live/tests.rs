@@ -399,3 +399,47 @@ fn debug_shows_no_value() {
     let shown = format!("{:?} {:?} {:?} {:?}", bench.writer, bench.live, current(2, 2), bench.live.read(DB));
     assert!(!shown.contains("word-") && !shown.contains("user-"), "{shown}");
 }
+
+#[test]
+fn a_grace_is_said_anew_without_a_generation_and_only_to_holders_of_its_order() {
+    let mut bench = Bench::new();
+    let lease = Duration::from_secs(30);
+    let mut offer = offered(2);
+    offer.previous = vec![(1, 2 * lease)];
+    bench.whole(vec![candidate(mark(1, 7), Offer::Current(offer), &[])]);
+    let said =
+        |at: Mark, span: Duration| Accepted { name: name(DB), mark: at, previous: vec![(version(1), span)] };
+    let before = bench.answer().unwrap();
+    let mut heard = bench.live.revisions();
+    heard.mark_unchanged();
+    let now = bench.clock.now();
+    for other in [mark(1, 6), mark(1, 8), mark(2, 7)] {
+        bench.writer.prolong(&[said(other, 100 * lease)], now);
+    }
+    bench.writer.prolong(&[said(mark(1, 7), 2 * lease)], now);
+    assert_eq!(bench.answer().unwrap(), before);
+    assert!(!heard.has_changed().unwrap(), "what is known already was told to readers");
+
+    bench.clock.advance(lease + Duration::from_secs(1));
+    let now = bench.clock.now();
+    bench.writer.prolong(&[said(mark(1, 7), 2 * lease)], now);
+    assert!(heard.has_changed().unwrap());
+    let after = bench.answer().unwrap();
+    let until = after.previous[0].accept_until.unwrap();
+    assert_eq!(until.seconds * 1000 + i64::from(until.nanos) / 1_000_000, now.wall_ms + 60_000);
+    assert_eq!((after.generation, &after.fields), (before.generation, &before.fields));
+    assert_eq!(bench.live.snapshot().generation(), Generation(1));
+    assert_eq!(bench.writer.generation(), Generation(1));
+}
+
+#[test]
+fn a_grace_that_is_said_anew_brings_back_nothing_that_was_fenced() {
+    let mut bench = Bench::new();
+    let mut offer = offered(2);
+    offer.previous = vec![(1, Duration::from_secs(60))];
+    bench.whole(vec![candidate(mark(1, 7), Offer::Current(offer), &[])]);
+    bench.part(candidate(mark(1, 7), Offer::Current(offered(2)), &[1]));
+    let previous = vec![(version(1), Duration::from_hours(1))];
+    bench.writer.prolong(&[Accepted { name: name(DB), mark: mark(1, 7), previous }], bench.clock.now());
+    assert!(bench.answer().unwrap().previous.is_empty());
+}

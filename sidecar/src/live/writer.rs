@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rekey_model::{CredentialName, Generation, Handle, Incarnation, Moment, Version};
 
 use super::candidate::{CheckedContent, CheckedVersion};
-use super::{Candidate, Checked, Content, Entry, Live, Mark, Refusal, Served, Snapshot, answer};
+use super::{Candidate, Checked, Content, Entry, Leaving, Live, Mark, Refusal, Served, Snapshot, answer};
 
 /// How many credentials a sidecar holds at most; more are refused. What it says of all of them still fits one message.
 pub const MOST_CREDENTIALS: usize = 1024;
@@ -58,6 +59,17 @@ pub struct HeldCredential {
     pub serves: Option<(Version, Handle)>,
     /// Versions never to be served again.
     pub fenced: BTreeSet<Version>,
+}
+
+/// What a source says anew, beside a lease, about the earlier versions of one credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// The credential.
+    pub name: CredentialName,
+    /// For holders of just this change.
+    pub mark: Mark,
+    /// The versions, and for how long from now the target accepts them.
+    pub previous: Vec<(Version, Duration)>,
 }
 
 /// Holds what was applied so far; the only one who changes [`Live`].
@@ -162,10 +174,26 @@ impl Writer {
         if changed {
             self.generation = next;
             swap.generation = next;
-            let entries = self.held.values().filter_map(|held| held.entry.clone());
-            self.live.publish(Snapshot::new(next, self.complete, entries));
+            self.publish();
         }
         swap
+    }
+
+    /// Takes what is said anew about versions in their grace. No value is swapped, so the generation stays.
+    pub fn prolong(&mut self, said: &[Accepted], now: Moment) {
+        let mut prolonged = false;
+        for said in said {
+            let held = self.held.get_mut(&said.name).filter(|held| held.mark == said.mark);
+            prolonged |= held.is_some_and(|held| held.prolong(said, now));
+        }
+        if prolonged {
+            self.publish();
+        }
+    }
+
+    fn publish(&self) {
+        let entries = self.held.values().filter_map(|held| held.entry.clone());
+        self.live.publish(Snapshot::new(self.generation, self.complete, entries));
     }
 
     /// Fences only grow, whatever order or life of the store they come with. Says whether something was cut.
@@ -249,6 +277,15 @@ impl Held {
         true
     }
 
+    /// Believes that earlier versions are accepted for longer. Says whether that is news.
+    fn prolong(&mut self, said: &Accepted, now: Moment) -> bool {
+        let Some(longer) = self.served().and_then(|served| served.prolonged(&said.previous, now)) else {
+            return false;
+        };
+        self.entry = Some(Arc::new(self.entry_of(said.name.clone(), Content::Served(longer))));
+        true
+    }
+
     /// After a refusal: what was never good is waited for, or was cut. Says whether that is new.
     fn stay_empty(&mut self, name: &CredentialName, owed: bool) -> bool {
         if self.entry.is_some() {
@@ -273,7 +310,7 @@ impl Held {
         };
         if let Some(Content::Served(served)) = &content {
             self.known.insert(served.version);
-            self.known.extend(&served.previous);
+            self.known.extend(served.previous.iter().map(|leaving| leaving.version));
             while self.known.len() > MOST_KNOWN {
                 self.known.pop_first();
             }
@@ -285,17 +322,18 @@ impl Held {
     fn serve(&self, name: &CredentialName, v: CheckedVersion, next: Generation, now: Moment) -> Served {
         let same = self.served().filter(|s| s.version == v.version && answer::same_values(&s.answer, &v));
         let generation = same.map_or(next, |served| served.generation);
-        let ends_ms = v
-            .expires_in
-            .map(|span| now.boot_ms.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)));
+        let leaving = |(version, span): &(Version, Duration)| Leaving {
+            version: *version,
+            until_ms: after(now, *span),
+        };
         Served {
             version: v.version,
             generation,
-            previous: v.previous.iter().map(|(version, _)| *version).collect(),
+            previous: v.previous.iter().map(leaving).collect(),
             answer: answer::encode(name, &v, generation, now),
             handle: v.handle,
             offline: v.offline,
-            ends_ms,
+            ends_ms: v.expires_in.map(|span| after(now, span)),
         }
     }
 }
@@ -303,12 +341,32 @@ impl Held {
 impl Served {
     /// This without the earlier versions in `fenced`; `None` if there is none of them.
     fn without_previous(&self, fenced: &BTreeSet<Version>) -> Option<Self> {
-        if !self.previous.iter().any(|version| fenced.contains(version)) {
+        if !self.previous.iter().any(|leaving| fenced.contains(&leaving.version)) {
             return None;
         }
         let mut kept = self.clone();
-        kept.previous.retain(|version| !fenced.contains(version));
+        kept.previous.retain(|leaving| !fenced.contains(&leaving.version));
         kept.answer = answer::without_previous(&self.answer, |version| !fenced.contains(&version))?;
         Some(kept)
     }
+
+    /// This with earlier versions that are accepted as long as `said`; `None` while at least half of that is left of
+    /// what was said before, so that readers are not told at each lease.
+    fn prolonged(&self, said: &[(Version, Duration)], now: Moment) -> Option<Self> {
+        let mut longer = self.clone();
+        let mut due = false;
+        for leaving in &mut longer.previous {
+            let again = said.iter().find(|(version, _)| *version == leaving.version);
+            let Some((_, span)) = again else { continue };
+            due |= leaving.until_ms < after(now, *span / 2);
+            leaving.until_ms = after(now, *span);
+        }
+        longer.answer = due.then(|| answer::prolonged(&self.answer, said, now))??;
+        Some(longer)
+    }
+}
+
+/// What the clock since boot shows `span` after `now`.
+fn after(now: Moment, span: Duration) -> u64 {
+    now.boot_ms.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }

@@ -165,7 +165,7 @@ impl Session {
     }
 
     pub(crate) async fn grant(&self, number: u64, lease_ms: u64) {
-        self.send(Down::LeaseGrant(LeaseGrant { number, lease_ms })).await;
+        self.send(Down::LeaseGrant(LeaseGrant { number, lease_ms, ..LeaseGrant::default() })).await;
     }
 
     /// Reads until the sidecar hangs up; gives what it said.

@@ -1,4 +1,5 @@
-//! What a sidecar says in its session: written down if it may say it, and passed on to whoever decides by it.
+//! What a sidecar says in its session: written down if it may say it. What follows from it is decided by the executor,
+//! which hears of the rows.
 
 use rekey_model::{CredentialName, Order};
 use rekey_proto::fleet as wire;
@@ -7,7 +8,6 @@ use rekey_proto::fleet::down::Message as Down;
 use super::{Heard, Session};
 use crate::audit::Verb;
 use crate::fleet::frame::Frame;
-use crate::fleet::hub::Urgency;
 use crate::fleet::recorder::Evidence;
 use crate::fleet::refusal::Refusal;
 use crate::fleet::release::entry;
@@ -71,50 +71,32 @@ impl Session {
         }
         self.refused.insert(nack.name.clone(), nack.order);
         let Nack { name, order, reason, .. } = nack;
-        let why = format!("{} refused it: {reason}", self.who.spiffe);
         let nacked = store::Nacked { order, reason: reason.clone() };
         let entry = Box::new(entry(&self.who, Verb::Nack, &name).because(reason));
-        self.record(Evidence::Nack(name.clone(), nacked, entry)).await?;
-        self.fleet.failed(name, order, why).await;
-        Ok(())
+        self.record(Evidence::Nack(name, nacked, entry)).await
     }
 
     /// Grants a longer lease once it is committed, and says anew how long versions in their grace are accepted.
     async fn renew(&mut self, number: u64) -> Result<(), Refusal> {
         self.record(Evidence::Renew).await?;
-        self.lease_end = self.fleet.clock().elapsed().saturating_add(self.fleet.config().lease);
-        let grant = wire::LeaseGrant { number, lease_ms: self.lease_ms() };
-        self.send(Frame::plain(Down::LeaseGrant(grant))).await?;
-        for name in &self.granted {
-            if self.fleet.views().view(name).is_some_and(|view| view.seen.previous.is_some()) {
-                self.slot.mark(name.clone(), Urgency::Usual);
-            }
-        }
-        Ok(())
+        let (clock, lease) = (self.fleet.clock(), self.fleet.config().lease);
+        self.lease_end = clock.elapsed().saturating_add(lease);
+        let views = self.granted.iter().filter_map(|name| self.fleet.views().view(name));
+        let accepted = views.filter_map(|view| view.accepted(clock.now(), lease)).collect();
+        let grant = wire::LeaseGrant { number, lease_ms: self.lease_ms(), accepted };
+        self.send(Frame::plain(Down::LeaseGrant(grant))).await
     }
 
     async fn reported(&self, reports: Vec<Usage>) -> Result<(), Refusal> {
         let mut told = Vec::new();
-        let mut failing = Vec::new();
         for usage in reports {
             if !self.may_speak_of(&usage.name, usage.order)? {
                 continue;
             }
-            let report = report(&usage);
-            let view = self.fleet.views().view(&usage.name);
-            let current = view.filter(|view| view.seen.order == usage.order);
-            if current.and_then(|view| view.seen.current.clone()).is_some_and(|(v, _)| report.refuses(v)) {
-                failing.push((usage.name.clone(), usage.order));
-            }
-            let json = serde_json::to_value(&report).map_err(store::StoreError::Encode)?;
+            let json = serde_json::to_value(report(&usage)).map_err(store::StoreError::Encode)?;
             told.push((usage.name, usage.order, json));
         }
-        self.record(Evidence::Usage(told)).await?;
-        for (name, order) in failing {
-            let why = format!("the target refuses it to processes of {}", self.who.spiffe);
-            self.fleet.failed(name, order, why).await;
-        }
-        Ok(())
+        self.record(Evidence::Usage(told)).await
     }
 }
 

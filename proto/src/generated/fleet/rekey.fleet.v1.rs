@@ -245,7 +245,8 @@ pub struct Previous {
     /// The version.
     #[prost(uint64, tag = "1")]
     pub version: u64,
-    /// How long it is accepted at least, in milliseconds from now.
+    /// How long it is accepted, in milliseconds from now. It bounds what a sidecar believes that is cut off: each lease
+    /// granted says it anew, and a Change with a greater order takes the version away.
     #[prost(uint64, tag = "2")]
     pub accept_for_ms: u64,
 }
@@ -355,7 +356,7 @@ pub struct Renew {
     pub number: u64,
 }
 /// Grants a longer lease, after it was committed.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LeaseGrant {
     /// The number of the Renew that this answers.
     #[prost(uint64, tag = "1")]
@@ -363,6 +364,26 @@ pub struct LeaseGrant {
     /// How long the lease lasts, in milliseconds from the sending of that Renew.
     #[prost(uint64, tag = "2")]
     pub lease_ms: u64,
+    /// Every granted credential with a version in its grace: how long that is accepted, said anew.
+    #[prost(message, repeated, tag = "3")]
+    pub accepted: ::prost::alloc::vec::Vec<Accepted>,
+}
+/// How long earlier versions of one credential are still accepted. It is for holders of just this order; to others it
+/// says nothing.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Accepted {
+    /// The credential.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The store's life.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+    /// The order.
+    #[prost(uint64, tag = "3")]
+    pub order: u64,
+    /// The versions, and for how long from now.
+    #[prost(message, repeated, tag = "4")]
+    pub previous: ::prost::alloc::vec::Vec<Previous>,
 }
 /// What local processes say they use: the whole of it, not what changed.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -446,7 +446,8 @@ pub mod credentials_client {
             self.inner.unary(req, path, codec).await
         }
         /// Sends the current version, then every later one as soon as it is live. Opens at once, and says `waiting` while
-        /// there is nothing to give. A slow reader skips what was overtaken.
+        /// there is nothing to give. The same version comes again when its `stale` or its `previous` changes. A slow reader
+        /// skips what was overtaken. Ends with NOT_FOUND when the credential is gone, or no longer for this caller.
         pub async fn watch(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchRequest>,
@@ -538,7 +539,8 @@ pub mod credentials_server {
             + std::marker::Send
             + 'static;
         /// Sends the current version, then every later one as soon as it is live. Opens at once, and says `waiting` while
-        /// there is nothing to give. A slow reader skips what was overtaken.
+        /// there is nothing to give. The same version comes again when its `stale` or its `previous` changes. A slow reader
+        /// skips what was overtaken. Ends with NOT_FOUND when the credential is gone, or no longer for this caller.
         async fn watch(
             &self,
             request: tonic::Request<super::WatchRequest>,
