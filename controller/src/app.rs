@@ -12,12 +12,11 @@ use rekey_runtime::accept::Accept;
 use rekey_runtime::serve::{Drain, Knobs, ServeError, serve};
 use rekey_runtime::tasks::{self, Tasks};
 use rekey_runtime::{Clock, Readiness};
-use tokio::sync::mpsc;
 
 use crate::admin::{Admin, AdminParts};
 use crate::config::Config;
 use crate::executor::{Executor, Parts, Settings};
-use crate::fleet::{Failure, Fleet, FleetConfig, FleetParts};
+use crate::fleet::{Fleet, FleetConfig, FleetParts};
 use crate::http::Http;
 use crate::init::{self, Authorities, InitError};
 use crate::metrics;
@@ -30,8 +29,6 @@ use listeners::{BindError, Listeners};
 const GRACE: Duration = Duration::from_secs(5);
 /// How long everything may take to end.
 const END: Duration = Duration::from_secs(10);
-/// Failures reported by sidecars that wait to be looked at.
-const FAILURES: usize = 256;
 
 /// Why the controller could not start.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +53,6 @@ pub struct App {
     executor: Executor,
     fleet: Fleet,
     admin: Admin,
-    failures: mpsc::Receiver<Failure>,
     listeners: Listeners,
     clock: Clock,
 }
@@ -78,7 +74,6 @@ impl App {
             spawner: tasks.spawner(),
             settings: Settings { verify: config.verify, ..Settings::with_lease(config.lease) },
         });
-        let (report, failures) = mpsc::channel(FAILURES);
         let fleet = Fleet::build(FleetParts {
             config: FleetConfig {
                 domain: config.trust_domain.clone(),
@@ -90,7 +85,6 @@ impl App {
             store: store.clone(),
             seal: seal.clone(),
             authority: sidecar,
-            failures: report,
             connections: listeners.fleet.connections.clone(),
             clock: clock.clone(),
             spawner: tasks.spawner(),
@@ -109,7 +103,7 @@ impl App {
             connections: listeners.admin.connections.clone(),
         });
         let readiness = Readiness::of(&["executor", "fleet", "admin"]);
-        Ok(Self { tasks, readiness, store, executor, fleet, admin, failures, listeners, clock })
+        Ok(Self { tasks, readiness, store, executor, fleet, admin, listeners, clock })
     }
 
     /// Runs until `signal`, or until a part that nothing goes without ends.
@@ -130,9 +124,6 @@ impl App {
         let cancel = self.tasks.cancel();
         self.tasks.essential("executor", self.executor.clone().run(cancel.clone()));
         self.tasks.essential("fleet", self.fleet.clone().run(cancel.clone()));
-        let (_closed, failures) = mpsc::channel(1);
-        let failures = std::mem::replace(&mut self.failures, failures);
-        self.tasks.essential("failures", take_failures(self.executor.clone(), failures, cancel.clone()));
         self.tasks.essential("leaf", Arc::clone(&self.listeners.leaf).run(self.clock.clone(), cancel));
     }
 
@@ -200,24 +191,6 @@ impl App {
         let page = figures::kept(Arc::new(page), self.clock.clone());
         Http { readiness: self.readiness.clone(), page }
     }
-}
-
-/// Passes on to the executor what does not work for a holder.
-async fn take_failures(
-    executor: Executor,
-    mut failures: mpsc::Receiver<Failure>,
-    cancel: rekey_runtime::CancellationToken,
-) -> Result<(), std::convert::Infallible> {
-    while let Some(Some(failure)) = cancel.run_until_cancelled(failures.recv()).await {
-        let event = rekey_rotation::Event::Failed { order: failure.order, why: failure.why };
-        if let Err(error) =
-            executor.commit(&failure.credential, event, crate::audit::Actor::controller()).await
-        {
-            tracing::warn!(credential = %failure.credential, %error, "a holder's failure was not noted");
-        }
-    }
-    cancel.cancelled().await;
-    Ok(())
 }
 
 /// This program and its version.

@@ -13,11 +13,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rekey_model::{CredentialName, InstanceId, Order, TrustDomain};
+use rekey_model::{InstanceId, TrustDomain};
 use rekey_proto::fleet::identity_server::IdentityServer;
 use rekey_runtime::{CancellationToken, Clock, Connections, Peer, Spawner};
+use tokio::sync::Mutex;
 use tokio::sync::broadcast::Receiver;
-use tokio::sync::{Mutex, mpsc};
 
 use crate::ca::{Authority, Sidecar};
 use crate::identity::{Identity, SidecarIdentity};
@@ -66,17 +66,6 @@ pub struct FleetConfig {
     pub software: String,
 }
 
-/// An order of a credential does not work for a holder: it refused the change, or the target refuses its processes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// The credential.
-    pub credential: CredentialName,
-    /// The order.
-    pub order: Order,
-    /// Who says so, and why.
-    pub why: String,
-}
-
 /// What the fleet is made of.
 #[derive(Debug)]
 pub struct FleetParts {
@@ -88,8 +77,6 @@ pub struct FleetParts {
     pub seal: Seal,
     /// Issues the leaves of sidecars.
     pub authority: Authority<Sidecar>,
-    /// Takes what does not work for a holder to whoever decides by it.
-    pub failures: mpsc::Sender<Failure>,
     /// The connections of the fleet's listener.
     pub connections: Connections,
     /// Time.
@@ -190,13 +177,6 @@ impl Fleet {
                 unwelcome.for_each(|row| self.cut(row.id));
             }
             Err(error) => tracing::error!(%error, "who was removed cannot be read"),
-        }
-    }
-
-    /// Passes on that `order` of a credential does not work for a holder. Only waits while many others say so too.
-    async fn failed(&self, credential: CredentialName, order: Order, why: String) {
-        if self.0.parts.failures.send(Failure { credential, order, why }).await.is_err() {
-            tracing::debug!("nobody decides by failures any more: the controller is ending");
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rekey_controller::ca::{Admin, Authority, Server, Sidecar};
 use rekey_controller::fields;
-use rekey_controller::fleet::{Failure, Fleet, FleetConfig, FleetParts};
+use rekey_controller::fleet::{Fleet, FleetConfig, FleetParts};
 use rekey_controller::seal::{Column, Kek, Place, Seal, Subject};
 use rekey_controller::store::{CredentialRow, HolderRow, Store, StoreConfig, TokenRow};
 use rekey_controller::tokens::JoinToken;
@@ -17,7 +17,6 @@ use rekey_runtime::serve::{Drain, Knobs, serve};
 use rekey_runtime::tls::{ClientAuth, Dial, Identity, Roots};
 use rekey_runtime::{CancellationToken, Clock, Connections, Limits, Listener, ServerTls, Tasks};
 use serde_json::json;
-use tokio::sync::mpsc;
 
 pub const LEASE: Duration = Duration::from_secs(30);
 pub const LEAF_LIFE: Duration = Duration::from_hours(1);
@@ -28,7 +27,6 @@ pub struct World {
     pub clock: Clock,
     pub store: Store,
     pub fleet: Fleet,
-    pub failures: mpsc::Receiver<Failure>,
     pub connections: Connections,
     pub dial: Dial,
     pub server_ca: Vec<u8>,
@@ -77,7 +75,6 @@ impl World {
         let (tls, server_ca) = listener_tls(&clock, &sidecars);
         let tasks = Tasks::new();
         let connections = Connections::new(Limits::controller());
-        let (sender, failures) = mpsc::channel(16);
         let parts = FleetParts {
             config: FleetConfig {
                 domain: domain(),
@@ -89,7 +86,6 @@ impl World {
             store: store.clone(),
             seal: seal.clone(),
             authority: sidecars,
-            failures: sender,
             connections: connections.clone(),
             clock: clock.clone(),
             spawner: tasks.spawner(),
@@ -114,7 +110,6 @@ impl World {
             clock,
             store,
             fleet,
-            failures,
             connections,
             dial,
             server_ca,

@@ -11,7 +11,6 @@ use rekey_runtime::accept::{Accept, UnixMode};
 use rekey_runtime::serve::{Drain, Knobs, serve};
 use rekey_runtime::tls::{ClientAuth, Dial, Identity, Roots, connect_lazy, connect_unix_lazy};
 use rekey_runtime::{CancellationToken, ClientTls, Clock, Connections, Limits, Listener, ServerTls, Tasks};
-use tokio::sync::mpsc;
 use tonic::transport::Channel;
 
 use super::target::Obedient;
@@ -160,7 +159,6 @@ pub(super) fn spec(name: &str, prefix: &str) -> serde_json::Value {
 }
 
 async fn fleet(store: &Store, seal: &Seal, clock: &Clock, tasks: &Tasks) -> Fleet {
-    let (failures, _heard) = mpsc::channel(1);
     let (authority, _key) = Authority::<ca::Sidecar>::create(&domain(), clock.now()).unwrap();
     let config = FleetConfig {
         domain: domain(),
@@ -174,7 +172,6 @@ async fn fleet(store: &Store, seal: &Seal, clock: &Clock, tasks: &Tasks) -> Flee
         store: store.clone(),
         seal: seal.clone(),
         authority,
-        failures,
         connections: Connections::new(Limits::controller()),
         clock: clock.clone(),
         spawner: tasks.spawner(),
