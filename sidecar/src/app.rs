@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use rekey_runtime::accept::{Accept, Incoming, SocketError};
 use rekey_runtime::tasks::Report;
 use rekey_runtime::{CancellationToken, Clock, Connections, Limits, Listener, Tasks};
 use tracing::info;
 
+use crate::callers::InForce;
 use crate::config::reload::Reload;
 use crate::config::{Config, roots};
 use crate::dial::{Controller, Dial};
@@ -58,7 +58,7 @@ pub async fn build(config: Config, path: PathBuf) -> Result<App, BuildError> {
     let (tasks, clock) = (Tasks::new(), Clock::system());
     let live = Live::new(clock.clone());
     let consumers = Arc::new(Consumers::default());
-    let callers = Arc::new(ArcSwap::from_pointee(config.callers.clone()));
+    let callers = Arc::new(InForce::new(config.callers.clone()));
 
     let roots = roots(&config.ca_file).map_err(BuildError::Roots)?;
     let dial: Arc<dyn Dial> =

@@ -2,7 +2,11 @@
 //!
 //! The controller decides what this sidecar gets; this only narrows it, per local caller.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use rekey_model::CredentialName;
+use tokio::sync::watch;
 
 /// What the kernel says of the process at the other end of a local connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +23,13 @@ pub struct Process {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Callers {
     rules: Vec<Rule>,
+}
+
+/// The rules in force, and the word that others are. Replaced when the config is reloaded.
+#[derive(Debug)]
+pub struct InForce {
+    now: ArcSwap<Callers>,
+    replaced: watch::Sender<()>,
 }
 
 /// One line of `callers`.
@@ -75,6 +86,29 @@ impl Callers {
     pub fn may_read(&self, process: Option<&Process>, name: &str) -> bool {
         let Some(process) = process.filter(|process| process.uid != OVERFLOW) else { return false };
         self.rules.iter().any(|rule| rule.is_about(process) && rule.may_read.iter().any(|p| p.covers(name)))
+    }
+}
+
+impl InForce {
+    /// These, for now.
+    pub fn new(callers: Callers) -> Self {
+        Self { now: ArcSwap::from_pointee(callers), replaced: watch::Sender::new(()) }
+    }
+
+    /// Puts `callers` in force: for the next read, and for everybody who follows a credential already.
+    pub fn replace(&self, callers: Callers) {
+        self.now.store(Arc::new(callers));
+        self.replaced.send_replace(());
+    }
+
+    /// Whether `process` may read the credential called `name` now.
+    pub fn may_read(&self, process: Option<&Process>, name: &str) -> bool {
+        self.now.load().may_read(process, name)
+    }
+
+    /// Tells when other rules are in force. Carries no data: it means *look again*.
+    pub fn replacements(&self) -> watch::Receiver<()> {
+        self.replaced.subscribe()
     }
 }
 

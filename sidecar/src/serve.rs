@@ -15,7 +15,6 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use rekey_proto::encoded::credentials_server::CredentialsServer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::{Stream, StreamExt};
@@ -28,7 +27,7 @@ pub use credentials::Credentials;
 pub use health::Health;
 pub use routes::ReflectionError;
 
-use crate::callers::Callers;
+use crate::callers::InForce;
 use crate::live::Live;
 use crate::usage::Consumers;
 
@@ -46,8 +45,8 @@ const REPLACEMENT: Duration = Duration::from_secs(2);
 pub struct Shared {
     /// What is served.
     pub live: Arc<Live>,
-    /// Who may read what; swapped when the config is reloaded.
-    pub callers: Arc<ArcSwap<Callers>>,
+    /// Who may read what.
+    pub callers: Arc<InForce>,
     /// The open connections.
     pub consumers: Arc<Consumers>,
     /// Ends the streams.

@@ -35,7 +35,7 @@ pub struct Freshness {
     /// that it is stale itself.
     pub age: Duration,
     /// Whether a newer version may exist that could not be heard of: the sidecar is out of reach, or it said so of
-    /// itself when it last spoke. It speaks when something changes; ask [`crate::Client::list`] to know about now.
+    /// itself when it last spoke, which it does as soon as that changes.
     pub stale: bool,
     /// Whether the sidecar is connected now.
     pub connected: bool,
@@ -69,6 +69,11 @@ pub enum FieldError {
 }
 
 impl Credential {
+    /// Whether `other` is the same value, told again: what a sidecar numbers alike does not differ in its fields.
+    pub(crate) fn same_value(&self, other: &Self) -> bool {
+        (self.version, self.generation) == (other.version, other.generation)
+    }
+
     /// Its name.
     pub fn name(&self) -> &CredentialName {
         &self.name

@@ -90,9 +90,10 @@ impl Slot {
         Ok(())
     }
 
-    /// Makes `credential` the live value.
+    /// Makes `credential` the live value. The same value again only tells how fresh it is.
     fn publish(&self, link: u64, credential: Arc<Credential>, freshness: wire::Freshness) {
         let live = self.live_version();
+        let same = self.value.load().as_ref().is_some_and(|live| live.same_value(&credential));
         let mut told = self.told();
         told.age = Duration::from_millis(freshness.age_ms);
         told.stale = freshness.stale;
@@ -101,7 +102,9 @@ impl Slot {
         drop(told);
         self.usage.handed_out(&credential);
         self.value.store(Some(credential));
-        self.turns.send_modify(|turn| *turn += 1);
+        if !same {
+            self.turns.send_modify(|turn| *turn += 1);
+        }
     }
 
     /// Notes that there is nothing to use now; what was there before goes if the reason says so.

@@ -86,9 +86,15 @@ mod tests {
     fn a_holder_goes_by_what_came_with_its_order_or_by_anything_later() {
         let ledger = ledger(&[(2, Some(9)), (5, Some(60)), (7, Some(3))]);
         let longest = |acked: Option<u64>| ledger.longest_alone(acked.map(Order), None).unwrap().as_secs();
-        for (acked, expected) in
-            [(None, 60), (Some(1), 60), (Some(2), 60), (Some(4), 60), (Some(6), 60), (Some(7), 3), (Some(9), 3)]
-        {
+        for (acked, expected) in [
+            (None, 60),
+            (Some(1), 60),
+            (Some(2), 60),
+            (Some(4), 60),
+            (Some(6), 60),
+            (Some(7), 3),
+            (Some(9), 3),
+        ] {
             assert_eq!(longest(acked), expected, "{acked:?}");
         }
     }

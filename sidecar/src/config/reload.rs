@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use notify::{RecursiveMode, Watcher};
 use rekey_runtime::{CancellationToken, Clock};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::{Config, ConfigError};
-use crate::callers::Callers;
+use crate::callers::InForce;
 
 /// How long a directory must be quiet before it is read.
 const QUIET: Duration = Duration::from_millis(200);
@@ -26,7 +25,7 @@ const POLL: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub struct Reload {
     path: PathBuf,
-    callers: Arc<ArcSwap<Callers>>,
+    callers: Arc<InForce>,
     applied: Config,
     last: Option<Result<Config, Vec<String>>>,
 }
@@ -44,7 +43,7 @@ pub enum Look {
 
 impl Reload {
     /// Puts what the file at `path` comes to say into `callers`; `applied` is in force now.
-    pub fn new(path: PathBuf, applied: Config, callers: Arc<ArcSwap<Callers>>) -> Self {
+    pub fn new(path: PathBuf, applied: Config, callers: Arc<InForce>) -> Self {
         Self { path, callers, applied, last: None }
     }
 
@@ -76,7 +75,7 @@ impl Reload {
         }
         let look = match &read {
             Ok(now) => {
-                self.callers.store(Arc::new(now.callers.clone()));
+                self.callers.replace(now.callers.clone());
                 Look::Applied(now.differs_beyond_reload(&self.applied))
             }
             Err(lines) => Look::Refused(lines.clone()),

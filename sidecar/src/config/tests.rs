@@ -5,12 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use rekey_runtime::{CancellationToken, Clock};
 
 use super::reload::{Look, Reload};
 use super::*;
-use crate::callers::Process;
+use crate::callers::{InForce, Process};
 
 /// A config in `dir` whose first line is right, with a CA beside it.
 fn text(dir: &Path, rest: &str) -> String {
@@ -73,7 +72,7 @@ fn a_missing_ca_is_told_where_it_is_named() {
 
 struct Edited {
     dir: tempfile::TempDir,
-    callers: Arc<ArcSwap<Callers>>,
+    callers: Arc<InForce>,
     reload: Reload,
 }
 
@@ -83,7 +82,7 @@ impl Edited {
         let path = dir.path().join("sidecar.yaml");
         fs::write(&path, text(dir.path(), IDENTITY)).unwrap();
         let config = Config::load(&path).unwrap();
-        let callers = Arc::new(ArcSwap::from_pointee(config.callers.clone()));
+        let callers = Arc::new(InForce::new(config.callers.clone()));
         let reload = Reload::new(path, config, Arc::clone(&callers));
         Self { dir, callers, reload }
     }
@@ -98,8 +97,8 @@ impl Edited {
     }
 }
 
-fn allows(callers: &ArcSwap<Callers>, uid: u32) -> bool {
-    callers.load().may_read(Some(&Process { uid, gid: 1, pid: Some(1) }), "orders/db")
+fn allows(callers: &InForce, uid: u32) -> bool {
+    callers.may_read(Some(&Process { uid, gid: 1, pid: Some(1) }), "orders/db")
 }
 
 #[test]

@@ -436,7 +436,7 @@ fn a_grace_is_said_anew_without_a_generation_and_only_to_holders_of_its_order() 
 fn a_grace_that_is_said_anew_brings_back_nothing_that_was_fenced() {
     let mut bench = Bench::new();
     let mut offer = offered(2);
-    offer.previous = vec![(1, Duration::from_secs(60))];
+    offer.previous = vec![(1, Duration::from_mins(1))];
     bench.whole(vec![candidate(mark(1, 7), Offer::Current(offer), &[])]);
     bench.part(candidate(mark(1, 7), Offer::Current(offered(2)), &[1]));
     let previous = vec![(version(1), Duration::from_hours(1))];

@@ -38,7 +38,7 @@ impl Credentials {
 impl Shared {
     /// Whether `consumer` may read `name` at all.
     pub(super) fn may_read(&self, consumer: &Consumer, name: &str) -> bool {
-        self.callers.load().may_read(consumer.process(), name)
+        self.callers.may_read(consumer.process(), name)
     }
 
     /// What `consumer` gets for `name` now. Unknown and forbidden look the same.

@@ -1,4 +1,5 @@
-//! One watch: the current version, then every later one; a slow reader skips what was overtaken.
+//! One watch: the current version, then every later one, and whether it is stale; a slow reader skips what was
+//! overtaken. It ends when its reader may no longer read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ struct Watch {
     consumer: Arc<Consumer>,
     name: String,
     revisions: watch::Receiver<u64>,
+    rules: watch::Receiver<()>,
     sent: Option<Sent>,
     ended: bool,
 }
@@ -28,7 +30,7 @@ struct Watch {
 /// What the reader was told last.
 #[derive(PartialEq)]
 enum Sent {
-    Answer(Bytes),
+    Answer { answer: Bytes, stale: bool },
     Unavailable(Refused),
 }
 
@@ -39,13 +41,13 @@ pub(super) fn open(
     consumer: Arc<Consumer>,
     name: String,
 ) -> Result<Answers<WatchResponse>, Status> {
-    let revisions = shared.live.revisions();
+    let (revisions, rules) = (shared.live.revisions(), shared.callers.replacements());
     if let Err(why) = shared.read(&consumer, &name)
         && ends_a_watch(&why)
     {
         return Err(why.status());
     }
-    let watch = Watch { shared, consumer, name, revisions, sent: None, ended: false };
+    let watch = Watch { shared, consumer, name, revisions, rules, sent: None, ended: false };
     Ok(Box::pin(stream::unfold(watch, |mut watch| async move {
         let next = watch.next().await?;
         Some((next, watch))
@@ -60,13 +62,15 @@ impl Watch {
     async fn next(&mut self) -> Option<Result<WatchResponse, Status>> {
         while !self.ended {
             self.revisions.mark_unchanged();
+            self.rules.mark_unchanged();
             let found = self.shared.read(&self.consumer, &self.name);
-            let look_again_at = found.as_ref().ok().and_then(|reading| reading.good_until);
+            let look_again_at = found.as_ref().ok().and_then(|reading| reading.look_again_ms);
             if let Some(next) = self.tell(found) {
                 return Some(next);
             }
             tokio::select! {
                 changed = self.revisions.changed() => self.ended = changed.is_err(),
+                replaced = self.rules.changed() => self.ended = replaced.is_err(),
                 () = until(&self.shared, look_again_at) => {}
                 () = self.shared.ended.cancelled() => {
                     self.ended = true;
@@ -82,7 +86,8 @@ impl Watch {
         let (sent, response) = match found {
             Ok(Reading { answer, freshness, .. }) => {
                 let update = Some(Update::Credential(answer.clone()));
-                (Sent::Answer(answer), WatchResponse { freshness: Some(freshness.into()), update })
+                let sent = Sent::Answer { answer, stale: freshness.stale };
+                (sent, WatchResponse { freshness: Some(freshness.into()), update })
             }
             Err(why) if ends_a_watch(&why) => {
                 self.ended = true;

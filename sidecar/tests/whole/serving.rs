@@ -1,16 +1,17 @@
 //! What local processes get, who gets it, and what they report.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use rekey_proto::fleet::down::Message as Down;
 use rekey_proto::fleet::up::Message as Up;
-use rekey_proto::fleet::{Change, CredentialUsage};
+use rekey_proto::fleet::{Accepted, Change, CredentialUsage, LeaseGrant, Previous};
 use rekey_proto::local::credentials_client::CredentialsClient;
 use rekey_proto::local::fetch_response::Answer;
 use rekey_proto::local::read_error::Reason;
 use rekey_proto::local::watch_response::Update;
 use rekey_proto::local::{
-    CredentialUse, FetchRequest, GetRequest, ListRequest, ReportRequest, VersionOutcome, WatchRequest,
+    Credential, CredentialUse, FetchRequest, GetRequest, ListRequest, ReportRequest, VersionOutcome,
+    WatchRequest,
 };
 use rekey_proto::refusal::Refusal;
 use rekey_sidecar::callers::{Callers, Process, Rule, Who};
@@ -58,7 +59,7 @@ async fn before_the_first_snapshot_everybody_is_told_to_wait() {
 #[tokio::test]
 async fn a_caller_gets_what_the_config_says_and_cannot_tell_the_rest_from_nothing() {
     let mut whole = Whole::start().await;
-    whole.callers.store(Arc::new(allow(&[(UID, &[DB]), (7, &["*"])])));
+    whole.callers.replace(allow(&[(UID, &[DB]), (7, &["*"])]));
     let _session = whole.controller.level(vec![change(DB, 1, 1), change("orders/mail", 1, 1)]).await;
     let rows = [
         (UID, DB, None),
@@ -128,7 +129,7 @@ async fn fetch_answers_in_order_and_an_error_does_not_end_it() {
     session.change(1, change(DB, 2, 2)).await;
     session.ack().await;
     assert_eq!(one(DB).await, Ok(2));
-    whole.callers.store(Arc::new(allow(&[])));
+    whole.callers.replace(allow(&[]));
     assert_eq!(one(DB).await, Err(Reason::NotFound), "a reload counts on open streams");
 }
 
@@ -138,13 +139,17 @@ async fn a_watch_opens_at_once_and_follows() {
     let mut client = whole.client(UID).await;
     let request = WatchRequest { name: DB.to_owned() };
     let mut watch = client.watch(request.clone()).await.unwrap().into_inner();
-    let mut next = async || match watch.message().await {
-        Ok(Some(response)) => match response.update.unwrap() {
+    let mut last = None;
+    let mut next = async || loop {
+        let response = watch.message().await.unwrap().expect("it ended");
+        let told = match response.update.unwrap() {
             Update::Credential(credential) => Ok(credential.version),
             Update::Unavailable(error) => Err(error.reason()),
-        },
-        Ok(None) => panic!("it ended"),
-        Err(status) => panic!("{status}"),
+        };
+        // The same comes again when it is no longer stale.
+        if last.replace(told) != Some(told) {
+            break told;
+        }
     };
     assert_eq!(next().await, Err(Reason::Waiting));
     let mut session = whole.controller.level(vec![change(DB, 1, 1)]).await;
@@ -177,10 +182,98 @@ async fn a_watch_says_when_a_value_may_no_longer_be_served() {
     whole.pass(Duration::from_secs(59)).await;
     assert!(get(&mut client, DB).await.is_ok());
     whole.pass(Duration::from_secs(1)).await;
-    let told = watch.message().await.unwrap().unwrap().update;
-    assert!(matches!(told, Some(Update::Unavailable(error)) if error.reason() == Reason::Stale));
+    let told = loop {
+        match watch.message().await.unwrap().unwrap().update.unwrap() {
+            Update::Credential(_) => {}
+            Update::Unavailable(error) => break error.reason(),
+        }
+    };
+    assert_eq!(told, Reason::Stale);
     let status = get(&mut client, DB).await.unwrap_err();
     assert_eq!(Refusal::of(&status).unwrap().reason, "STALE");
+}
+
+#[tokio::test]
+async fn a_watch_says_when_its_source_is_out_of_reach_and_when_it_is_back() {
+    let mut whole = Whole::start().await;
+    let session = whole.controller.level(vec![change(DB, 1, 1)]).await;
+    let mut client = whole.client(UID).await;
+    let mut watch = client.watch(WatchRequest { name: DB.to_owned() }).await.unwrap().into_inner();
+    let mut until = async |stale: bool| {
+        let told = async {
+            loop {
+                let told = watch.message().await.unwrap().unwrap();
+                assert!(
+                    matches!(told.update, Some(Update::Credential(credential)) if credential.version == 1)
+                );
+                if told.freshness.unwrap().stale == stale {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), told).await.expect("it is not told");
+    };
+    until(false).await;
+    // Its lease ends with no word said, before the stream is given up.
+    whole.pass(Duration::from_secs(30)).await;
+    until(true).await;
+    drop(session);
+    let clock = whole.clock.clone();
+    let passing = crate::following::keep_passing(&clock);
+    tokio::pin!(passing);
+    let _session = tokio::select! {
+        session = whole.controller.level(vec![change(DB, 1, 1)]) => session,
+        () = &mut passing => unreachable!(),
+    };
+    until(false).await;
+}
+
+#[tokio::test]
+async fn a_watch_ends_when_a_reload_takes_its_rule_away() {
+    let mut whole = Whole::start().await;
+    let _session = whole.controller.level(vec![change(DB, 1, 1), change("orders/mail", 1, 1)]).await;
+    let mut client = whole.client(UID).await;
+    let mut watches = Vec::new();
+    for name in [DB, "orders/mail"] {
+        watches.push(client.watch(WatchRequest { name: name.to_owned() }).await.unwrap().into_inner());
+    }
+    whole.callers.replace(allow(&[(UID, &["orders/mail"])]));
+    let [forbidden, allowed] = &mut watches[..] else { panic!("two were opened") };
+    let ended = async {
+        loop {
+            if let Err(status) = forbidden.message().await {
+                return status.code();
+            }
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(10), ended).await.expect("it stays open");
+    assert_eq!(ended, Code::NotFound, "as a read would answer");
+    assert!(allowed.message().await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_lease_says_anew_how_long_a_grace_lasts_and_readers_see_it() {
+    let mut whole = Whole::start().await;
+    let previous = |ms| vec![Previous { version: 1, accept_for_ms: ms }];
+    let leaving = Change { previous: previous(60_000), ..change(DB, 2, 2) };
+    let mut session = whole.controller.level(vec![leaving]).await;
+    let mut client = whole.client(UID).await;
+    let until = |credential: &Credential| credential.previous[0].accept_until.unwrap().seconds;
+    let first = get(&mut client, DB).await.unwrap();
+    let mut last = first.clone();
+    for _ in 0..4 {
+        whole.pass(Duration::from_secs(10)).await;
+        let number =
+            session.next(|up| if let Up::Renew(renew) = up { Some(renew.number) } else { None }).await;
+        let accepted = Accepted { name: DB.into(), incarnation: 1, order: 2, previous: previous(60_000) };
+        let other = Accepted { name: DB.into(), incarnation: 1, order: 3, previous: previous(1) };
+        let accepted = vec![other, accepted];
+        session.send(Down::LeaseGrant(LeaseGrant { number, lease_ms: 30_000, accepted })).await;
+        whole.pass(Duration::ZERO).await;
+        last = get(&mut client, DB).await.unwrap();
+    }
+    assert!(until(&last) >= until(&first) + 30, "{first:?} {last:?}");
+    assert_eq!((last.version, last.generation, &last.fields), (2, first.generation, &first.fields));
 }
 
 #[tokio::test]
@@ -226,7 +319,7 @@ async fn usage(
 #[tokio::test]
 async fn reports_go_up_and_die_with_their_connection() {
     let mut whole = Whole::start().await;
-    whole.callers.store(Arc::new(allow(&[(UID, &[DB])])));
+    whole.callers.replace(allow(&[(UID, &[DB])]));
     let mut session = whole.controller.level(vec![change(DB, 1, 1), change("orders/mail", 1, 1)]).await;
     session.change(1, change(DB, 2, 2)).await;
     session.ack().await;

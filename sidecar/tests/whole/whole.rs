@@ -5,11 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use rekey_proto::local::credentials_client::CredentialsClient;
 use rekey_proto::local::{Credential, GetRequest};
 use rekey_runtime::{CancellationToken, Clock, Tasks};
-use rekey_sidecar::callers::{Callers, Process};
+use rekey_sidecar::callers::{Callers, InForce, Process};
 use rekey_sidecar::identity::Keeper;
 use rekey_sidecar::link::{Ground, Link};
 use rekey_sidecar::live::{Live, Writer};
@@ -31,7 +30,7 @@ pub(crate) const UID: u32 = 1000;
 pub(crate) struct Whole {
     pub(crate) clock: Clock,
     pub(crate) live: Arc<Live>,
-    pub(crate) callers: Arc<ArcSwap<Callers>>,
+    pub(crate) callers: Arc<InForce>,
     pub(crate) stop: CancellationToken,
     pub(crate) ended: CancellationToken,
     pub(crate) controller: Controller,
@@ -69,7 +68,7 @@ impl Whole {
 
         let live = Live::new(clock.clone());
         let consumers = Arc::new(Consumers::default());
-        let callers = Arc::new(ArcSwap::from_pointee(Callers::only(UID)));
+        let callers = Arc::new(InForce::new(Callers::only(UID)));
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let ground = Ground {
             writer: Arc::new(Mutex::new(Writer::new(Arc::clone(&live)))),
