@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use rekey_model::{CredentialName, Generation, InstanceId, Moment, Order, SessionId, SpiffeId, Version};
-use sqlx::AnyConnection;
-use sqlx::any::AnyRow;
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection};
 
 use super::columns::{Columns, moment, number};
 use super::{Changed, Store, StoreError, Tx};
@@ -133,6 +134,21 @@ macro_rules! holders {
     };
 }
 
+/// What changes one holding: $1 is the instance and $2 the credential's name.
+macro_rules! holding {
+    ($set:literal $(, $rest:literal)?) => {
+        concat!(
+            "UPDATE holding SET ", $set,
+            " WHERE instance = $1 AND credential = (SELECT id FROM credential WHERE name = $2)",
+            $($rest)?
+        )
+    };
+}
+pub(super) use holding;
+
+/// An update of one holding, to be bound from $3 on.
+pub(super) type Update<'q> = Query<'q, Any, AnyArguments>;
+
 async fn of_credential(on: &mut AnyConnection, name: &CredentialName) -> Result<Vec<HolderRow>, StoreError> {
     let rows = sqlx::query(holders!("WHERE c.name = $1 ORDER BY i.spiffe, i.id"))
         .bind(name.as_str())
@@ -206,32 +222,29 @@ impl Tx {
 
     /// The instance may no longer have the credential; it counts until it has dropped it ([`Tx::let_go`]).
     pub async fn withdraw(&mut self, instance: InstanceId, name: &CredentialName) -> Result<(), StoreError> {
-        sqlx::query(
-            "UPDATE holding SET withdrawn = 1 \
-             WHERE instance = $1 AND credential = (SELECT id FROM credential WHERE name = $2)",
-        )
-        .bind(instance.to_string())
-        .bind(name.as_str())
-        .execute(self.connection())
-        .await?;
-        self.will_tell(Changed::Holders(name.clone()));
-        Ok(())
+        self.change_holding(instance, name, holding!("withdrawn = 1"), |update| update).await
     }
 
     /// The instance counts no longer as a holder of the credential, from now on and until its next hello: it has
     /// dropped it, or an operator dismissed it. The first time stays.
     pub async fn let_go(&mut self, instance: InstanceId, name: &CredentialName) -> Result<(), StoreError> {
         let now = moment(self.now());
-        sqlx::query(
-            "UPDATE holding SET gone = COALESCE(gone, $1) \
-             WHERE instance = $2 AND credential = (SELECT id FROM credential WHERE name = $3)",
-        )
-        .bind(now)
-        .bind(instance.to_string())
-        .bind(name.as_str())
-        .execute(self.connection())
-        .await?;
-        self.will_tell(Changed::Holders(name.clone()));
+        let sql = holding!("gone = COALESCE(gone, $3)");
+        self.change_holding(instance, name, sql, |update| update.bind(now)).await
+    }
+
+    /// Changes one holding by `sql`, which [`holding!`] made and `bind` completes; tells of it if that changed anything.
+    pub(super) async fn change_holding(
+        &mut self,
+        instance: InstanceId,
+        name: &CredentialName,
+        sql: &'static str,
+        bind: impl FnOnce(Update<'static>) -> Update<'static>,
+    ) -> Result<(), StoreError> {
+        let update = bind(sqlx::query(sql).bind(instance.to_string()).bind(name.to_string()));
+        if update.execute(self.connection()).await?.rows_affected() > 0 {
+            self.will_tell(Changed::Holders(name.clone()));
+        }
         Ok(())
     }
 

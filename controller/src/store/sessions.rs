@@ -7,6 +7,7 @@ use std::time::Duration;
 use rekey_model::{CredentialName, Generation, InstanceId, Order, SessionId, Version};
 
 use super::columns::{Columns, json, millis, moment, number};
+use super::holders::{Update, holding};
 use super::{Changed, Nacked, StoreError, Tx};
 
 /// Opens a session.
@@ -108,26 +109,19 @@ impl Tx {
         if !self.is_current(instance, session).await? {
             return Ok(Applied::Void);
         }
-        let (now, id) = (moment(self.now()), instance.to_string());
+        let now = moment(self.now());
         for ack in acks {
-            let done = sqlx::query(
-                "UPDATE holding SET acked_order = $1, acked_version = $2, \
-                 acked_at = CASE WHEN kept_order = $1 THEN kept_at ELSE $3 END, \
-                 nacked_order = CASE WHEN nacked_order > $1 THEN nacked_order END, \
-                 nacked_reason = CASE WHEN nacked_order > $1 THEN nacked_reason END \
-                 WHERE instance = $4 AND credential = (SELECT id FROM credential WHERE name = $5) \
-                 AND (acked_order IS NULL OR acked_order < $1)",
-            )
-            .bind(number(ack.order.0)?)
-            .bind(ack.version.map(|v| number(v.get())).transpose()?)
-            .bind(now.as_str())
-            .bind(id.as_str())
-            .bind(ack.credential.as_str())
-            .execute(self.connection())
-            .await?;
-            if done.rows_affected() > 0 {
-                self.will_tell(Changed::Holders(ack.credential.clone()));
-            }
+            let sql = holding!(
+                "acked_order = $3, acked_version = $4, \
+                 acked_at = CASE WHEN kept_order = $3 THEN kept_at ELSE $5 END, \
+                 nacked_order = CASE WHEN nacked_order > $3 THEN nacked_order END, \
+                 nacked_reason = CASE WHEN nacked_order > $3 THEN nacked_reason END",
+                " AND (acked_order IS NULL OR acked_order < $3)"
+            );
+            let order = number(ack.order.0)?;
+            let version = ack.version.map(|v| number(v.get())).transpose()?;
+            let bind = |update: Update<'static>| update.bind(order).bind(version).bind(now.clone());
+            self.change_holding(instance, &ack.credential, sql, bind).await?;
         }
         Ok(Applied::Taken)
     }
@@ -143,18 +137,12 @@ impl Tx {
         if !self.is_current(instance, session).await? {
             return Ok(Applied::Void);
         }
-        sqlx::query(
-            "UPDATE holding SET nacked_order = $1, nacked_reason = $2 \
-             WHERE instance = $3 AND credential = (SELECT id FROM credential WHERE name = $4) \
-             AND (acked_order IS NULL OR acked_order < $1)",
-        )
-        .bind(number(nacked.order.0)?)
-        .bind(nacked.reason.as_str())
-        .bind(instance.to_string())
-        .bind(name.as_str())
-        .execute(self.connection())
-        .await?;
-        self.will_tell(Changed::Holders(name.clone()));
+        let sql = holding!(
+            "nacked_order = $3, nacked_reason = $4",
+            " AND (acked_order IS NULL OR acked_order < $3)"
+        );
+        let (order, reason) = (number(nacked.order.0)?, nacked.reason.clone());
+        self.change_holding(instance, name, sql, |update| update.bind(order).bind(reason)).await?;
         Ok(Applied::Taken)
     }
 
@@ -226,18 +214,10 @@ impl Tx {
             return Ok(Applied::Void);
         }
         let now = moment(self.now());
-        sqlx::query(
-            "UPDATE holding SET usage = $1, usage_order = $2, usage_at = $3 \
-             WHERE instance = $4 AND credential = (SELECT id FROM credential WHERE name = $5)",
-        )
-        .bind(json(reported.1)?)
-        .bind(number(reported.0.0)?)
-        .bind(now)
-        .bind(instance.to_string())
-        .bind(name.as_str())
-        .execute(self.connection())
-        .await?;
-        self.will_tell(Changed::Holders(name.clone()));
+        let sql = holding!("usage = $3, usage_order = $4, usage_at = $5");
+        let (report, order) = (json(reported.1)?, number(reported.0.0)?);
+        let bind = |update: Update<'static>| update.bind(report).bind(order).bind(now);
+        self.change_holding(instance, name, sql, bind).await?;
         Ok(Applied::Taken)
     }
 
