@@ -4,6 +4,7 @@
 //! counter in the leaf tells a copy: once a later leaf was seen in use, an earlier one that asks for the next shows that
 //! two have the same identity, and the instance is locked (Teleport's idea; T11).
 
+use std::hash::Hash;
 use std::time::Duration;
 
 use rekey_model::{Moment, SpiffeId};
@@ -13,6 +14,7 @@ use rekey_runtime::{Peer, random};
 use tonic::{Request, Response, Status};
 
 use super::Fleet;
+use super::limit::{Limiter, network};
 use super::refusal::Refusal;
 use crate::audit::{Actor, ActorKind, Entry, Outcome, Verb};
 use crate::ca::{RequestedKey, SidecarLeaf};
@@ -40,6 +42,7 @@ impl Identity for Fleet {
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<IdentityResponse>, Status> {
         let renewed = async {
             let who = self.sidecar_behind(Peer::of(&request))?;
+            admits(&self.limits().renewals, who.instance, self.clock().now())?;
             let key = RequestedKey::from_request(&request.get_ref().csr_der)?;
             self.issue_next(&who, &key, Verb::Renew).await
         };
@@ -55,6 +58,11 @@ impl Identity for Fleet {
     }
 }
 
+/// Lets `who` through, not too often.
+pub(super) fn admits<K: Copy + Eq + Hash>(limiter: &Limiter<K>, who: K, now: Moment) -> Result<(), Refusal> {
+    if limiter.admits(who, now) { Ok(()) } else { Err(Refusal::TooOften { again: limiter.each() }) }
+}
+
 fn answer(outcome: Result<IdentityResponse, Refusal>) -> Result<Response<IdentityResponse>, Status> {
     outcome.map(Response::new).map_err(|refusal| {
         tracing::info!(why = %refusal, "no identity was given");
@@ -66,13 +74,16 @@ impl Fleet {
     /// Lets a call without a certificate through, not too often from one address.
     fn admit<T>(&self, request: &Request<T>) -> Result<(), Refusal> {
         let Some(Peer::Tls { addr, .. }) = Peer::of(request) else { return Err(Refusal::Anonymous) };
-        let admitted = self.limiter().admits(addr.ip(), self.clock().now());
-        if admitted { Ok(()) } else { Err(Refusal::TooOften) }
+        admits(&self.limits().strangers, network(addr.ip()), self.clock().now())
     }
 
     async fn let_join(&self, token: &JoinToken, csr: &[u8]) -> Result<IdentityResponse, Refusal> {
         // First, so that a wrong request does not cost the token.
         let key = RequestedKey::from_request(csr)?;
+        // The one who writes is kept free for those who know a token: anybody can make up others.
+        if !self.store().has_token(&token.hash()).await? {
+            return Err(Refusal::Token);
+        }
         let mut tx = self.store().begin().await?;
         let Some(row) = tx.take_token(&token.hash()).await? else {
             // An expired token is gone with this.
@@ -104,6 +115,7 @@ impl Fleet {
             Refusal::Denied
         })?;
         let who = self.sidecar_of(&asked.leaf_der)?;
+        admits(&self.limits().renewals, who.instance, self.clock().now())?;
         let key = RequestedKey::from_request(&asked.csr_der)?;
         self.issue_next(&who, &key, Verb::Rejoin).await
     }

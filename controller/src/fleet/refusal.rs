@@ -1,6 +1,9 @@
 //! Why a sidecar's call or stream ends, in the words and codes that it gets.
 
-use tonic::Status;
+use std::time::Duration;
+
+use rekey_proto::refusal::Refusal as Told;
+use tonic::{Code, Status};
 
 use super::wire::WireError;
 use crate::ca::RequestError;
@@ -24,9 +27,12 @@ pub(super) enum Refusal {
     /// The leaf is older than one that was seen in use.
     #[error("a later leaf of this instance is in use")]
     Superseded,
-    /// Too many tries from one address.
-    #[error("too many tries from this address")]
-    TooOften,
+    /// Too many tries from one address or of one instance.
+    #[error("too many tries from this address or of this instance")]
+    TooOften {
+        /// When to try again.
+        again: Duration,
+    },
     /// The certificate request is wrong.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -75,7 +81,9 @@ impl Refusal {
         match self {
             Self::Anonymous | Self::Token => Status::unauthenticated(words),
             Self::NotASidecar | Self::Denied | Self::Superseded => Status::permission_denied(words),
-            Self::TooOften => Status::resource_exhausted(words),
+            Self::TooOften { again } => {
+                Told::new("TOO_OFTEN").retry_after(*again).into_status(Code::ResourceExhausted, words)
+            }
             Self::Request(_) | Self::Message(_) | Self::NoHello | Self::SecondHello | Self::Future => {
                 Status::invalid_argument(words)
             }

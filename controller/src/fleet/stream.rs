@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::frame::{Frame, FrameCodec};
 use super::refusal::Refusal;
-use super::{Fleet, session};
+use super::{Fleet, issue, session};
 
 /// The most bytes of one message, either way (`DECISIONS` 27).
 pub(super) const MOST_MESSAGE: usize = 256 * 1024;
@@ -82,6 +82,7 @@ impl Fleet {
         let peer = Peer::of(&request);
         let who = self.sidecar_behind(peer)?;
         let at = peer.ok_or(Refusal::Anonymous)?.id();
+        issue::admits(&self.limits().sessions, who.instance, self.clock().now())?;
         let (out, frames) = mpsc::channel(QUEUE);
         self.spawner().start("follow", session::serve(self.clone(), (who, at), request.into_inner(), out));
         Ok(Response::new(ReceiverStream::new(frames)))

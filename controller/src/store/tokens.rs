@@ -50,6 +50,15 @@ impl Store {
             .await?;
         rows.iter().map(TokenRow::of).collect()
     }
+
+    /// Whether there is a token with this hash, expired or not.
+    pub async fn has_token(&self, hash: &TokenHash) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT COUNT(*) AS n FROM token WHERE hash = $1")
+            .bind(hash.to_string())
+            .fetch_one(&mut *self.reader().await?)
+            .await?;
+        Ok(row.number("n")? > 0)
+    }
 }
 
 impl Tx {
