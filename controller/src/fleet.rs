@@ -24,6 +24,7 @@ use crate::identity::{Identity, SidecarIdentity};
 use crate::seal::Seal;
 use crate::store::{Changed, Store, StoreError};
 
+mod door;
 mod frame;
 mod hub;
 mod issue;
@@ -43,7 +44,8 @@ pub use hub::{Hub, Urgency};
 pub use stream::FollowServer;
 pub use usage::{UsageReport, VersionReport};
 
-use limit::Limiter;
+use door::Door;
+use limit::Limiters;
 use recorder::{Recorder, Writer, recorder};
 use refusal::Refusal;
 use views::{Noted, Views};
@@ -95,7 +97,8 @@ struct Inner {
     hub: Hub,
     views: Views,
     recorder: Recorder,
-    limiter: Limiter,
+    limits: Limiters,
+    door: Arc<Door>,
     /// What [`Fleet::run`] takes.
     work: Mutex<Option<(Writer, Receiver<Changed>)>>,
 }
@@ -108,8 +111,10 @@ impl Fleet {
         let views = Views::load(parts.store.clone(), parts.seal.clone()).await?;
         let (recorder, writer) = recorder(parts.store.clone(), parts.clock.clone(), parts.config.lease);
         let work = Mutex::new(Some((writer, changes)));
-        let (hub, limiter) = (Hub::new(), Limiter::default());
-        Ok(Self(Arc::new(Inner { parts, hub, views, recorder, limiter, work })))
+        let door = Arc::new(Door::new(parts.config.domain.clone(), parts.store.unwelcome().await?));
+        parts.connections.ask(Arc::<Door>::clone(&door));
+        let (hub, limits) = (Hub::new(), Limiters::default());
+        Ok(Self(Arc::new(Inner { parts, hub, views, recorder, limits, door, work })))
     }
 
     /// The `Identity` service.
@@ -129,14 +134,13 @@ impl Fleet {
         &self.0.hub
     }
 
-    /// Ends everything that `instance` has open here, at once. That it may not come back, the store says.
+    /// Ends everything that `instance` has open here, at once and for good: it was removed or locked.
     pub fn cut(&self, instance: InstanceId) {
+        // Closed first, so that who is in a handshake is either turned away or cut.
+        self.0.door.close(instance);
         self.hub().cut(instance);
-        let theirs = |peer: &Peer| {
-            let who = peer.leaf().and_then(|leaf| self.sidecar_of(leaf).ok());
-            who.is_some_and(|who| who.instance == instance)
-        };
-        self.connections().cut(theirs);
+        let key = door::key(instance);
+        self.connections().cut(|peer| peer.key() == Some(&key));
     }
 
     /// Keeps the views up with the store and writes down what sidecars say, until it is cancelled. Once.
@@ -160,24 +164,22 @@ impl Fleet {
                 followed = self.views().refresh_all(self.hub()).await.map(|()| Noted::Instances);
             }
             if matches!(followed, Ok(Noted::Instances)) {
-                self.cut_the_unwelcome().await;
+                while let Err(error) = self.cut_the_unwelcome().await {
+                    tracing::error!(%error, "who was removed cannot be read; trying again");
+                    self.clock().sleep(PAUSE).await;
+                }
             }
         }
     }
 
-    /// Ends the streams of instances that were removed or locked.
-    async fn cut_the_unwelcome(&self) {
-        let connected = self.hub().connected();
-        if connected.is_empty() {
-            return;
-        }
-        match self.store().instances().await {
-            Ok(rows) => {
-                let unwelcome = rows.into_iter().filter(|row| !row.welcome() && connected.contains(&row.id));
-                unwelcome.for_each(|row| self.cut(row.id));
+    /// Ends what instances have open that were removed or locked, here or by another controller.
+    async fn cut_the_unwelcome(&self) -> Result<(), StoreError> {
+        for instance in self.store().unwelcome().await? {
+            if self.0.door.close(instance) {
+                self.cut(instance);
             }
-            Err(error) => tracing::error!(%error, "who was removed cannot be read"),
         }
+        Ok(())
     }
 
     /// The sidecar at the other end of a connection.
@@ -225,7 +227,7 @@ impl Fleet {
         &self.0.recorder
     }
 
-    fn limiter(&self) -> &Limiter {
-        &self.0.limiter
+    fn limits(&self) -> &Limiters {
+        &self.0.limits
     }
 }

@@ -112,6 +112,14 @@ impl Store {
             .await?;
         rows.iter().map(InstanceRow::of).collect()
     }
+
+    /// The instances that are locked or removed.
+    pub async fn unwelcome(&self) -> Result<Vec<InstanceId>, StoreError> {
+        let rows = sqlx::query("SELECT id FROM instance WHERE locked IS NOT NULL OR removed IS NOT NULL")
+            .fetch_all(&mut *self.reader().await?)
+            .await?;
+        rows.iter().map(|row| row.parsed("id")).collect()
+    }
 }
 
 impl Tx {

@@ -26,16 +26,15 @@ async fn rejoin(
     IdentityClient::new(channel).rejoin(request).await.map(tonic::Response::into_inner)
 }
 
-/// A connection may be cut before its answer; who comes again is told.
-async fn denied_in_the_end(world: &World, locked: &Sidecar) {
-    for _ in 0..100 {
-        let channel = channel(world, Some(&locked.request.with(&locked.given))).await;
-        let refused = renew(&channel, &Request::new().csr).await.unwrap_err();
-        if refused.code() == Code::PermissionDenied {
-            return;
-        }
-    }
-    panic!("it was never told that it is denied");
+/// It is turned away after the handshake, before it can say anything.
+async fn is_turned_away(world: &World, unwelcome: &Sidecar) {
+    let before = world.connections.counters();
+    let channel = channel(world, Some(&unwelcome.request.with(&unwelcome.given))).await;
+    let refused = renew(&channel, &Request::new().csr).await.unwrap_err();
+    assert!(matches!(refused.code(), Code::Unavailable | Code::Unknown), "{refused:?}");
+    let after = world.connections.counters();
+    assert_eq!(after.accepted, before.accepted, "a server saw it");
+    assert!(after.refused > before.refused);
 }
 
 fn counter(given: &IdentityResponse) -> u64 {
@@ -193,7 +192,7 @@ async fn a_copy_of_a_sidecar_is_locked_at_the_second_renewal() {
     let row = world.store.instance(sidecar.instance).await.unwrap().unwrap();
     assert!(row.locked.unwrap().contains("copy"));
     for locked in [one, two] {
-        denied_in_the_end(&world, &locked).await;
+        is_turned_away(&world, &locked).await;
     }
     let audit = world.store.audit(None, None, 100).await.unwrap();
     assert!(
@@ -251,4 +250,61 @@ async fn a_removed_or_long_gone_sidecar_does_not_rejoin() {
     world.clock.advance(Duration::from_hours(7 * 24));
     let refused = rejoin(&world, (&gone.request, &gone.given), &Request::new()).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn one_instance_renews_and_opens_sessions_only_so_often_and_others_do_not_notice() {
+    let world = World::new().await;
+    let (noisy, quiet) = (Sidecar::join(&world, ORDERS).await, Sidecar::join(&world, ORDERS).await);
+    let mut told = Vec::new();
+    for _ in 0..50 {
+        told.extend(renew(&noisy.channel, &Request::new().csr).await.err());
+    }
+    for _ in 0..50 {
+        told.extend(noisy.hello(Vec::new()).await.err());
+    }
+    assert!(told.len() >= 50, "only {} of 100 were refused", told.len());
+    for status in told {
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+        let refusal = rekey_proto::refusal::Refusal::of(&status).unwrap();
+        assert_eq!(refusal.retry_after, Some(Duration::from_secs(1)));
+    }
+    quiet.follow().await;
+    renew(&quiet.channel, &Request::new().csr).await.unwrap();
+    world.clock.advance(Duration::from_secs(1));
+    renew(&noisy.channel, &Request::new().csr).await.unwrap();
+    noisy.hello(Vec::new()).await.unwrap();
+}
+
+#[tokio::test]
+async fn all_leaves_of_an_instance_share_its_connections() {
+    let world = World::new().await;
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let mut open = Vec::new();
+    let refused = loop {
+        let next = Request::new();
+        let given = renew(&sidecar.channel, &next.csr).await.unwrap();
+        let channel = channel(&world, Some(&next.with(&given))).await;
+        // What was refused shows at the first call; this one is wrong, and answered.
+        let answer = renew(&channel, b"nonsense").await.unwrap_err();
+        if answer.code() != Code::InvalidArgument {
+            break answer;
+        }
+        open.push(channel);
+        assert!(open.len() < 8, "each leaf is counted by itself");
+    };
+    assert!(matches!(refused.code(), Code::Unavailable | Code::Unknown), "{refused:?}");
+    assert_eq!(open.len(), 7, "with the first one eight");
+}
+
+#[tokio::test]
+async fn wrong_tokens_do_not_wait_for_the_one_who_writes() {
+    let world = World::new().await;
+    let channel = channel(&world, None).await;
+    let writing = world.store.begin().await.unwrap();
+    let unknown = format!("rekey-join-{}", "0".repeat(64));
+    let csr = Request::new().csr;
+    let answer = tokio::time::timeout(Duration::from_secs(5), join(&channel, &unknown, &csr)).await;
+    assert_eq!(answer.expect("it waits for the writer").unwrap_err().code(), Code::Unauthenticated);
+    writing.rollback().await.unwrap();
 }

@@ -88,10 +88,31 @@ async fn a_removed_sidecar_is_cut_at_once_and_does_not_come_back() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(world.connections.peers().iter().all(|peer| peer.leaf().is_none()), "a connection is left");
-    let mut again = sidecar.hello(Vec::new()).await.unwrap();
-    assert_eq!(again.end().await, Code::PermissionDenied);
-    let refused = crate::sidecar::renew(&sidecar.channel, &sidecar.request.csr).await.unwrap_err();
-    assert_eq!(refused.code(), Code::PermissionDenied);
+    let accepted = world.connections.counters().accepted;
+    let identity = sidecar.request.with(&sidecar.given);
+    let again = crate::sidecar::channel(&world, Some(&identity)).await;
+    let refused = crate::sidecar::renew(&again, &sidecar.request.csr).await.unwrap_err();
+    assert!(matches!(refused.code(), Code::Unavailable | Code::Unknown), "{refused:?}");
+    assert_eq!(world.connections.counters().accepted, accepted, "a server saw it");
+}
+
+#[tokio::test]
+async fn an_idle_connection_of_a_removed_sidecar_is_cut_too() {
+    let world = world().await;
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let known = |peer: &rekey_runtime::Peer| peer.leaf().is_some();
+    crate::sidecar::renew(&sidecar.channel, &sidecar.request.csr).await.unwrap();
+    assert!(world.connections.peers().iter().any(known));
+    let mut tx = world.store.begin().await.unwrap();
+    tx.remove_instance(sidecar.instance).await.unwrap();
+    tx.commit().await.unwrap();
+    for _ in 0..200 {
+        if !world.connections.peers().iter().any(known) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("it is still connected");
 }
 
 #[tokio::test]

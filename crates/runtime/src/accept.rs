@@ -2,7 +2,7 @@
 //! how long a peer may take to say something, and how a live connection is ended at once.
 //!
 //! ```text
-//! Listener ─accept→ admit (limits by uid or address) ─spawned→ handshake with deadline ─→ register (limit by leaf) ─→ tonic
+//! Listener ─accept→ admit (limits by uid or address) ─spawned→ handshake with deadline ─→ register (limit by peer, doorkeeper) ─→ tonic
 //! ```
 
 use std::net::SocketAddr;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 mod connection;
 mod connections;
+mod doorkeeper;
 mod incoming;
 mod kill;
 mod listener;
@@ -18,6 +19,7 @@ mod socket;
 
 pub use connection::Connection;
 pub use connections::{Connections, Counters, Limits};
+pub use doorkeeper::{Doorkeeper, PeerKey};
 pub use incoming::{Accept, Incoming};
 pub use listener::Listener;
 pub use socket::{SocketError, UnixMode};
@@ -56,6 +58,8 @@ pub enum Peer {
         addr: SocketAddr,
         /// The client's own certificate, verified; none where client certificates are optional and it showed none.
         leaf_der: Option<Arc<[u8]>>,
+        /// What is the same in all certificates of this client, as the listener's [`Doorkeeper`] says.
+        key: Option<PeerKey>,
     },
     /// A TCP client without TLS.
     Tcp {
@@ -86,6 +90,14 @@ impl Peer {
     pub fn leaf(&self) -> Option<&Arc<[u8]>> {
         match self {
             Self::Tls { leaf_der, .. } => leaf_der.as_ref(),
+            Self::Local { .. } | Self::Tcp { .. } => None,
+        }
+    }
+
+    /// What is the same in all certificates of the peer, if the listener has a [`Doorkeeper`] who knows.
+    pub fn key(&self) -> Option<&PeerKey> {
+        match self {
+            Self::Tls { key, .. } => key.as_ref(),
             Self::Local { .. } | Self::Tcp { .. } => None,
         }
     }

@@ -4,19 +4,22 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::kill::Kill;
-use super::{ConnectionId, Peer};
+use super::{ConnectionId, Doorkeeper, Peer, PeerKey};
 
 /// What one listener bears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Connections at a time, those in their handshake included.
     pub connections: usize,
-    /// Connections at a time of one peer: one user of a Unix socket, or one client certificate.
+    /// Connections at a time of one peer: one user of a Unix socket, or one owner of client certificates.
     pub per_peer: usize,
+    /// Connections at a time that have shown no certificate, of all addresses together: in their handshake, anonymous,
+    /// or plain TCP. The rest is kept for peers that are known.
+    pub anonymous: usize,
     /// Connections at a time of one address (one /64 of IPv6) that have shown no certificate: in their handshake,
     /// anonymous, or plain TCP.
     pub per_address: usize,
@@ -34,6 +37,7 @@ impl Limits {
         Self {
             connections: 512,
             per_peer: 128,
+            anonymous: 256,
             per_address: 128,
             handshake_timeout: Duration::from_secs(5),
             first_byte_timeout: Duration::from_secs(2),
@@ -43,7 +47,7 @@ impl Limits {
 
     /// For a controller's listeners. A sidecar has two connections while it changes its certificate.
     pub const fn controller() -> Self {
-        Self { connections: 8_192, per_peer: 8, per_address: 512, ..Self::sidecar() }
+        Self { connections: 8_192, anonymous: 4_096, per_peer: 8, per_address: 512, ..Self::sidecar() }
     }
 }
 
@@ -74,6 +78,7 @@ pub struct Connections(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     limits: Limits,
+    doorkeeper: OnceLock<Arc<dyn Doorkeeper>>,
     state: Mutex<State>,
     accepted: AtomicU64,
     refused: AtomicU64,
@@ -88,8 +93,10 @@ struct State {
     next: u64,
     /// Admitted and not yet ended, handshakes included.
     admitted: usize,
+    /// Those of them that came by TCP and have shown no certificate.
+    anonymous: usize,
     by_origin: HashMap<Origin, usize>,
-    by_leaf: HashMap<Arc<[u8]>, usize>,
+    by_peer: HashMap<PeerKey, usize>,
     known: BTreeMap<ConnectionId, (Peer, Arc<Kill>)>,
 }
 
@@ -114,6 +121,15 @@ impl Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Full;
 
+/// Why a peer that is known now is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turned {
+    /// It has as many connections as it may.
+    Full,
+    /// The doorkeeper does not want it.
+    Unwelcome,
+}
+
 /// The right to be connected, given back when dropped.
 #[derive(Debug)]
 pub(super) struct Ticket {
@@ -121,7 +137,7 @@ pub(super) struct Ticket {
     pub(super) id: ConnectionId,
     pub(super) kill: Arc<Kill>,
     origin: Option<Origin>,
-    leaf: Option<Arc<[u8]>>,
+    peer: Option<PeerKey>,
 }
 
 /// What went wrong with one peer, for counting.
@@ -138,6 +154,7 @@ impl Connections {
     pub fn new(limits: Limits) -> Self {
         Self(Arc::new(Inner {
             limits,
+            doorkeeper: OnceLock::new(),
             state: Mutex::default(),
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -146,6 +163,16 @@ impl Connections {
             accept_errors: AtomicU64::new(0),
             cut: AtomicU64::new(0),
         }))
+    }
+
+    /// Asks `doorkeeper` from now on about everybody who shows a certificate. The first one stays.
+    pub fn ask(&self, doorkeeper: Arc<dyn Doorkeeper>) {
+        let _first_stays = self.0.doorkeeper.set(doorkeeper);
+    }
+
+    /// What is the same in all certificates of the owner of this one.
+    pub(super) fn peer_of(&self, leaf_der: &[u8]) -> Option<PeerKey> {
+        self.0.doorkeeper.get()?.peer_of(leaf_der)
     }
 
     /// The limits.
@@ -195,12 +222,17 @@ impl Connections {
         if state.admitted >= self.0.limits.connections {
             return Err(Full);
         }
+        let anonymous = matches!(origin, Origin::Address(_));
+        if anonymous && state.anonymous >= self.0.limits.anonymous {
+            return Err(Full);
+        }
         take(&mut state.by_origin, origin, most)?;
+        state.anonymous += usize::from(anonymous);
         state.admitted += 1;
         state.next += 1;
         let id = ConnectionId(state.next);
         drop(state);
-        Ok(Ticket { connections: self.clone(), id, kill: Arc::default(), origin: Some(origin), leaf: None })
+        Ok(Ticket { connections: self.clone(), id, kill: Arc::default(), origin: Some(origin), peer: None })
     }
 
     pub(super) fn count(&self, mishap: Mishap) {
@@ -225,18 +257,25 @@ impl Ticket {
     }
 
     /// Says who the peer is, once that is known. From here on it can be cut. One that showed a certificate counts by
-    /// that and no longer by its address.
-    pub(super) fn register(&mut self, peer: &Peer) -> Result<(), Full> {
+    /// whose that is and no longer by its address.
+    pub(super) fn register(&mut self, peer: &Peer) -> Result<(), Turned> {
+        let inner = &self.connections.0;
         let mut state = self.connections.state();
-        if let Some(leaf) = peer.leaf() {
-            take(&mut state.by_leaf, Arc::clone(leaf), self.connections.0.limits.per_peer)?;
-            self.leaf = Some(Arc::clone(leaf));
+        if let Some(key) = peer.key().or(peer.leaf()) {
+            take(&mut state.by_peer, Arc::clone(key), inner.limits.per_peer).map_err(|Full| Turned::Full)?;
+            self.peer = Some(Arc::clone(key));
             if let Some(origin) = self.origin.take() {
-                give_back(&mut state.by_origin, &origin);
+                state.forget(&origin);
             }
         }
         state.known.insert(self.id, (peer.clone(), Arc::clone(&self.kill)));
-        self.connections.0.accepted.fetch_add(1, Ordering::Relaxed);
+        drop(state);
+        // Asked last: who is told to go from now on is cut, and who was told before is not welcome.
+        let doorkeeper = inner.doorkeeper.get().zip(peer.key());
+        if doorkeeper.is_some_and(|(doorkeeper, key)| !doorkeeper.welcomes(key)) {
+            return Err(Turned::Unwelcome);
+        }
+        inner.accepted.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -247,10 +286,20 @@ impl Drop for Ticket {
         state.admitted = state.admitted.saturating_sub(1);
         state.known.remove(&self.id);
         if let Some(origin) = &self.origin {
-            give_back(&mut state.by_origin, origin);
+            state.forget(origin);
         }
-        if let Some(leaf) = &self.leaf {
-            give_back(&mut state.by_leaf, leaf);
+        if let Some(peer) = &self.peer {
+            give_back(&mut state.by_peer, peer);
+        }
+    }
+}
+
+impl State {
+    /// One connection less counts by where it came from.
+    fn forget(&mut self, origin: &Origin) {
+        give_back(&mut self.by_origin, origin);
+        if matches!(origin, Origin::Address(_)) {
+            self.anonymous = self.anonymous.saturating_sub(1);
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::connection::Io;
-use super::connections::{Mishap, Origin, Ticket};
+use super::connections::{Mishap, Origin, Ticket, Turned};
 use super::listener::Arrived;
 use super::{Connection, Connections, Listener, Peer};
 use crate::{Clock, ServerTls, Spawner, backoff};
@@ -95,7 +95,7 @@ impl Accept {
             }
             Arrived::Tcp(stream, address) => {
                 let Ok(ticket) = self.connections.admit(Origin::address(address.ip())) else {
-                    return self.refuse("too many connections from one address");
+                    return self.refuse("too many connections from one address, or without a certificate");
                 };
                 let accept = self.clone();
                 self.spawner.start("handshake", async move {
@@ -151,9 +151,14 @@ impl Accept {
         };
         let life =
             leaf.as_ref().map_or(self.connections.limits().anonymous_life, |leaf| leaf.left(&self.clock));
-        let peer = Peer::Tls { id, addr, leaf_der: leaf.map(|leaf| leaf.der) };
-        if ticket.register(&peer).is_err() {
-            self.refuse("too many connections with one certificate");
+        let leaf_der = leaf.map(|leaf| leaf.der);
+        let key = leaf_der.as_ref().and_then(|der| self.connections.peer_of(der));
+        let peer = Peer::Tls { id, addr, leaf_der, key };
+        if let Err(turned) = ticket.register(&peer) {
+            self.refuse(match turned {
+                Turned::Full => "too many connections of one owner of certificates",
+                Turned::Unwelcome => "its owner may not come in any more",
+            });
             return None;
         }
         Some(Connection::new(Io::Tls(Box::new(stream)), peer, ticket, Some(life), &self.clock))

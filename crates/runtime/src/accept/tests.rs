@@ -14,6 +14,7 @@ use crate::tls::{ClientAuth, ClientTls, Identity};
 use crate::{Clock, Limits, ServerTls, Tasks};
 
 mod cut;
+mod door;
 mod slow;
 mod socket;
 
