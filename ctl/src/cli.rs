@@ -78,6 +78,17 @@ pub enum Command {
         after_help = "Examples:\n  rekeyctl status\n  rekeyctl status orders/db --watch\n  rekeyctl status -o json | jq '.credentials[] | select(.alarms != [])'"
     )]
     Status(Status),
+    /// Lists credentials, one line each, what changes soonest first: owner, age, greatest age, next rotation, alarms.
+    #[command(
+        after_help = "Examples:\n  rekeyctl list\n  rekeyctl list --expiring-in 7d\n  rekeyctl list -o json | jq -r '.credentials[] | select(.age_percent > 90) | .name'"
+    )]
+    List(List),
+    /// Writes down every credential, for an audit.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  rekeyctl inventory export > inventory.csv\n  rekeyctl inventory export -o json"
+    )]
+    Inventory(InventoryCommand),
     /// Shows how a credential is declared.
     #[command(after_help = "Examples:\n  rekeyctl show orders/db\n  rekeyctl show orders/db -o json")]
     Show(Named),
@@ -183,6 +194,22 @@ pub struct Status {
     /// Show it again whenever it changes, until interrupted.
     #[arg(short, long)]
     pub watch: bool,
+}
+
+/// Arguments of `list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only those whose next version is due within this time, overdue ones too.
+    #[arg(long, value_name = "TIME")]
+    pub expiring_in: Option<Span>,
+}
+
+/// What the inventory can do.
+#[derive(Debug, Subcommand)]
+pub enum InventoryCommand {
+    /// Prints it as CSV (RFC 4180), or as JSON with `-o json`.
+    #[command(after_help = "Examples:\n  rekeyctl inventory export > inventory.csv")]
+    Export,
 }
 
 /// One credential.

@@ -13,7 +13,7 @@ mod tokens;
 
 use clap::CommandFactory as _;
 
-use crate::cli::{Cli, Command, PlanCommand};
+use crate::cli::{Cli, Command, InventoryCommand, PlanCommand};
 use crate::exit::{self, Exit};
 use crate::failure::Outcome;
 use crate::output::{Output, answer};
@@ -59,6 +59,8 @@ async fn remote(command: Command, session: Session) -> Outcome {
         Command::Apply(args) => apply::apply(args, session).await,
         Command::Adopt(args) => apply::adopt(args, session).await,
         Command::Status(args) => show::status(args, session).await,
+        Command::List(args) => show::list(args, session).await,
+        Command::Inventory(InventoryCommand::Export) => show::export(session).await,
         Command::Show(args) => show::declared(args, session).await,
         Command::Plan(PlanCommand::Rotate(args)) => show::plan(args, session).await,
         Command::Who(args) => show::who(args, session).await,

@@ -104,7 +104,16 @@ fn every_command_answers_in_json_as_the_manual_says() {
     story.until("Grace", |status| crate::story::phase(status) == "Grace");
     reader.read("rollback", &[name, "--wait", "--wait-timeout", "60s"]);
     reader.read("rotate", &[name, "--wait", "--wait-timeout", "60s"]);
-    for command in ["status", "whoami", "version", "exit-codes", "sidecar list", "audit query"] {
+    for command in [
+        "status",
+        "list",
+        "inventory export",
+        "whoami",
+        "version",
+        "exit-codes",
+        "sidecar list",
+        "audit query",
+    ] {
         reader.read(command, &[]);
     }
     people(&mut reader);

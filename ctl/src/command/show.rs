@@ -1,15 +1,15 @@
-//! Commands that only look: `status`, `show`, `plan`, `who`, `whoami`, `version`.
+//! Commands that only look: `status`, `list`, `inventory`, `show`, `plan`, `who`, `whoami`, `version`.
 
 use std::time::Duration;
 
 use rekey_proto::admin::{PlanRotateRequest, StatusRequest, StatusResponse, WhoAmIRequest, WhoRequest};
 
-use crate::cli::{Format, Named, Status as Args, Who as WhoArgs};
+use crate::cli::{Format, List, Named, Status as Args, Who as WhoArgs};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::output::{Output, answer, say};
 use crate::session::Session;
-use crate::view::{Declared, Me, Plan, Status, Versions, Who};
+use crate::view::{Declared, Inventory, Me, Plan, Status, Versions, Who};
 
 /// How often a watched status is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -56,6 +56,24 @@ async fn watch(name: String, mut session: Session) -> Outcome {
 fn is_same(before: &StatusResponse, now: &StatusResponse) -> bool {
     let timeless = |status: &StatusResponse| StatusResponse { now_ms: 0, ..status.clone() };
     timeless(before) == timeless(now)
+}
+
+pub(super) async fn list(args: List, mut session: Session) -> Outcome {
+    let mut inventory = Inventory::of(look(String::new(), &mut session).await?);
+    if let Some(span) = args.expiring_in {
+        inventory = inventory.expiring_in(span.get());
+    }
+    session.output.show(&inventory)?;
+    Ok(Exit::Ok)
+}
+
+pub(super) async fn export(mut session: Session) -> Outcome {
+    let inventory = Inventory::of(look(String::new(), &mut session).await?);
+    match session.output.format {
+        Format::Table => answer(&inventory.csv())?,
+        Format::Json => session.output.show(&inventory)?,
+    }
+    Ok(Exit::Ok)
 }
 
 pub(super) async fn declared(args: Named, mut session: Session) -> Outcome {

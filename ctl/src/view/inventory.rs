@@ -1,0 +1,267 @@
+//! `list`, `inventory export`: every credential as one line, for people, spreadsheets and programs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rekey_model::Span;
+use rekey_proto::admin as wire;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::output::{Style, View};
+use crate::table::columns;
+use crate::text::{or_dash, printable, version};
+use crate::time::{At, rough};
+
+/// Every credential with its owner, its age and when it changes next; what changes soonest stands first.
+#[derive(Debug, Serialize)]
+pub struct Inventory {
+    now: Option<At>,
+    credentials: Vec<Item>,
+}
+
+#[derive(Debug, Serialize)]
+struct Item {
+    name: String,
+    owner: String,
+    environment: String,
+    kind: String,
+    target: String,
+    labels: BTreeMap<String, String>,
+    version: Option<u64>,
+    handle: String,
+    created: Option<At>,
+    last_rotated: Option<At>,
+    next_rotation: Option<At>,
+    age_seconds: Option<u64>,
+    /// How old a version gets, as declared.
+    max_age_seconds: Option<u64>,
+    /// The age in hundredths of the greatest.
+    age_percent: Option<u64>,
+    phase: String,
+    alarms: Vec<String>,
+}
+
+/// The columns of the spreadsheet, in order.
+const COLUMNS: [&str; 15] = [
+    "name",
+    "owner",
+    "environment",
+    "kind",
+    "target",
+    "labels",
+    "version",
+    "handle",
+    "created",
+    "last_rotated",
+    "next_rotation",
+    "age_seconds",
+    "max_age_seconds",
+    "age_percent",
+    "alarms",
+];
+
+impl Inventory {
+    /// From the controller's answer.
+    pub fn of(answer: wire::StatusResponse) -> Self {
+        let now = At::said(answer.now_ms);
+        let mut credentials: Vec<Item> =
+            answer.credentials.into_iter().map(|credential| Item::of(credential, now)).collect();
+        credentials.sort_by(|a, b| {
+            let soonest = |item: &Item| (item.next_rotation.is_none(), item.next_rotation);
+            soonest(a).cmp(&soonest(b)).then_with(|| a.name.cmp(&b.name))
+        });
+        Self { now, credentials }
+    }
+
+    /// Only those whose next version is due within `span`, overdue ones too.
+    #[must_use]
+    pub fn expiring_in(mut self, span: Duration) -> Self {
+        let soon = |at: At| self.now.is_none_or(|now| now.ago(at) <= span);
+        self.credentials.retain(|item| item.next_rotation.is_some_and(soon));
+        self
+    }
+
+    /// The same lines for a spreadsheet (RFC 4180). A cell that a spreadsheet would take for a formula is text.
+    pub fn csv(&self) -> String {
+        let mut text = COLUMNS.join(",") + "\r\n";
+        for item in &self.credentials {
+            let cells = item.cells().map(|cell| quoted(&cell));
+            text.push_str(&cells.join(","));
+            text.push_str("\r\n");
+        }
+        text
+    }
+}
+
+impl Item {
+    fn of(credential: wire::CredentialStatus, now: Option<At>) -> Self {
+        let spec: Value = serde_json::from_str(&credential.spec_json).unwrap_or_default();
+        let labels = spec.get("labels").and_then(Value::as_object);
+        let labels = labels.into_iter().flatten().map(|(key, value)| {
+            (key.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        });
+        let every = spec.pointer("/schedule/every").and_then(Value::as_str);
+        let max_age = every.and_then(|every| every.parse::<Span>().ok()).map(|every| every.get().as_secs());
+        let current = credential.versions.iter().find(|version| version.version == credential.current);
+        let last_rotated = current.and_then(|current| At::said(current.promoted_ms));
+        let age = last_rotated.zip(now).map(|(rotated, now)| rotated.ago(now).as_secs());
+        let (kind, target) = credential.target.split_once(' ').unwrap_or((&credential.target, ""));
+        Self {
+            kind: kind.to_owned(),
+            target: target.to_owned(),
+            labels: labels.collect(),
+            version: current.map(|current| current.version),
+            handle: current.map(|current| current.handle.clone()).unwrap_or_default(),
+            created: current.and_then(|current| At::said(current.created_ms)),
+            last_rotated,
+            next_rotation: At::said(credential.next_rotation_ms),
+            age_seconds: age,
+            max_age_seconds: max_age,
+            age_percent: age.zip(max_age).and_then(|(age, max)| age.saturating_mul(100).checked_div(max)),
+            phase: credential.rotation.map(|rotation| rotation.phase).unwrap_or_default(),
+            alarms: credential.alarms.into_iter().map(|alarm| alarm.kind).collect(),
+            name: credential.name,
+            owner: credential.owner,
+            environment: credential.environment,
+        }
+    }
+
+    fn cells(&self) -> [String; COLUMNS.len()] {
+        let number = |number: Option<u64>| number.map(|it| it.to_string()).unwrap_or_default();
+        let moment = |at: Option<At>| at.map(|it| it.to_string()).unwrap_or_default();
+        let labels: Vec<String> = self.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        [
+            self.name.clone(),
+            self.owner.clone(),
+            self.environment.clone(),
+            self.kind.clone(),
+            self.target.clone(),
+            labels.join(";"),
+            number(self.version),
+            self.handle.clone(),
+            moment(self.created),
+            moment(self.last_rotated),
+            moment(self.next_rotation),
+            number(self.age_seconds),
+            number(self.max_age_seconds),
+            number(self.age_percent),
+            self.alarms.join(";"),
+        ]
+    }
+}
+
+fn quoted(cell: &str) -> String {
+    let formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let cell = if formula { format!("'{cell}") } else { cell.to_owned() };
+    if cell.contains(['"', ',', '\r', '\n']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
+}
+
+impl View for Inventory {
+    fn text(&self, _style: Style) -> String {
+        let span = |seconds: Option<u64>| {
+            seconds.map_or_else(|| "-".to_owned(), |seconds| rough(Duration::from_secs(seconds)))
+        };
+        let due = |at: Option<At>| match (at, self.now) {
+            (Some(at), Some(now)) if at < now => format!("overdue since {}", rough(at.ago(now))),
+            (Some(at), Some(now)) => at.told_at(now),
+            (Some(_), None) | (None, _) => "-".to_owned(),
+        };
+        if self.credentials.is_empty() {
+            return "none\n".to_owned();
+        }
+        columns(
+            ["NAME", "ENVIRONMENT", "OWNER", "KIND", "VERSION", "AGE", "MAX AGE", "NEXT", "ALARMS"],
+            self.credentials.iter().map(|item| {
+                [
+                    printable(&item.name),
+                    printable(&item.environment),
+                    printable(&item.owner),
+                    printable(&item.kind),
+                    version(item.version.unwrap_or(0)),
+                    span(item.age_seconds),
+                    span(item.max_age_seconds),
+                    due(item.next_rotation),
+                    or_dash(&item.alarms.join(", ")),
+                ]
+            }),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400_000;
+
+    fn status(name: &str, next_days: i64) -> wire::CredentialStatus {
+        wire::CredentialStatus {
+            name: name.to_owned(),
+            owner: "team".to_owned(),
+            environment: "production".to_owned(),
+            target: "postgres orders-pg".to_owned(),
+            current: 3,
+            versions: vec![wire::VersionStatus {
+                version: 3,
+                handle: "app_v3_x".to_owned(),
+                created_ms: 90 * DAY,
+                promoted_ms: 91 * DAY,
+                ..Default::default()
+            }],
+            next_rotation_ms: if next_days == 0 { 0 } else { next_days * DAY },
+            spec_json: r#"{"labels":{"tier":"=1+1,\"x\""},"schedule":{"every":"30d"}}"#.to_owned(),
+            ..Default::default()
+        }
+    }
+
+    fn inventory() -> Inventory {
+        Inventory::of(wire::StatusResponse {
+            credentials: vec![
+                status("never", 0),
+                status("late", 99),
+                status("soon", 104),
+                status("far", 121),
+            ],
+            now_ms: 100 * DAY,
+            ..Default::default()
+        })
+    }
+
+    #[test]
+    fn what_changes_soonest_stands_first_and_what_never_does_last() {
+        let names: Vec<String> = inventory().credentials.into_iter().map(|item| item.name).collect();
+        assert_eq!(names, ["late", "soon", "far", "never"]);
+        let soon = inventory().expiring_in(Duration::from_hours(7 * 24));
+        assert_eq!(soon.credentials.iter().map(|item| &*item.name).collect::<Vec<_>>(), ["late", "soon"]);
+        let text = inventory().text(Style::Plain);
+        assert!(text.contains("overdue since 1 d"), "{text}");
+    }
+
+    #[test]
+    fn age_is_told_against_the_greatest() {
+        let item = &inventory().credentials[0];
+        assert_eq!(
+            (item.age_seconds, item.max_age_seconds, item.age_percent),
+            (Some(777_600), Some(2_592_000), Some(30))
+        );
+        assert_eq!((&*item.kind, &*item.target), ("postgres", "orders-pg"));
+    }
+
+    #[test]
+    fn a_spreadsheet_gets_text_and_no_formulas() {
+        let csv = inventory().expiring_in(Duration::ZERO).csv();
+        let lines: Vec<&str> = csv.split("\r\n").collect();
+        assert_eq!(lines[0], COLUMNS.join(","));
+        assert!(
+            lines[1].starts_with(
+                "late,team,production,postgres,orders-pg,\"tier==1+1,\"\"x\"\"\",3,app_v3_x,1970-04-01T"
+            ),
+            "{}",
+            lines[1]
+        );
+        assert_eq!(quoted("=SUM(A1)"), "'=SUM(A1)");
+        assert_eq!(quoted("@x,\"y\""), "\"'@x,\"\"y\"\"\"");
+        assert_eq!(quoted("a\nb"), "\"a\nb\"");
+    }
+}
