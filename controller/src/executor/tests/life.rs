@@ -131,17 +131,13 @@ async fn a_password_that_somebody_else_changed_is_told_and_not_overwritten() {
     };
     stage.target.lock().roles.get_mut(&role).unwrap().secret = b"changed by hand".to_vec();
     stage.clock.advance(crate::executor::VERIFY);
-    while !failing(&stage.report().await) {
-        stage.step().await;
-    }
+    stage.until_report("an alarm", failing).await;
     let alarm = stage.report().await.alarms.remove(0);
     assert!(alarm.message.contains("v1 does not work: login refused"), "{alarm:?}");
     assert_eq!(stage.target.lock().roles[&role].secret, b"changed by hand");
     stage.target.lock().roles.get_mut(&role).unwrap().secret = ours;
     stage.clock.advance(std::time::Duration::from_mins(1));
-    while failing(&stage.report().await) {
-        stage.step().await;
-    }
+    stage.until_report("no alarm any more", |report| !failing(report)).await;
 }
 
 #[tokio::test]

@@ -277,6 +277,17 @@ impl Stage {
         );
     }
 
+    /// Steps until the report is as said.
+    pub(super) async fn until_report(&mut self, what: &str, is: impl Fn(&Report) -> bool) {
+        for _ in 0..PATIENCE {
+            if is(&self.report().await) {
+                return;
+            }
+            self.step().await;
+        }
+        panic!("never: {what}");
+    }
+
     /// Steps until nothing is open, owed or left to clean up.
     pub(super) async fn until_calm(&mut self) {
         self.until("calm", |ledger| {
