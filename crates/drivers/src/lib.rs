@@ -7,6 +7,7 @@ mod driver;
 mod plug;
 pub mod postgres;
 mod table;
+mod target;
 
 pub use driver::{
     Age, Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Proof, Session, Sessions,

@@ -24,8 +24,9 @@ use tokio::time::timeout;
 
 pub use plug::Plug;
 pub use rights::{RIGHTS_FOR_ADOPTION, RIGHTS_FOR_CREDENTIAL, RIGHTS_FOR_TARGET};
-pub use settings::{Account, Adopt, Target, TargetSettings, TlsMode, TlsSettings};
+pub use settings::{Account, Adopt, Target, TargetSettings};
 
+pub use crate::target::{TlsMode, TlsSettings};
 use crate::{
     Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Owner, Problem, Proof,
     Sessions, Usage,

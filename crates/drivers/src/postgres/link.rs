@@ -7,16 +7,13 @@
 use std::future::poll_fn;
 use std::path::Path;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use rekey_model::SecretBytes;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
@@ -28,7 +25,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::fault::{Fault, leaves_commit_open};
 use super::gate::{Gate, Gated};
-use super::settings::{Route, Timeouts, Tls};
+use super::settings::{Route, Timeouts};
+use crate::target::Tls;
 
 /// A parameter of a statement.
 pub(super) type Parameter<'a> = &'a (dyn ToSql + Sync);
@@ -253,25 +251,6 @@ fn config(login: &Login<'_>) -> Config {
         ));
     }
     config
-}
-
-/// TLS 1.3, these authorities and no others, no resumption.
-pub(super) fn client_config(ca_pem: &[u8]) -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(ca_pem) {
-        let certificate = certificate.map_err(|error| format!("is not PEM: {error}"))?;
-        roots.add(certificate).map_err(|error| format!("holds a certificate that is none: {error}"))?;
-    }
-    if roots.is_empty() {
-        return Err("holds no certificate".to_owned());
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| format!("cannot be used: {error}"))?;
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.resumption = rustls::client::Resumption::disabled();
-    Ok(Arc::new(config))
 }
 
 #[cfg(test)]

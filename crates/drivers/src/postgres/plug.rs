@@ -7,8 +7,9 @@ use std::time::Duration;
 use rekey_model::{Handle, Label, Span};
 use rekey_settings::{Section, check_secret_file, read_secret_file, read_text};
 
-use super::settings::{Account, Adopt, TargetSettings, TlsMode, TlsSettings};
+use super::settings::{Account, Adopt, TargetSettings};
 use super::{NAME, Postgres, quote};
+use crate::target::TlsSettings;
 use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Plan, Problem, Strategy};
 
 /// What PostgreSQL brings along.
@@ -122,7 +123,7 @@ fn read_target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
         consumer_host: section.optional("consumer_host"),
         consumer_port: section.optional("consumer_port"),
         admin_database: section.or("admin_database", "postgres".to_owned()),
-        tls: tls(section, folder, local),
+        tls: TlsSettings::read(section, folder, local),
         connect_timeout: section.or("connect_timeout", five),
         statement_timeout: section.or("statement_timeout", five),
         transit: section.or("transit", five),
@@ -132,24 +133,4 @@ fn read_target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
         user: user?,
         password_file: password_file?,
     })
-}
-
-/// A Unix socket speaks no TLS; everything else is verified in full unless it says otherwise.
-fn tls(section: &Section<'_>, folder: &Path, local: bool) -> TlsSettings {
-    let default = if local { TlsMode::Disable } else { TlsMode::VerifyFull };
-    let Some(tls) = section.optional_section("tls") else {
-        return TlsSettings { mode: default, ..TlsSettings::default() };
-    };
-    let mode = match tls.optional::<String>("mode").as_deref() {
-        None => default,
-        Some("verify-full") => TlsMode::VerifyFull,
-        Some("disable") => TlsMode::Disable,
-        Some(_) => {
-            let remedy = "write verify-full, or disable for a Unix socket or loopback";
-            tls.problem("mode", "is not known", remedy);
-            default
-        }
-    };
-    let ca_file = tls.optional::<PathBuf>("ca_file").map(|file| folder.join(file));
-    TlsSettings { mode, ca_file, server_name: tls.optional("server_name") }
 }

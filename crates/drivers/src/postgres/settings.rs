@@ -1,6 +1,5 @@
 //! What a target and an account are, as they are written and as they were checked.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use schemars::JsonSchema;
 
 use super::quote::{self, LONGEST_NAME};
 use crate::Problem;
+use crate::target::{Tls, TlsMode, TlsSettings};
 
 /// A PostgreSQL server as the controller's own config describes it: `targets.NAME.postgres`.
 #[derive(Debug, Clone)]
@@ -40,27 +40,6 @@ pub struct TargetSettings {
     pub call_timeout: Span,
     /// After which time a version that was never put into use stops working by itself.
     pub pending_life: Span,
-}
-
-/// TLS to a PostgreSQL server.
-#[derive(Debug, Clone, Default)]
-pub struct TlsSettings {
-    /// Whether, and how strictly.
-    pub mode: TlsMode,
-    /// The only authorities that are trusted, PEM.
-    pub ca_file: Option<PathBuf>,
-    /// The name in the server's certificate, if it is not the host.
-    pub server_name: Option<String>,
-}
-
-/// Whether TLS is spoken, and how strictly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TlsMode {
-    /// The certificate must be issued by the declared authority for the name. The default.
-    #[default]
-    VerifyFull,
-    /// Plain; only to a Unix socket or loopback.
-    Disable,
 }
 
 /// A login role in PostgreSQL. Each version is a role of its own, `<prefix>_v<version>_<nonce>`.
@@ -120,13 +99,6 @@ pub(super) struct Route {
     pub(super) port: u16,
 }
 
-/// TLS, ready to be spoken.
-#[derive(Debug, Clone)]
-pub(super) struct Tls {
-    pub(super) config: Arc<rustls::ClientConfig>,
-    pub(super) server_name: Option<String>,
-}
-
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timeouts {
     pub(super) connect: Duration,
@@ -153,20 +125,11 @@ impl TargetSettings {
         if password.size() == 0 || password.expose().contains(&0) {
             problems.push(Problem::new("password_file", "holds no password, or one with a NUL byte"));
         }
-        let tls = match (self.tls.mode, ca_pem) {
-            (TlsMode::Disable, _) => None,
-            (TlsMode::VerifyFull, None) => {
-                problems.push(Problem::new("tls.ca_file", "is needed: no other authority is trusted"));
-                None
-            }
-            (TlsMode::VerifyFull, Some(pem)) => match super::link::client_config(pem) {
-                Ok(config) => Some(Tls { config, server_name: self.tls.server_name.clone() }),
-                Err(message) => {
-                    problems.push(Problem::new("tls.ca_file", message));
-                    None
-                }
-            },
-        };
+        let tls = self.tls.ready(ca_pem).unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
+        });
+        problems.dedup();
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -194,26 +157,16 @@ impl TargetSettings {
             if host.is_empty() || host.chars().any(|c| c.is_control() || c.is_whitespace()) {
                 problems
                     .push(Problem::new(field, "is a DNS name, an address or the folder of a Unix socket"));
-            } else if self.tls.mode == TlsMode::Disable && !on_this_machine(host) {
-                problems.push(Problem::new(
-                    "tls.mode",
-                    format!("disable is only for a Unix socket or loopback, not for {field} {host:?}"),
-                ));
             } else if self.tls.mode == TlsMode::VerifyFull && host.starts_with('/') {
                 problems.push(Problem::new("tls.mode", "a Unix socket speaks no TLS: write disable"));
+            } else {
+                problems.extend(self.tls.problem_at(field, host));
             }
         }
         if self.port == 0 || self.consumer_port == Some(0) {
             problems.push(Problem::new("port", "is 1 to 65535"));
         }
-        if self.tls.mode == TlsMode::VerifyFull && self.tls.ca_file.is_none() {
-            problems.push(Problem::new("tls.ca_file", "is needed: no other authority is trusted"));
-        }
-        if let Some(name) = &self.tls.server_name
-            && rustls::pki_types::ServerName::try_from(name.as_str()).is_err()
-        {
-            problems.push(Problem::new("tls.server_name", "is a DNS name or an address"));
-        }
+        problems.extend(self.tls.problems());
     }
 
     fn check_times(&self, problems: &mut Vec<Problem>) {
@@ -304,12 +257,6 @@ fn check_name(problems: &mut Vec<Problem>, field: &str, name: &str) {
     if quote::identifier(name).is_err() {
         problems.push(Problem::new(field, format!("is 1 to {LONGEST_NAME} bytes without NUL")));
     }
-}
-
-fn on_this_machine(host: &str) -> bool {
-    host.starts_with('/')
-        || host == "localhost"
-        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

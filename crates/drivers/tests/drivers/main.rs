@@ -9,4 +9,5 @@
 
 mod conformance;
 mod postgres;
+mod proxy;
 mod table;

@@ -3,7 +3,6 @@
 mod adoption;
 mod hostile;
 mod poison;
-mod proxy;
 mod revocation;
 mod rights;
 mod secrecy;
@@ -15,7 +14,7 @@ use rekey_drivers::{Driver, Intent, Sessions};
 use rekey_model::Fields;
 
 use crate::conformance::{self, Subject};
-use proxy::Proxy;
+use crate::proxy::Proxy;
 use world::World;
 
 impl Subject for World {

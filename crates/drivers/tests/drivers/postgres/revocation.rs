@@ -9,9 +9,9 @@ use rekey_model::Span;
 use rekey_testkit::postgres::{Options, Postgres};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::proxy::Proxy;
 use super::world::{Consumer, World};
 use crate::conformance::refused;
+use crate::proxy::Proxy;
 
 #[tokio::test]
 async fn an_open_transaction_is_cut_and_its_locks_are_free() {
