@@ -21,6 +21,7 @@ mod show;
 mod sidecars;
 mod status;
 mod tokens;
+mod verify;
 mod watch;
 mod who;
 

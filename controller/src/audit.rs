@@ -61,6 +61,8 @@ words! {
         Release = "release",
         /// Something that was stuck was tried again.
         Retry = "retry",
+        /// What was rotated by hand was written down.
+        Record = "record",
         /// A credential was cut in an emergency.
         Revoke = "revoke",
         /// A rotation went from one phase to another.

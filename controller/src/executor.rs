@@ -37,6 +37,7 @@ use crate::targets::{TargetError, Targets};
 
 pub use self::commit::{CommitError, Outcome};
 pub use self::report::{Holding, Report};
+pub use self::verify::Tried;
 
 use self::agenda::{Agenda, LONGEST};
 use self::lanes::{Lanes, Task};

@@ -116,6 +116,16 @@ pub enum Command {
         after_help = "Examples:\n  rekeyctl retry orders/db\n  rekeyctl retry orders/db --no-holders --reason 'the service is gone for good'"
     )]
     Retry(Retry),
+    /// Tries the current version now, as its consumers would: a fresh login and the declared probes. Changes nothing.
+    ///
+    /// Exit code 3: it does not work, and the answer says why.
+    #[command(after_help = "Examples:\n  rekeyctl verify orders/db\n  rekeyctl verify orders/db -o json")]
+    Verify(Named),
+    /// Writes down in the audit what was rotated by hand. Give ids, never values.
+    #[command(
+        after_help = "Examples:\n  rekeyctl record web/clerk --kind 'clerk secret key' --old sk_live_…4f2a --new sk_live_…9c01 --reason 'TICKET-9: automation was down'"
+    )]
+    Record(Record),
     /// Says which sidecars and processes hold a credential, and which sessions at the target use it.
     #[command(after_help = "Examples:\n  rekeyctl who orders/db\n  rekeyctl who orders/db@3 -o json")]
     Who(Who),
@@ -210,6 +220,25 @@ pub enum InventoryCommand {
     /// Prints it as CSV (RFC 4180), or as JSON with `-o json`.
     #[command(after_help = "Examples:\n  rekeyctl inventory export > inventory.csv")]
     Export,
+}
+
+/// Arguments of `record`.
+#[derive(Debug, Args)]
+pub struct Record {
+    /// The credential; it need not be one that Rekey looks after.
+    pub name: CredentialName,
+    /// What kind of thing it is.
+    #[arg(long, value_name = "WORDS")]
+    pub kind: String,
+    /// The id of what was replaced; left out: there was none.
+    #[arg(long, value_name = "ID", default_value = "")]
+    pub old: String,
+    /// The id of what replaced it.
+    #[arg(long, value_name = "ID")]
+    pub new: String,
+    /// Why, and why by hand.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
 }
 
 /// One credential.

@@ -63,6 +63,8 @@ async fn remote(command: Command, session: Session) -> Outcome {
         Command::Inventory(InventoryCommand::Export) => show::export(session).await,
         Command::Show(args) => show::declared(args, session).await,
         Command::Plan(PlanCommand::Rotate(args)) => show::plan(args, session).await,
+        Command::Verify(args) => show::verify(args, session).await,
+        Command::Record(args) => drive::record(args, session).await,
         Command::Who(args) => show::who(args, session).await,
         Command::Whoami => show::whoami(session).await,
         Command::Rotate(args) => drive::rotate(args, session).await,

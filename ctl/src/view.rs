@@ -9,6 +9,7 @@ mod inventory;
 mod people;
 mod receipt;
 mod rotation;
+mod verified;
 
 pub use audit::Audit;
 pub use credential::{Declared, Holders, Status};
@@ -19,3 +20,4 @@ pub use inventory::Inventory;
 pub use people::{Admins, Me, Sidecars, Token, Tokens};
 pub use receipt::Revocation;
 pub use rotation::{Begun, Plan, Progress, Rotation};
+pub use verified::Verified;

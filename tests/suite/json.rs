@@ -94,11 +94,12 @@ fn every_command_answers_in_json_as_the_manual_says() {
     let (ctl, name) = (story.system.operator(), CREDENTIAL);
     let mut reader = Reader { ctl, promised: promised(), seen: BTreeSet::new() };
     declare_and_adopt_another(&story, &mut reader);
-    for command in ["status", "show", "plan rotate", "who"] {
+    for command in ["status", "show", "plan rotate", "who", "verify"] {
         reader.read(command, &[name]);
     }
     reader.read("rotate", &[name]);
     reader.read("retry", &[name]);
+    reader.read("record", &[name, "--kind", "key", "--new", "k2", "--reason", "test"]);
     reader.read("hold", &[name, "--reason", "test"]);
     reader.read("release", &[name]);
     story.until("Grace", |status| crate::story::phase(status) == "Grace");

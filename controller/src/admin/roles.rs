@@ -86,11 +86,12 @@ const fn changes(call: &'static str, role: Role, verb: Verb) -> Row {
 }
 
 /// Every call of `rekey.admin.v1.Admin`.
-pub const TABLE: [Row; 23] = [
+pub const TABLE: [Row; 25] = [
     looks("Status", Role::Viewer),
     looks("PlanRotate", Role::Viewer),
     looks("WatchRotation", Role::Viewer),
     looks("Who", Role::Viewer),
+    looks("Verify", Role::Viewer),
     looks("ListSidecars", Role::Viewer),
     looks("QueryAudit", Role::Viewer),
     looks("WhoAmI", Role::Viewer),
@@ -101,6 +102,7 @@ pub const TABLE: [Row; 23] = [
     changes("Hold", Role::Operator, Verb::Hold),
     changes("Release", Role::Operator, Verb::Release),
     changes("Retry", Role::Operator, Verb::Retry),
+    changes("Record", Role::Operator, Verb::Record),
     changes("Revoke", Role::Responder, Verb::Revoke),
     changes("Delete", Role::Admin, Verb::Delete),
     changes("RemoveSidecar", Role::Admin, Verb::RemoveSidecar),
@@ -206,9 +208,17 @@ mod tests {
         let may = |role: Role| -> Vec<&str> {
             TABLE.iter().filter(|row| role.may(row.role)).map(|row| row.call).collect()
         };
-        let looking =
-            ["Status", "PlanRotate", "WatchRotation", "Who", "ListSidecars", "QueryAudit", "WhoAmI"];
-        let driving = ["Apply", "Adopt", "Rotate", "Rollback", "Hold", "Release", "Retry"];
+        let looking = [
+            "Status",
+            "PlanRotate",
+            "WatchRotation",
+            "Who",
+            "Verify",
+            "ListSidecars",
+            "QueryAudit",
+            "WhoAmI",
+        ];
+        let driving = ["Apply", "Adopt", "Rotate", "Rollback", "Hold", "Release", "Retry", "Record"];
         assert_eq!(may(Role::Viewer), looking);
         assert_eq!(may(Role::Operator), [&looking[..], &driving].concat());
         assert_eq!(may(Role::Responder), [&looking[..], &["Revoke"]].concat());
@@ -218,7 +228,7 @@ mod tests {
     #[test]
     fn whatever_is_only_looked_at_is_not_audited_and_all_else_is() {
         for row in &TABLE {
-            let looks = ["Status", "Plan", "Watch", "Who", "List", "Query"];
+            let looks = ["Status", "Plan", "Watch", "Who", "Verify", "List", "Query"];
             assert_eq!(
                 looks.iter().any(|word| row.call.starts_with(word)),
                 row.verb.is_none(),

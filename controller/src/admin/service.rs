@@ -54,6 +54,8 @@ calls! {
     hold(wire::HoldRequest) -> wire::HoldResponse = put_hold;
     release(wire::ReleaseRequest) -> wire::ReleaseResponse = take_hold;
     retry(wire::RetryRequest) -> wire::RetryResponse = try_again;
+    verify(wire::VerifyRequest) -> wire::VerifyResponse = try_current;
+    record(wire::RecordRequest) -> wire::RecordResponse = write_down;
     revoke(wire::RevokeRequest) -> Streaming<wire::RevokeProgress> = cut;
     who(wire::WhoRequest) -> wire::WhoResponse = tell_who;
     list_sidecars(wire::ListSidecarsRequest) -> wire::ListSidecarsResponse = tell_sidecars;

@@ -105,6 +105,11 @@ impl Tx {
         self.meta.mode
     }
 
+    /// The number of the last record of the audit, those of this transaction included.
+    pub fn audit_seq(&self) -> u64 {
+        self.meta.audit_seq
+    }
+
     /// The life of the store that this transaction acts in.
     pub fn incarnation(&self) -> Incarnation {
         self.meta.incarnation

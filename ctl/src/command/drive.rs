@@ -1,13 +1,15 @@
-//! Commands that drive a credential by hand: `rotate`, `rollback`, `hold`, `release`, `retry`, `delete`.
+//! Commands that drive a credential by hand: `rotate`, `rollback`, `hold`, `release`, `retry`, `delete`; and what was done
+//! without it: `record`.
 
 use rekey_proto::admin::delete_request::AtTarget;
 use rekey_proto::admin::{
-    DeleteRequest, HoldRequest, ReleaseRequest, RetryRequest, RollbackRequest, RotateRequest, RotationStatus,
+    DeleteRequest, HoldRequest, RecordRequest, ReleaseRequest, RetryRequest, RollbackRequest, RotateRequest,
+    RotationStatus,
 };
 use rekey_runtime::random;
 
 use super::follow::{Direction, follow};
-use crate::cli::{Delete, Hold, Named, Retry, Rollback, Rotate, Wait};
+use crate::cli::{Delete, Hold, Named, Record, Retry, Rollback, Rotate, Wait};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::prompt;
@@ -63,6 +65,15 @@ pub(super) async fn hold(args: Hold, mut session: Session) -> Outcome {
         done = done.noting(format!("too late for this: {}", answer.too_late_for));
     }
     session.output.show(&done)?;
+    Ok(Exit::Ok)
+}
+
+pub(super) async fn record(args: Record, mut session: Session) -> Outcome {
+    let Record { name, kind, old, new, reason } = args;
+    let request = RecordRequest { name: name.to_string(), kind, old, new, reason };
+    let answer = session.clone().call(session.client.record(request)).await?;
+    let note = format!("it is number {} of the audit: `rekeyctl audit query` shows it", answer.seq);
+    session.output.show(&Done::new("recorded", name.as_str()).noting(note))?;
     Ok(Exit::Ok)
 }
 

@@ -1,15 +1,17 @@
-//! Commands that only look: `status`, `list`, `inventory`, `show`, `plan`, `who`, `whoami`, `version`.
+//! Commands that only look: `status`, `list`, `inventory`, `verify`, `show`, `plan`, `who`, `whoami`, `version`.
 
 use std::time::Duration;
 
-use rekey_proto::admin::{PlanRotateRequest, StatusRequest, StatusResponse, WhoAmIRequest, WhoRequest};
+use rekey_proto::admin::{
+    PlanRotateRequest, StatusRequest, StatusResponse, VerifyRequest, WhoAmIRequest, WhoRequest,
+};
 
 use crate::cli::{Format, List, Named, Status as Args, Who as WhoArgs};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::output::{Output, answer, say};
 use crate::session::Session;
-use crate::view::{Declared, Inventory, Me, Plan, Status, Versions, Who};
+use crate::view::{Declared, Inventory, Me, Plan, Status, Verified, Versions, Who};
 
 /// How often a watched status is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -89,6 +91,14 @@ pub(super) async fn plan(args: Named, mut session: Session) -> Outcome {
     let answer = session.clone().call(session.client.plan_rotate(request)).await?;
     session.output.show(&Plan::from(answer))?;
     Ok(Exit::Ok)
+}
+
+pub(super) async fn verify(args: Named, mut session: Session) -> Outcome {
+    let request = VerifyRequest { name: args.name.to_string() };
+    let answer = session.clone().call(session.client.verify(request)).await?;
+    let exit = if answer.works { Exit::Ok } else { Exit::Refused };
+    session.output.show(&Verified::of(args.name.to_string(), answer))?;
+    Ok(exit)
 }
 
 pub(super) async fn who(args: WhoArgs, mut session: Session) -> Outcome {

@@ -175,6 +175,8 @@ macro_rules! plain {
 
 plain!(
     plan_rotate: PlanRotateRequest => PlanRotateResponse,
+    verify: VerifyRequest => VerifyResponse,
+    record: RecordRequest => RecordResponse,
     rollback: RollbackRequest => RollbackResponse,
     hold: HoldRequest => HoldResponse,
     release: ReleaseRequest => ReleaseResponse,

@@ -235,3 +235,29 @@ async fn a_rotation_goes_on_without_holders_only_for_a_reason_and_where_it_waits
     let refused = world.root().retry(retry("none is to come")).await.unwrap_err();
     assert_eq!(reason(&refused), "OUT_OF_ORDER", "{refused:?}");
 }
+
+#[tokio::test]
+async fn what_was_done_by_hand_stands_in_the_audit_with_who_says_so() {
+    let world = World::new().await;
+    let by_hand = wire::RecordRequest {
+        name: "web/clerk".to_owned(),
+        kind: "clerk secret key".to_owned(),
+        old: "sk_4f2a".to_owned(),
+        new: "sk_9c01".to_owned(),
+        reason: "TICKET-9".to_owned(),
+    };
+    let seq = world.root().record(by_hand.clone()).await.unwrap().into_inner().seq;
+    let query = wire::QueryAuditRequest { verb: "record".to_owned(), ..Default::default() };
+    let records = world.root().query_audit(query).await.unwrap().into_inner().records;
+    assert_eq!(records.len(), 1);
+    assert_eq!((records[0].seq, &*records[0].credential), (seq, "web/clerk"));
+    assert_eq!(records[0].reason, "by hand: clerk secret key, sk_4f2a -> sk_9c01: TICKET-9");
+    for wrong in [
+        wire::RecordRequest { new: String::new(), ..by_hand.clone() },
+        wire::RecordRequest { kind: "a\u{1b}b".to_owned(), ..by_hand.clone() },
+        wire::RecordRequest { old: "x".repeat(129), ..by_hand.clone() },
+        wire::RecordRequest { reason: String::new(), ..by_hand },
+    ] {
+        assert_eq!(world.root().record(wrong).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+}

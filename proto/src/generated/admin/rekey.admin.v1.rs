@@ -412,6 +412,58 @@ pub struct ReleaseRequest {
 /// Says that the brake is off.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReleaseResponse {}
+/// Tries the current version.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyRequest {
+    /// The credential.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// What came of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyResponse {
+    /// The version that was tried.
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    /// What it is called at the target.
+    #[prost(string, tag = "2")]
+    pub handle: ::prost::alloc::string::String,
+    /// Whether the target let it in and every probe succeeded.
+    #[prost(bool, tag = "3")]
+    pub works: bool,
+    /// How many declared probes ran.
+    #[prost(uint32, tag = "4")]
+    pub probes: u32,
+    /// Why it does not work; empty if it does.
+    #[prost(string, tag = "5")]
+    pub why: ::prost::alloc::string::String,
+}
+/// A rotation that was done by hand.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecordRequest {
+    /// The credential; it need not be one that Rekey looks after.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What kind of thing it is, such as `clerk secret key`.
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    /// The id of what was replaced, never its value; empty: there was none.
+    #[prost(string, tag = "3")]
+    pub old: ::prost::alloc::string::String,
+    /// The id of what replaced it, never its value.
+    #[prost(string, tag = "4")]
+    pub new: ::prost::alloc::string::String,
+    /// Why, and why by hand.
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Where it stands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecordResponse {
+    /// The number of the record in the audit.
+    #[prost(uint64, tag = "1")]
+    pub seq: u64,
+}
 /// Tries again.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RetryRequest {
@@ -1322,6 +1374,51 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("rekey.admin.v1.Admin", "Retry"));
             self.inner.unary(req, path, codec).await
         }
+        /// Tries the current version now, as its consumers would: a fresh login and the declared probes. Changes nothing.
+        /// Role: viewer.
+        pub async fn verify(
+            &mut self,
+            request: impl tonic::IntoRequest<super::VerifyRequest>,
+        ) -> std::result::Result<tonic::Response<super::VerifyResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/rekey.admin.v1.Admin/Verify",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("rekey.admin.v1.Admin", "Verify"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Writes down in the audit what was rotated by hand. Role: operator.
+        pub async fn record(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RecordRequest>,
+        ) -> std::result::Result<tonic::Response<super::RecordResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/rekey.admin.v1.Admin/Record",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("rekey.admin.v1.Admin", "Record"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Says which sidecars and processes hold a credential and which sessions at the target use it. Role: viewer.
         pub async fn who(
             &mut self,
@@ -1717,6 +1814,17 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::RetryRequest>,
         ) -> std::result::Result<tonic::Response<super::RetryResponse>, tonic::Status>;
+        /// Tries the current version now, as its consumers would: a fresh login and the declared probes. Changes nothing.
+        /// Role: viewer.
+        async fn verify(
+            &self,
+            request: tonic::Request<super::VerifyRequest>,
+        ) -> std::result::Result<tonic::Response<super::VerifyResponse>, tonic::Status>;
+        /// Writes down in the audit what was rotated by hand. Role: operator.
+        async fn record(
+            &self,
+            request: tonic::Request<super::RecordRequest>,
+        ) -> std::result::Result<tonic::Response<super::RecordResponse>, tonic::Status>;
         /// Says which sidecars and processes hold a credential and which sessions at the target use it. Role: viewer.
         async fn who(
             &self,
@@ -2312,6 +2420,92 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RetrySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/rekey.admin.v1.Admin/Verify" => {
+                    #[allow(non_camel_case_types)]
+                    struct VerifySvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::VerifyRequest>
+                    for VerifySvc<T> {
+                        type Response = super::VerifyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::VerifyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::verify(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = VerifySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/rekey.admin.v1.Admin/Record" => {
+                    #[allow(non_camel_case_types)]
+                    struct RecordSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::RecordRequest>
+                    for RecordSvc<T> {
+                        type Response = super::RecordResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RecordRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::record(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RecordSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
