@@ -1,22 +1,27 @@
 //! Reading files that settings name: text with a limit, and secrets that nobody else may read.
 
-use std::fs::File;
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use rekey_model::SecretBytes;
+use rustix::fs::OFlags;
 
 use super::tree::MOST_BYTES;
 
 /// The largest secret that is read from a file.
 const MOST_SECRET: usize = 64 << 10;
 
-/// Reads a file of settings, at most 1 MiB of UTF-8.
+/// Reads a file of settings, at most 1 MiB of UTF-8. Anything but a regular file is refused, and never waited for.
 pub fn read_text(path: &Path) -> io::Result<String> {
+    let (file, meta) = open(path)?;
+    if !meta.is_file() {
+        return Err(io::Error::other("this is not a file"));
+    }
     let mut text = String::new();
     let limit = u64::try_from(MOST_BYTES).unwrap_or(u64::MAX);
-    File::open(path)?.take(limit + 1).read_to_string(&mut text)?;
+    file.take(limit + 1).read_to_string(&mut text)?;
     if text.len() > MOST_BYTES { Err(io::Error::other("the file is larger than 1 MiB")) } else { Ok(text) }
 }
 
@@ -31,8 +36,8 @@ pub fn check_secret_file(path: &Path) -> Result<(), String> {
 /// secret itself when it is dropped.
 pub fn read_secret_file(path: &Path) -> Result<SecretBytes, String> {
     let cannot = |error: io::Error| format!("cannot read {}: {error}", path.display());
-    let file = File::open(path).map_err(cannot)?;
-    check(path, &file.metadata().map_err(cannot)?)?;
+    let (file, meta) = open(path).map_err(cannot)?;
+    check(path, &meta)?;
     let mut buffer = zeroize::Zeroizing::new(vec![0; MOST_SECRET + 1]);
     let size = fill(file, &mut buffer).map_err(cannot)?;
     if size > MOST_SECRET {
@@ -46,7 +51,16 @@ pub fn read_secret_file(path: &Path) -> Result<SecretBytes, String> {
     Ok(SecretBytes::new(bare.to_vec()))
 }
 
-fn check(path: &Path, meta: &std::fs::Metadata) -> Result<(), String> {
+/// Opens `path` to look at what it is before anything is read. Without `NONBLOCK` a FIFO that nobody writes to would hold
+/// the opener for ever; for a regular file it means nothing.
+fn open(path: &Path) -> io::Result<(File, Metadata)> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    let meta = file.metadata()?;
+    Ok((file, meta))
+}
+
+fn check(path: &Path, meta: &Metadata) -> Result<(), String> {
     let name = path.display();
     if !meta.is_file() {
         return Err(format!("{name} is not a file"));

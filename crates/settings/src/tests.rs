@@ -230,3 +230,23 @@ fn an_empty_a_missing_and_a_huge_secret_are_refused() {
     std::fs::write(&path, vec![b'x'; 64 << 10]).unwrap();
     assert_eq!(read_secret_file(&path).unwrap().size(), 64 << 10);
 }
+
+#[test]
+fn a_fifo_or_a_device_in_the_place_of_a_file_is_refused_and_holds_nobody_up() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    for path in [fifo, "/dev/zero".into(), directory.path().to_owned()] {
+        // On a thread of its own: one that is held up for ever fails this test instead of holding it up too.
+        let (said, heard) = std::sync::mpsc::channel();
+        let read = path.clone();
+        std::thread::spawn(move || {
+            let text = read_text(&read).map(|_| ()).map_err(|error| error.to_string());
+            said.send((text, read_secret_file(&read).map(|_| ()))).unwrap();
+        });
+        let (text, secret) = heard.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits");
+        assert_eq!(text.unwrap_err(), "this is not a file", "{}", path.display());
+        assert!(secret.unwrap_err().contains("is not a file"), "{}", path.display());
+    }
+}
