@@ -1,6 +1,7 @@
 //! The settings of a sidecar: one YAML file, read once, checked whole, every problem told with its line.
 //!
-//! `callers` is reloaded while the sidecar runs ([`reload`]); everything else needs a restart.
+//! Relative paths are below the folder of the file. `callers` is reloaded while the sidecar runs ([`reload`]);
+//! everything else needs a restart.
 
 pub mod reload;
 
@@ -59,13 +60,16 @@ impl ConfigError {
 impl Config {
     /// Reads the file at `path`.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = read_text(path).map_err(|error| ConfigError::Read(path.to_owned(), error))?;
-        Self::parse(&path.display().to_string(), &text).map_err(ConfigError::Wrong)
+        let read = |error| ConfigError::Read(path.to_owned(), error);
+        let text = read_text(path).map_err(read)?;
+        let whole = std::path::absolute(path).map_err(read)?;
+        let folder = whole.parent().unwrap_or(Path::new("/"));
+        Self::parse(&path.display().to_string(), folder, &text).map_err(ConfigError::Wrong)
     }
 
-    /// Reads `text`, which came from `file`. Tells all that is wrong at once.
-    pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
-        Document::parse(file, text)?.read(config)
+    /// Reads `text`, which came from `file` in `folder`. Tells all that is wrong at once.
+    pub fn parse(file: &str, folder: &Path, text: &str) -> Result<Self, Problems> {
+        Document::parse(file, text)?.read(|root| config(root, folder))
     }
 
     /// Which settings differ from `other` in a way that needs a restart.
@@ -84,19 +88,24 @@ impl Config {
     }
 }
 
-fn config(root: &Section<'_>) -> Option<Config> {
-    let controller = root.section("controller").and_then(|section| controller(&section));
-    let (state_dir, join_token_file) = identity(root);
-    let (socket, socket_mode) = socket(root);
+fn config(root: &Section<'_>, folder: &Path) -> Option<Config> {
+    let controller = root.section("controller").and_then(|section| controller(&section, folder));
+    let (state_dir, join_token_file) = identity(root, folder);
+    let (socket, socket_mode) = socket(root, folder);
     let callers = callers(root);
     let (controller, ca_file) = controller?;
     Some(Config { controller, ca_file, state_dir, join_token_file, socket, socket_mode, callers })
 }
 
-fn controller(section: &Section<'_>) -> Option<(tls::Dial, PathBuf)> {
+/// The path `key`, below `folder` unless it says where it is itself.
+fn path(section: &Section<'_>, key: &str, folder: &Path) -> Option<PathBuf> {
+    section.optional::<PathBuf>(key).map(|path| folder.join(path))
+}
+
+fn controller(section: &Section<'_>, folder: &Path) -> Option<(tls::Dial, PathBuf)> {
     let address = section.required("address");
     let server_name = section.optional::<String>("server_name");
-    let ca_file = section.required::<PathBuf>("ca_file");
+    let ca_file = section.required::<PathBuf>("ca_file").map(|path| folder.join(path));
     if let Some(path) = &ca_file
         && let Err(why) = roots(path)
     {
@@ -111,9 +120,9 @@ pub(crate) fn roots(path: &Path) -> Result<tls::Roots, String> {
     tls::Roots::from_pem(pem.as_bytes()).map_err(|error| format!("the file holds no CA: {error}"))
 }
 
-fn identity(root: &Section<'_>) -> (Option<PathBuf>, Option<PathBuf>) {
+fn identity(root: &Section<'_>, folder: &Path) -> (Option<PathBuf>, Option<PathBuf>) {
     let Some(section) = root.section("identity") else { return (None, None) };
-    let (state_dir, token) = (section.optional("state_dir"), section.optional("join_token_file"));
+    let (state_dir, token) = (path(&section, "state_dir", folder), path(&section, "join_token_file", folder));
     if state_dir.is_none() && token.is_none() {
         let remedy =
             "set identity.join_token_file (made by `rekeyctl token create`), and state_dir to keep it";
@@ -122,7 +131,7 @@ fn identity(root: &Section<'_>) -> (Option<PathBuf>, Option<PathBuf>) {
     (state_dir, token)
 }
 
-fn socket(root: &Section<'_>) -> (PathBuf, UnixMode) {
+fn socket(root: &Section<'_>, folder: &Path) -> (PathBuf, UnixMode) {
     let default = (PathBuf::from(SOCKET), UnixMode::PRIVATE);
     let Some(section) = root.optional_section("socket") else { return default };
     let mode = section.or("mode", Mode(UnixMode::PRIVATE.mode)).0;
@@ -130,7 +139,7 @@ fn socket(root: &Section<'_>) -> (PathBuf, UnixMode) {
     if gid.is_some() && mode & 0o060 == 0 {
         section.problem("gid", "the group gets no access by this mode", "set `mode: 0660` too");
     }
-    (section.or("path", default.0), UnixMode { mode, gid })
+    (path(&section, "path", folder).unwrap_or(default.0), UnixMode { mode, gid })
 }
 
 fn callers(root: &Section<'_>) -> Callers {

@@ -25,7 +25,7 @@ const IDENTITY: &str = "identity: { state_dir: /var/lib/rekey }\n";
 #[test]
 fn what_is_not_set_has_its_default() {
     let dir = tempfile::tempdir().unwrap();
-    let config = Config::parse("sidecar.yaml", &text(dir.path(), IDENTITY)).unwrap();
+    let config = Config::parse("sidecar.yaml", dir.path(), &text(dir.path(), IDENTITY)).unwrap();
     assert_eq!(config.socket.to_str(), Some(SOCKET));
     assert_eq!(config.socket_mode, UnixMode::PRIVATE);
     assert_eq!(config.callers, Callers::only(rustix::process::geteuid().as_raw()));
@@ -43,7 +43,7 @@ callers:
   - { gid: 7 }
 caller: 1
 ";
-    let problems = Config::parse("sidecar.yaml", &text(dir.path(), wrong)).unwrap_err();
+    let problems = Config::parse("sidecar.yaml", dir.path(), &text(dir.path(), wrong)).unwrap_err();
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     for expected in [
         "sidecar.yaml:2: identity: there is no way",
@@ -63,11 +63,28 @@ caller: 1
 fn a_missing_ca_is_told_where_it_is_named() {
     let text =
         "controller:\n  address: \"a:1\"\n  ca_file: /nonexistent/ca.pem\nidentity: { state_dir: a }\n";
-    let problems = Config::parse("f", text).unwrap_err();
+    let problems = Config::parse("f", Path::new("/"), text).unwrap_err();
     assert!(
         problems.to_string().starts_with("f:3: controller.ca_file: the file cannot be read"),
         "{problems}"
     );
+}
+
+#[test]
+fn relative_paths_are_below_the_folder_of_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    text(folder, "");
+    let relative = "controller: { address: \"a:1\", ca_file: ca.pem }
+identity: { state_dir: state, join_token_file: sub/token }
+socket: { path: socket/rekey.sock }
+";
+    fs::write(folder.join("sidecar.yaml"), relative).unwrap();
+    let config = Config::load(&folder.join("sidecar.yaml")).unwrap();
+    assert_eq!(config.ca_file, folder.join("ca.pem"));
+    assert_eq!(config.state_dir, Some(folder.join("state")));
+    assert_eq!(config.join_token_file, Some(folder.join("sub/token")));
+    assert_eq!(config.socket, folder.join("socket/rekey.sock"));
 }
 
 struct Edited {
