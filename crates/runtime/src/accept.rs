@@ -21,6 +21,7 @@ pub use connection::Connection;
 pub use connections::{Connections, Counters, Limits};
 pub use doorkeeper::{Doorkeeper, PeerKey};
 pub use incoming::{Accept, Incoming};
+pub(crate) use incoming::{Secure, Secured, Securing};
 pub use listener::Listener;
 pub use socket::{SocketError, UnixMode};
 

@@ -11,10 +11,11 @@ use futures_util::Stream;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use super::connection::Io;
+use super::connection::{Duplex, Io};
 use super::connections::{Mishap, Origin, Ticket, Turned};
 use super::listener::Arrived;
 use super::{Connection, Connections, Listener, Peer};
+use crate::tls::Leaf;
 use crate::{Clock, ServerTls, Spawner, backoff};
 
 /// Connections that are ready and wait for tonic.
@@ -43,16 +44,41 @@ pub struct Accept {
 #[derive(Debug)]
 pub struct Incoming(mpsc::Receiver<Connection>);
 
+/// Shakes hands as a server. Known here only by this trait, so that a program all of whose doors are plain does not carry
+/// a server's TLS.
+pub(crate) trait Secure: Send + Sync {
+    /// The secured connection, and the certificate that the client showed. The caller sets the time limit.
+    fn secure(&self, stream: TcpStream) -> Securing<'_>;
+}
+
+/// The future of [`Secure::secure`].
+pub(crate) type Securing<'a> = Pin<Box<dyn Future<Output = io::Result<Secured>> + Send + 'a>>;
+
+/// What [`Secure::secure`] leads to.
+pub(crate) type Secured = (Box<dyn Duplex>, Option<Leaf>);
+
 impl Accept {
     /// Begins to accept. TCP without `tls` is plain: for loopback only.
     pub fn incoming(self, listener: Listener, tls: Option<Arc<ServerTls>>) -> Incoming {
+        match tls {
+            Some(tls) => self.begin(listener, Some(tls)),
+            None => self.plain(listener),
+        }
+    }
+
+    /// Begins to accept without TLS: on a Unix socket, or on loopback.
+    pub fn plain(self, listener: Listener) -> Incoming {
+        self.begin(listener, None)
+    }
+
+    fn begin(self, listener: Listener, tls: Option<Arc<dyn Secure>>) -> Incoming {
         let (ready, incoming) = mpsc::channel(QUEUE);
         let spawner = self.spawner.clone();
         spawner.start("accept", self.run(listener, tls, ready));
         Incoming(incoming)
     }
 
-    async fn run(self, listener: Listener, tls: Option<Arc<ServerTls>>, ready: mpsc::Sender<Connection>) {
+    async fn run(self, listener: Listener, tls: Option<Arc<dyn Secure>>, ready: mpsc::Sender<Connection>) {
         let mut failures: u32 = 0;
         loop {
             let arrived = tokio::select! {
@@ -84,7 +110,7 @@ impl Accept {
     }
 
     /// Lets one peer in or closes its connection; nothing here waits.
-    fn admit(&self, arrived: Arrived, tls: Option<Arc<ServerTls>>, ready: &mpsc::Sender<Connection>) {
+    fn admit(&self, arrived: Arrived, tls: Option<Arc<dyn Secure>>, ready: &mpsc::Sender<Connection>) {
         let ready = ready.clone();
         match arrived {
             Arrived::Unix(stream) => {
@@ -128,7 +154,7 @@ impl Accept {
         stream: TcpStream,
         addr: SocketAddr,
         mut ticket: Ticket,
-        tls: Option<Arc<ServerTls>>,
+        tls: Option<Arc<dyn Secure>>,
     ) -> Option<Connection> {
         let id = ticket.id;
         let Some(tls) = tls else {
@@ -137,7 +163,7 @@ impl Accept {
             return Some(Connection::new(Io::Tcp(stream), peer, ticket, None, &self.clock));
         };
         let limit = self.connections.limits().handshake_timeout;
-        let Some(shaken) = self.clock.within(limit, tls.accept(stream)).await else {
+        let Some(shaken) = self.clock.within(limit, tls.secure(stream)).await else {
             self.connections.count(Mishap::HandshakeTooSlow);
             return None;
         };
@@ -161,7 +187,7 @@ impl Accept {
             });
             return None;
         }
-        Some(Connection::new(Io::Tls(Box::new(stream)), peer, ticket, Some(life), &self.clock))
+        Some(Connection::new(Io::Tls(stream), peer, ticket, Some(life), &self.clock))
     }
 
     fn refuse(&self, why: &'static str) {

@@ -1,6 +1,5 @@
 //! The server's side: one configuration, swapped whole.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +9,10 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::{Identity, Roots, TlsError, provider};
 use crate::Clock;
+use crate::accept::{Secure, Secured, Securing};
 
 /// What a server asks of its clients.
 #[derive(Debug, Clone)]
@@ -69,13 +68,18 @@ impl ServerTls {
         self.config.store(build(identity, clients, &self.clock)?);
         Ok(())
     }
+}
 
-    /// Shakes hands. The caller sets the time limit.
-    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, Option<Leaf>)> {
-        let stream = TlsAcceptor::from(self.config.load_full()).accept(stream).await?;
-        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let leaf = shown.map(|der| Leaf::read(der));
-        Ok((stream, leaf))
+impl Secure for ServerTls {
+    fn secure(&self, stream: TcpStream) -> Securing<'_> {
+        let acceptor = TlsAcceptor::from(self.config.load_full());
+        Box::pin(async move {
+            let stream = acceptor.accept(stream).await?;
+            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let leaf = shown.map(|der| Leaf::read(der));
+            let secured: Secured = (Box::new(stream), leaf);
+            Ok(secured)
+        })
     }
 }
 

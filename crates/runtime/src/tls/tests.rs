@@ -10,6 +10,7 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 use crate::Clock;
+use crate::accept::Secure as _;
 use crate::pki::{Authority, SERVER};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -36,7 +37,7 @@ async fn shake(server: &ServerTls, client: Arc<ClientConfig>) -> Shaken {
     let address = listener.local_addr().unwrap();
     let serve = async {
         let (stream, _) = listener.accept().await.unwrap();
-        let (mut stream, leaf) = server.accept(stream).await?;
+        let (mut stream, leaf) = server.secure(stream).await?;
         stream.write_all(b"!").await?;
         stream.flush().await?;
         Ok(leaf)
@@ -205,7 +206,7 @@ async fn tls_1_2_is_refused() {
     let mut old = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     old.write_all(OLD_HELLO).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let refused = within(fixture.server.accept(stream)).await.unwrap_err();
+    let refused = within(fixture.server.secure(stream)).await.map(drop).unwrap_err();
     let why = refused.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
     let expected =
         rustls::Error::PeerIncompatible(rustls::PeerIncompatible::SupportedVersionsExtensionRequired);
