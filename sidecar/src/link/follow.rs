@@ -10,6 +10,9 @@ use tracing::{info, warn};
 use super::{Ground, wire};
 use crate::live::{Candidate, MOST_CREDENTIALS, Scope, Swap};
 
+/// The most credentials that are applied between two answers: a few microseconds each. A thread costs memory for good.
+const LARGE: usize = 128;
+
 /// One stream's place in what the controller tells.
 #[derive(Debug)]
 pub(super) struct Follow {
@@ -52,7 +55,7 @@ impl Follow {
 
     /// Whether the end of this snapshot is worth a thread of its own.
     pub(super) fn is_large(&self) -> bool {
-        matches!(&self.place, Place::Gathering { got, .. } if got.len() > 16)
+        matches!(&self.place, Place::Gathering { got, .. } if got.len() > LARGE)
     }
 
     pub(super) fn welcome(&mut self, welcome: &Welcome) -> Result<(), Fault> {
