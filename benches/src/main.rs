@@ -51,13 +51,17 @@ enum Part {
         /// Its socket.
         socket: PathBuf,
     },
+    /// Only start what is measured, and wait: to look at it with other tools.
+    Hold,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    if let Some(Part::Echo { socket }) = arguments.part {
-        return runtime.block_on(echo::serve(&socket));
+    match arguments.part {
+        Some(Part::Echo { socket }) => return runtime.block_on(echo::serve(&socket)),
+        Some(Part::Hold) => return runtime.block_on(parts::hold()),
+        None => {}
     }
     let amount = Amount { rounds: arguments.rounds.max(1), calls: arguments.calls.max(100) };
     let table = runtime.block_on(measure(amount))?;
