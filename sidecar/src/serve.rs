@@ -25,7 +25,6 @@ use tonic::transport::server::Connected;
 pub use connection::{Consumed, Peered};
 pub use credentials::Credentials;
 pub use health::Health;
-pub use routes::ReflectionError;
 
 use crate::callers::InForce;
 use crate::live::Live;
@@ -55,14 +54,8 @@ pub struct Shared {
 
 /// Why the socket is no longer served.
 #[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// The descriptors cannot be offered for reflection.
-    #[error("offer reflection")]
-    Reflection(#[source] ReflectionError),
-    /// The server ended.
-    #[error("serve the local socket")]
-    Server(#[source] tonic::transport::Error),
-}
+#[error("serve the local socket")]
+pub struct ServeError(#[source] tonic::transport::Error);
 
 /// Serves every connection of `incoming` until `shared.ended`, then lets calls finish.
 pub async fn serve<I, C>(shared: Shared, health: Health, incoming: I) -> Result<(), ServeError>
@@ -75,12 +68,12 @@ where
     let credentials = CredentialsServer::new(Credentials::new(shared))
         .max_decoding_message_size(MOST_RECEIVED)
         .max_encoding_message_size(MOST_SENT);
-    let services = routes::routes(credentials, health).map_err(ServeError::Reflection)?;
+    let services = routes::routes(credentials, health);
     let incoming = incoming.map(move |io| io.map(|io| Consumed::new(io, &consumers)));
     limited()
         .serve_with_incoming_shutdown(services, incoming, ended.cancelled_owned())
         .await
-        .map_err(ServeError::Server)
+        .map_err(ServeError)
 }
 
 /// tonic's own limits are mostly none; these are `RELIABILITY.md` 4.5. The limit of streams also limits the calls of one

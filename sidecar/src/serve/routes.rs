@@ -1,6 +1,9 @@
 //! Which service answers a path. Three services need no router: one comparison each.
+//!
+//! Reflection is for people who look around: its descriptors are read when somebody asks first, not in every sidecar.
 
 use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use prost::Message;
@@ -19,7 +22,7 @@ const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 
 /// Why the services cannot be described.
 #[derive(Debug, thiserror::Error)]
-pub enum ReflectionError {
+pub(super) enum ReflectionError {
     /// The descriptors built in do not decode.
     #[error("read the descriptors of the services")]
     Decode(#[from] prost::DecodeError),
@@ -33,13 +36,20 @@ pub enum ReflectionError {
 pub(super) struct Routes<R> {
     credentials: CredentialsServer<Credentials>,
     health: HealthServer<HealthService>,
-    reflection: ServerReflectionServer<R>,
+    reflection: Arc<Reflection<R>>,
+}
+
+/// Reflection, once somebody has asked for it.
+#[derive(Debug)]
+struct Reflection<R> {
+    made: OnceLock<Option<ServerReflectionServer<R>>>,
+    make: fn() -> Result<ServerReflectionServer<R>, ReflectionError>,
 }
 
 impl<R> Clone for Routes<R> {
     fn clone(&self) -> Self {
         let Self { credentials, health, reflection } = self;
-        Self { credentials: credentials.clone(), health: health.clone(), reflection: reflection.clone() }
+        Self { credentials: credentials.clone(), health: health.clone(), reflection: Arc::clone(reflection) }
     }
 }
 
@@ -47,15 +57,33 @@ impl<R> Clone for Routes<R> {
 pub(super) fn routes(
     credentials: CredentialsServer<Credentials>,
     health: Health,
-) -> Result<Routes<impl ServerReflection>, ReflectionError> {
+) -> Routes<impl ServerReflection> {
     let health = HealthServer::new(HealthService::from_health_reporter(health.reporter))
         .max_decoding_message_size(super::MOST_RECEIVED);
-    let reflection = tonic_reflection::server::Builder::configure()
+    let reflection = Arc::new(Reflection { made: OnceLock::new(), make: reflection });
+    Routes { credentials, health, reflection }
+}
+
+fn reflection() -> Result<ServerReflectionServer<impl ServerReflection>, ReflectionError> {
+    let server = tonic_reflection::server::Builder::configure()
         .register_file_descriptor_set(described()?)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?
-        .max_decoding_message_size(super::MOST_RECEIVED);
-    Ok(Routes { credentials, health, reflection })
+        .build_v1()?;
+    Ok(server.max_decoding_message_size(super::MOST_RECEIVED))
+}
+
+impl<R> Reflection<R> {
+    /// The service; `None` if its descriptors cannot be read, which a test rules out.
+    fn service(&self) -> Option<ServerReflectionServer<R>> {
+        let made = self.made.get_or_init(|| {
+            let made = (self.make)();
+            if let Err(problem) = &made {
+                tracing::error!(error = problem as &dyn std::error::Error, "there is no reflection");
+            }
+            made.ok()
+        });
+        made.clone()
+    }
 }
 
 /// What is served here, and nothing of the other packages.
@@ -79,15 +107,29 @@ impl<R: ServerReflection> Service<http::Request<Body>> for Routes<R> {
         match service {
             credentials_server::SERVICE_NAME => self.credentials.call(request),
             health_server::SERVICE_NAME => self.health.call(request),
-            REFLECTION => self.reflection.call(request),
-            _ => Box::pin(async { Ok(Status::unimplemented("no such service here").into_http()) }),
+            REFLECTION => match self.reflection.service() {
+                Some(mut reflection) => reflection.call(request),
+                None => nothing(),
+            },
+            _ => nothing(),
         }
     }
+}
+
+fn nothing() -> BoxFuture<http::Response<Body>, Infallible> {
+    Box::pin(async { Ok(Status::unimplemented("no such service here").into_http()) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reflection_is_made_when_it_is_asked_for_and_then_kept() {
+        let lazy = Reflection { made: OnceLock::new(), make: reflection };
+        assert!(lazy.made.get().is_none());
+        assert!(lazy.service().is_some() && lazy.made.get().is_some());
+    }
 
     #[test]
     fn reflection_shows_the_local_package_and_no_other() {
