@@ -4,7 +4,6 @@ use std::alloc::System;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
 use rekey_sidecar::Cli;
 use zeroizing_alloc::ZeroAlloc;
 
@@ -14,7 +13,10 @@ static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> anyhow::Result<ExitCode> {
     rekey_runtime::harden::first().context("harden this process")?;
-    let cli = Cli::parse();
+    let cli = match Cli::of_this_process() {
+        Ok(cli) => cli,
+        Err(code) => return Ok(code),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("start the runtime")?.block_on(cli.run())
 }

@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 mod escape;
 
 use escape::Escaping;
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 static PANICS: AtomicU64 = AtomicU64::new(0);
 static HOOK: Once = Once::new();
@@ -37,22 +40,32 @@ impl std::str::FromStr for Format {
 #[error("a log format is text or json")]
 pub struct FormatError;
 
-/// Sends logs of level info and above to standard error (`RUST_LOG` says otherwise), with control characters escaped,
-/// and installs the panic hook. Only the first call counts.
+/// Sends logs of level info and above to standard error (`RUST_LOG` says otherwise: a level, or `target=level` pairs
+/// with commas between), with control characters escaped, and installs the panic hook. Only the first call counts.
 pub fn init(format: Format) {
     hook_panics();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_absent| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .with_writer(|| Escaping(std::io::stderr()));
+    let (filter, unread) = filter(&std::env::var("RUST_LOG").unwrap_or_default());
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| Escaping(std::io::stderr()));
     let installed = match format {
-        Format::Text => lines.try_init(),
-        Format::Json => lines.json().try_init(),
+        Format::Text => tracing_subscriber::registry().with(lines).with(filter).try_init(),
+        Format::Json => tracing_subscriber::registry().with(lines.json()).with(filter).try_init(),
     };
     if installed.is_err() {
         tracing::debug!("logging was set up before");
     }
+    if unread {
+        tracing::warn!("RUST_LOG cannot be read: write a level, or target=level pairs with commas between");
+    }
+}
+
+/// What `wish` lets through, and whether it could not be read. Never by fields or spans: that takes a matcher of regular
+/// expressions, which is larger than all else here.
+fn filter(wish: &str) -> (Targets, bool) {
+    let usual = || Targets::new().with_default(LevelFilter::INFO);
+    if wish.trim().is_empty() {
+        return (usual(), false);
+    }
+    wish.parse().map_or_else(|_unreadable| (usual(), true), |targets| (targets, false))
 }
 
 /// Replaces the panic hook by one that counts and logs only the location: a message may hold a secret.
@@ -69,4 +82,24 @@ pub fn hook_panics() {
 /// How many panics there were since the hook was installed.
 pub fn panics() -> u64 {
     PANICS.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn a_wish_is_a_level_or_targets_and_what_cannot_be_read_is_told() {
+        let passes = |wish: &str, target: &str, level: Level| filter(wish).0.would_enable(target, &level);
+        assert!(passes("", "h2", Level::INFO) && !passes("", "h2", Level::DEBUG));
+        assert!(passes("warn", "h2", Level::WARN) && !passes("warn", "h2", Level::INFO));
+        let wish = "info,rekey_sidecar::link=trace,h2=off";
+        assert!(passes(wish, "rekey_sidecar::link::session", Level::TRACE));
+        assert!(passes(wish, "rekey_sidecar", Level::INFO) && !passes(wish, "rekey_sidecar", Level::DEBUG));
+        assert!(!passes(wish, "h2::proto", Level::ERROR));
+        assert!(!filter(wish).1 && filter("rekey=loud").1);
+        assert!(passes("rekey=loud", "rekey", Level::INFO));
+    }
 }
