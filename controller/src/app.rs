@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rekey_runtime::accept::Accept;
+use rekey_runtime::http::Http;
 use rekey_runtime::serve::{Drain, Knobs, ServeError, serve};
 use rekey_runtime::tasks::{self, Tasks};
 use rekey_runtime::{Clock, Readiness};
@@ -17,7 +18,6 @@ use crate::admin::{Admin, AdminParts};
 use crate::config::Config;
 use crate::executor::{Executor, Parts, Settings};
 use crate::fleet::{Fleet, FleetConfig, FleetParts};
-use crate::http::Http;
 use crate::init::{self, Authorities, InitError};
 use crate::metrics;
 use crate::store::{Store, StoreError};

@@ -16,7 +16,6 @@ pub mod dev;
 pub mod executor;
 pub mod fields;
 pub mod fleet;
-pub mod http;
 pub mod identity;
 pub mod init;
 pub mod metrics;

@@ -1,6 +1,7 @@
 //! The whole sidecar: built so that it can fail loudly, then run until it is told to end.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::callers::InForce;
 use crate::config::reload::Reload;
 use crate::config::{Config, roots};
 use crate::dial::{Controller, Dial};
+use crate::figures::Door;
 use crate::identity::{Keeper, StateDir, StateError};
 use crate::link::{Ground, Link};
 use crate::live::{Live, Writer};
@@ -37,6 +39,7 @@ pub struct App {
     link: Link,
     stop: CancellationToken,
     reload: Reload,
+    figures: Option<Door>,
 }
 
 /// Why a sidecar cannot be started.
@@ -51,6 +54,9 @@ pub enum BuildError {
     /// The socket cannot be placed.
     #[error("socket.path")]
     Socket(#[from] SocketError),
+    /// The figures' address cannot be bound.
+    #[error("metrics")]
+    Metrics(#[source] std::io::Error),
 }
 
 /// Opens the state directory and places the socket. `path` is where `config` came from, for reloads.
@@ -76,10 +82,14 @@ pub async fn build(config: Config, path: PathBuf) -> Result<App, BuildError> {
 
     let connections = Connections::new(Limits::sidecar());
     let accept = Accept { connections: connections.clone(), clock: clock.clone(), spawner: tasks.spawner() };
-    let incoming = accept.incoming(Listener::unix(&config.socket, config.socket_mode)?, None);
+    let incoming = accept.plain(Listener::unix(&config.socket, config.socket_mode)?);
     info!(socket = %config.socket.display(), "listening");
+    let counts = Arc::default();
+    let shared = Shared { live, callers: Arc::clone(&callers), consumers, counts, ended: tasks.cancel() };
+    let door = |address| Door::open(address, &tasks, &shared, &connections).map_err(BuildError::Metrics);
+    let figures = config.metrics.map(door).transpose()?;
     Ok(App {
-        shared: Shared { live, callers: Arc::clone(&callers), consumers, ended: tasks.cancel() },
+        shared,
         health: Health::new().await,
         link: Link::new(ground, dial, keeper),
         reload: Reload::new(path, config, callers),
@@ -88,13 +98,23 @@ pub async fn build(config: Config, path: PathBuf) -> Result<App, BuildError> {
         connections,
         incoming,
         stop,
+        figures,
     })
 }
 
 impl App {
+    /// Where figures are served, if they are: the port that the kernel chose, if it was 0.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.figures.as_ref().and_then(Door::address)
+    }
+
     /// Runs until `signal`, then ends in order: health says so, streams end, calls finish, the controller is told.
     pub async fn run(self, signal: impl Future<Output = ()>) -> Report {
-        let Self { mut tasks, clock, shared, health, connections, incoming, link, stop, reload } = self;
+        let Self { mut tasks, clock, shared, health, connections, incoming, link, stop, reload, figures } =
+            self;
+        if let Some(figures) = figures {
+            tasks.essential("figures", figures.serve());
+        }
         tasks.spawner().start("health", health.clone().follow(Arc::clone(&shared.live)));
         let ended = tasks.cancel();
         tasks.essential("reload", {

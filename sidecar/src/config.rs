@@ -5,6 +5,7 @@
 
 pub mod reload;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Who may connect to it.
     pub socket_mode: UnixMode,
+    /// Where figures and health are served, on loopback; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// Who may read what.
     pub callers: Callers,
 }
@@ -83,6 +86,7 @@ impl Config {
                 (&self.state_dir, &self.join_token_file) == (&other.state_dir, &other.join_token_file),
             ),
             ("socket", (&self.socket, self.socket_mode) == (&other.socket, other.socket_mode)),
+            ("metrics", self.metrics == other.metrics),
         ];
         rows.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
     }
@@ -92,9 +96,20 @@ fn config(root: &Section<'_>, folder: &Path) -> Option<Config> {
     let controller = root.section("controller").and_then(|section| controller(&section, folder));
     let (state_dir, join_token_file) = identity(root, folder);
     let (socket, socket_mode) = socket(root, folder);
+    let metrics = metrics(root);
     let callers = callers(root);
     let (controller, ca_file) = controller?;
-    Some(Config { controller, ca_file, state_dir, join_token_file, socket, socket_mode, callers })
+    Some(Config { controller, ca_file, state_dir, join_token_file, socket, socket_mode, metrics, callers })
+}
+
+fn metrics(root: &Section<'_>) -> Option<SocketAddr> {
+    let address: SocketAddr = root.optional("metrics")?;
+    if !address.ip().is_loopback() {
+        let remedy =
+            "write 127.0.0.1:PORT, and let a collector on this machine or in this pod carry the figures";
+        root.problem("metrics", "is not on loopback, and this page knows no caller", remedy);
+    }
+    Some(address)
 }
 
 /// The path `key`, below `folder` unless it says where it is itself.

@@ -13,6 +13,7 @@ pub mod callers;
 mod cli;
 pub mod config;
 pub mod dial;
+mod figures;
 pub mod identity;
 pub mod link;
 pub mod live;

@@ -100,6 +100,16 @@ impl Live {
         }
     }
 
+    /// Returns when the source has said once what there is.
+    pub async fn complete(&self) {
+        let mut revisions = self.revisions();
+        while !self.snapshot.load().is_complete() {
+            if revisions.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Tells of every swap, and of every change in what may be served. Carries no data: it means *look again*.
     pub fn revisions(&self) -> watch::Receiver<u64> {
         self.revision.subscribe()

@@ -4,6 +4,7 @@
 //! in this folder.
 
 mod connection;
+mod counts;
 mod credentials;
 mod freshness;
 mod health;
@@ -23,6 +24,7 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
 pub use connection::{Consumed, Peered};
+pub use counts::Counts;
 pub use credentials::Credentials;
 pub use health::Health;
 
@@ -48,6 +50,8 @@ pub struct Shared {
     pub callers: Arc<InForce>,
     /// The open connections.
     pub consumers: Arc<Consumers>,
+    /// How often was read.
+    pub counts: Arc<Counts>,
     /// Ends the streams.
     pub ended: CancellationToken,
 }

@@ -7,6 +7,7 @@ pub mod accept;
 pub mod backoff;
 pub mod clock;
 pub mod harden;
+pub mod http;
 #[cfg(test)]
 mod pki;
 pub mod random;

@@ -28,6 +28,7 @@ fn what_is_not_set_has_its_default() {
     let config = Config::parse("sidecar.yaml", dir.path(), &text(dir.path(), IDENTITY)).unwrap();
     assert_eq!(config.socket.to_str(), Some(SOCKET));
     assert_eq!(config.socket_mode, UnixMode::PRIVATE);
+    assert_eq!(config.metrics, None);
     assert_eq!(config.callers, Callers::only(rustix::process::geteuid().as_raw()));
 }
 
@@ -42,6 +43,7 @@ callers:
   - { uid: 65534, may_read: [\"*\"] }
   - { gid: 7 }
 caller: 1
+metrics: 0.0.0.0:9464
 ";
     let problems = Config::parse("sidecar.yaml", dir.path(), &text(dir.path(), wrong)).unwrap_err();
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -54,6 +56,7 @@ caller: 1
         "sidecar.yaml:7: callers[2].uid: this number stands for nobody",
         "sidecar.yaml:8: callers[3]: it says nothing",
         "sidecar.yaml:9: caller: there is no such setting",
+        "sidecar.yaml:10: metrics: is not on loopback",
     ] {
         assert!(lines.iter().any(|line| line.starts_with(expected)), "{expected} is not in {lines:#?}");
     }

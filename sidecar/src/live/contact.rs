@@ -54,6 +54,12 @@ impl Contact {
         self.lease_until_ms.load(Ordering::Acquire)
     }
 
+    /// Since the source was last heard; `None`: not yet.
+    pub fn age(&self, now_ms: u64) -> Option<Duration> {
+        let heard = self.heard_ms.load(Ordering::Acquire);
+        (heard > 0).then(|| Duration::from_millis(now_ms.saturating_sub(heard)))
+    }
+
     /// How fresh what is held is.
     pub(super) fn freshness(&self, now_ms: u64) -> Freshness {
         let age = now_ms.saturating_sub(self.heard_ms.load(Ordering::Acquire));

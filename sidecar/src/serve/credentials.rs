@@ -14,6 +14,7 @@ use rekey_proto::encoded::{
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::counts::Method;
 use super::unreadable::Refused;
 use super::{REPLACEMENT, Shared, reports, watch};
 use crate::live::{Content, Entry, Reading, Unreadable};
@@ -92,7 +93,9 @@ impl credentials_server::Credentials for Credentials {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let consumer = admit(&request)?;
         let name = &request.get_ref().name;
-        let reading = self.shared.read_or_wait(&consumer, name).await.map_err(|why| why.status())?;
+        let found = self.shared.read_or_wait(&consumer, name).await;
+        self.shared.counts.answered(Method::Get, found.as_ref().err());
+        let reading = found.map_err(|why| why.status())?;
         let freshness = Some(reading.freshness.into());
         Ok(Response::new(GetResponse { credential: reading.answer, freshness }))
     }
@@ -112,7 +115,11 @@ impl credentials_server::Credentials for Credentials {
                 () = shared.ended.cancelled() => Err(Status::unavailable("this sidecar is shutting down")),
             };
             let answer = match next {
-                Ok(Some(request)) => Ok(fetched(shared.read_or_wait(&consumer, &request.name).await)),
+                Ok(Some(request)) => {
+                    let found = shared.read_or_wait(&consumer, &request.name).await;
+                    shared.counts.answered(Method::Fetch, found.as_ref().err());
+                    Ok(fetched(found))
+                }
                 Ok(None) => return None,
                 Err(status) => Err(status),
             };
@@ -127,6 +134,7 @@ impl credentials_server::Credentials for Credentials {
         let readable = snapshot.sorted().into_iter();
         let readable = readable.filter(|entry| self.shared.may_read(&consumer, entry.name.as_str()));
         let credentials = readable.map(|entry| self.line(entry)).collect();
+        self.shared.counts.answered(Method::List, None);
         Ok(Response::new(ListResponse { credentials }))
     }
 
@@ -142,6 +150,7 @@ impl credentials_server::Credentials for Credentials {
         let consumer = admit(&request)?;
         let report = reports::check(&self.shared, &consumer, request.into_inner())?;
         consumer.report(report);
+        self.shared.counts.answered(Method::Report, None);
         Ok(Response::new(ReportResponse {}))
     }
 }

@@ -24,12 +24,7 @@ impl Health {
 
     /// Says that it serves once there is a complete snapshot, then ends.
     pub async fn follow(self, live: Arc<Live>) {
-        let mut revisions = live.revisions();
-        while !live.snapshot().is_complete() {
-            if revisions.changed().await.is_err() {
-                return;
-            }
-        }
+        live.complete().await;
         self.say(ServingStatus::Serving).await;
     }
 

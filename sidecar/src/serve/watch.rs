@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use super::Shared;
+use super::counts::Method;
 use super::credentials::Answers;
 use super::unreadable::Refused;
 use crate::live::{Reading, Unreadable};
@@ -45,6 +46,7 @@ pub(super) fn open(
     if let Err(why) = shared.read(&consumer, &name)
         && ends_a_watch(&why)
     {
+        shared.counts.answered(Method::Watch, Some(&why));
         return Err(why.status());
     }
     let watch = Watch { shared, consumer, name, revisions, rules, sent: None, ended: false };
@@ -65,7 +67,9 @@ impl Watch {
             self.rules.mark_unchanged();
             let found = self.shared.read(&self.consumer, &self.name);
             let look_again_at = found.as_ref().ok().and_then(|reading| reading.look_again_ms);
+            let refused = found.as_ref().err().cloned();
             if let Some(next) = self.tell(found) {
+                self.shared.counts.answered(Method::Watch, refused.as_ref());
                 return Some(next);
             }
             tokio::select! {

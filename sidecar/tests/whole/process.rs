@@ -1,6 +1,7 @@
 //! The process without its `main`: a real socket, real TLS to the scripted controller, an edited config, a restart.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use rekey_runtime::tls::{ClientAuth, Identity, Roots, connect_unix};
 use rekey_runtime::{CancellationToken, Clock, Connections, Limits, Listener, ServerTls, Tasks};
 use rekey_sidecar::app::build;
 use rekey_sidecar::config::Config;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tonic::Code;
 
 use crate::controller::{Controller, change};
@@ -69,6 +72,7 @@ fn write(dir: &Path, port: u16, rest: &str) {
         "controller: {{ address: \"127.0.0.1:{port}\", server_name: localhost, ca_file: {dir}/ca.pem }}
 identity: {{ state_dir: {dir}/state, join_token_file: {dir}/token }}
 socket: {{ path: {dir}/run/rekey.sock }}
+metrics: 127.0.0.1:0
 {rest}",
         dir = dir.display()
     );
@@ -79,6 +83,15 @@ async fn client(dir: &Path) -> Client {
     let uid = fs::metadata(dir).map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).unwrap();
     let channel = connect_unix(&dir.join("run/rekey.sock"), Some(uid)).await.unwrap();
     CredentialsClient::with_interceptor(channel, Signed)
+}
+
+/// What a collector gets for `path`.
+async fn page(at: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).await.unwrap();
+    said
 }
 
 #[tokio::test]
@@ -95,12 +108,20 @@ async fn it_joins_serves_reloads_ends_and_comes_back_as_the_same_instance() {
     for (round, calls) in [(1, vec!["join"]), (2, vec!["join"])] {
         write(dir, port, "");
         let app = build(Config::load(&path).unwrap(), path.clone()).await.unwrap();
+        let pages = app.metrics_address().unwrap();
         let end = CancellationToken::new();
         let ended = end.clone();
         let local = async {
+            assert!(page(pages, "/readyz").await.contains("waiting for: the first snapshot"));
             let session = controller.level(vec![change(DB, 1, 1)]).await;
             let mut client = client(dir).await;
             assert_eq!(get(&mut client, DB).await.unwrap().fields["username"], b"user-1");
+            let figures = page(pages, "/metrics").await;
+            for line in ["credential_version{credential=\"orders/db\"} 1", "answers_total{method=\"get\"} 1"]
+            {
+                assert!(figures.contains(&format!("\nrekey_sidecar_{line}\n")), "{line}: {figures}");
+            }
+            assert!(page(pages, "/readyz").await.starts_with("HTTP/1.1 200 "));
             write(dir, port, "callers: [ { uid: 4242, may_read: [\"*\"] } ]\n");
             while get(&mut client, DB).await.is_ok() {
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;

@@ -82,6 +82,7 @@ impl Whole {
 
         let (locals, incoming) = mpsc::channel(4);
         let shared = Shared {
+            counts: Arc::default(),
             live: Arc::clone(&live),
             callers: Arc::clone(&callers),
             consumers,
