@@ -63,6 +63,8 @@ async fn a_process_without_descriptors_accepts_again_when_it_has_some() {
         .unwrap();
     let mut held = Vec::new();
     until(&connections, |counters| counters.accept_errors >= 3, || held.extend(next(&mut incoming))).await;
+    // Those that came between two looks, too: on a busy machine a look takes long.
+    held.extend(std::iter::from_fn(|| next(&mut incoming)));
     assert!(held.len() > 20 && held.len() < 64, "{} were let in", held.len());
     let first = connections.counters().accept_errors;
     tokio::time::sleep(Duration::from_millis(500)).await;
