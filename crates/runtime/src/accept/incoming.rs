@@ -44,10 +44,10 @@ pub struct Accept {
 #[derive(Debug)]
 pub struct Incoming(mpsc::Receiver<Connection>);
 
-/// Shakes hands as a server. Known here only by this trait, so that a program all of whose doors are plain does not carry
-/// a server's TLS.
+/// Makes what was accepted over TCP ready to be read. Known only by this trait, so that a program all of whose doors are
+/// plain does not carry a server's TLS.
 pub(crate) trait Secure: Send + Sync {
-    /// The secured connection, and the certificate that the client showed. The caller sets the time limit.
+    /// The caller sets the time limit.
     fn secure(&self, stream: TcpStream) -> Securing<'_>;
 }
 
@@ -55,30 +55,44 @@ pub(crate) trait Secure: Send + Sync {
 pub(crate) type Securing<'a> = Pin<Box<dyn Future<Output = io::Result<Secured>> + Send + 'a>>;
 
 /// What [`Secure::secure`] leads to.
-pub(crate) type Secured = (Box<dyn Duplex>, Option<Leaf>);
+pub(crate) enum Secured {
+    /// As it came.
+    Plain(TcpStream),
+    /// Over TLS, and the certificate that the client showed.
+    Tls(Box<dyn Duplex>, Option<Leaf>),
+}
+
+/// No TLS.
+struct Plain;
+
+impl Secure for Plain {
+    fn secure(&self, stream: TcpStream) -> Securing<'_> {
+        Box::pin(async { Ok(Secured::Plain(stream)) })
+    }
+}
 
 impl Accept {
     /// Begins to accept. TCP without `tls` is plain: for loopback only.
     pub fn incoming(self, listener: Listener, tls: Option<Arc<ServerTls>>) -> Incoming {
         match tls {
-            Some(tls) => self.begin(listener, Some(tls)),
+            Some(tls) => self.begin(listener, tls),
             None => self.plain(listener),
         }
     }
 
     /// Begins to accept without TLS: on a Unix socket, or on loopback.
     pub fn plain(self, listener: Listener) -> Incoming {
-        self.begin(listener, None)
+        self.begin(listener, Arc::new(Plain))
     }
 
-    fn begin(self, listener: Listener, tls: Option<Arc<dyn Secure>>) -> Incoming {
+    fn begin(self, listener: Listener, secure: Arc<dyn Secure>) -> Incoming {
         let (ready, incoming) = mpsc::channel(QUEUE);
         let spawner = self.spawner.clone();
-        spawner.start("accept", self.run(listener, tls, ready));
+        spawner.start("accept", self.run(listener, secure, ready));
         Incoming(incoming)
     }
 
-    async fn run(self, listener: Listener, tls: Option<Arc<dyn Secure>>, ready: mpsc::Sender<Connection>) {
+    async fn run(self, listener: Listener, secure: Arc<dyn Secure>, ready: mpsc::Sender<Connection>) {
         let mut failures: u32 = 0;
         loop {
             let arrived = tokio::select! {
@@ -89,7 +103,7 @@ impl Accept {
             match arrived {
                 Ok(arrived) => {
                     failures = 0;
-                    self.admit(arrived, tls.clone(), &ready);
+                    self.admit(arrived, &secure, &ready);
                 }
                 Err(error) => {
                     failures = failures.saturating_add(1);
@@ -110,7 +124,7 @@ impl Accept {
     }
 
     /// Lets one peer in or closes its connection; nothing here waits.
-    fn admit(&self, arrived: Arrived, tls: Option<Arc<dyn Secure>>, ready: &mpsc::Sender<Connection>) {
+    fn admit(&self, arrived: Arrived, secure: &Arc<dyn Secure>, ready: &mpsc::Sender<Connection>) {
         let ready = ready.clone();
         match arrived {
             Arrived::Unix(stream) => {
@@ -123,9 +137,9 @@ impl Accept {
                 let Ok(ticket) = self.connections.admit(Origin::address(address.ip())) else {
                     return self.refuse("too many connections from one address, or without a certificate");
                 };
-                let accept = self.clone();
+                let (accept, secure) = (self.clone(), Arc::clone(secure));
                 self.spawner.start("handshake", async move {
-                    if let Some(connection) = accept.remote(stream, address, ticket, tls).await {
+                    if let Some(connection) = accept.remote(stream, address, ticket, &*secure).await {
                         drop(ready.send(connection).await);
                     }
                 });
@@ -154,32 +168,29 @@ impl Accept {
         stream: TcpStream,
         addr: SocketAddr,
         mut ticket: Ticket,
-        tls: Option<Arc<dyn Secure>>,
+        secure: &dyn Secure,
     ) -> Option<Connection> {
         let id = ticket.id;
-        let Some(tls) = tls else {
-            let peer = Peer::Tcp { id, addr };
-            ticket.register(&peer).ok()?;
-            return Some(Connection::new(Io::Tcp(stream), peer, ticket, None, &self.clock));
-        };
         let limit = self.connections.limits().handshake_timeout;
-        let Some(shaken) = self.clock.within(limit, tls.secure(stream)).await else {
+        let Some(shaken) = self.clock.within(limit, secure.secure(stream)).await else {
             self.connections.count(Mishap::HandshakeTooSlow);
             return None;
         };
-        let (stream, leaf) = match shaken {
-            Ok(shaken) => shaken,
+        let (io, peer, life) = match shaken {
+            Ok(Secured::Plain(stream)) => (Io::Tcp(stream), Peer::Tcp { id, addr }, None),
+            Ok(Secured::Tls(stream, leaf)) => {
+                let anonymous = self.connections.limits().anonymous_life;
+                let life = leaf.as_ref().map_or(anonymous, |leaf| leaf.left(&self.clock));
+                let leaf_der = leaf.map(|leaf| leaf.der);
+                let key = leaf_der.as_ref().and_then(|der| self.connections.peer_of(der));
+                (Io::Tls(stream), Peer::Tls { id, addr, leaf_der, key }, Some(life))
+            }
             Err(error) => {
                 self.connections.count(Mishap::HandshakeFailed);
                 tracing::debug!(%error, %addr, "a handshake failed");
                 return None;
             }
         };
-        let life =
-            leaf.as_ref().map_or(self.connections.limits().anonymous_life, |leaf| leaf.left(&self.clock));
-        let leaf_der = leaf.map(|leaf| leaf.der);
-        let key = leaf_der.as_ref().and_then(|der| self.connections.peer_of(der));
-        let peer = Peer::Tls { id, addr, leaf_der, key };
         if let Err(turned) = ticket.register(&peer) {
             self.refuse(match turned {
                 Turned::Full => "too many connections of one owner of certificates",
@@ -187,7 +198,7 @@ impl Accept {
             });
             return None;
         }
-        Some(Connection::new(Io::Tls(stream), peer, ticket, Some(life), &self.clock))
+        Some(Connection::new(io, peer, ticket, life, &self.clock))
     }
 
     fn refuse(&self, why: &'static str) {

@@ -77,8 +77,7 @@ impl Secure for ServerTls {
             let stream = acceptor.accept(stream).await?;
             let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let leaf = shown.map(|der| Leaf::read(der));
-            let secured: Secured = (Box::new(stream), leaf);
-            Ok(secured)
+            Ok(Secured::Tls(Box::new(stream), leaf))
         })
     }
 }

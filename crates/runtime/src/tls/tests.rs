@@ -10,7 +10,7 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 use crate::Clock;
-use crate::accept::Secure as _;
+use crate::accept::{Secure as _, Secured};
 use crate::pki::{Authority, SERVER};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -37,7 +37,7 @@ async fn shake(server: &ServerTls, client: Arc<ClientConfig>) -> Shaken {
     let address = listener.local_addr().unwrap();
     let serve = async {
         let (stream, _) = listener.accept().await.unwrap();
-        let (mut stream, leaf) = server.secure(stream).await?;
+        let Secured::Tls(mut stream, leaf) = server.secure(stream).await? else { panic!("it is plain") };
         stream.write_all(b"!").await?;
         stream.flush().await?;
         Ok(leaf)
