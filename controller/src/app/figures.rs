@@ -6,7 +6,7 @@ use std::time::Duration;
 use rekey_runtime::Clock;
 use tokio::sync::Mutex;
 
-use crate::http::Page;
+use rekey_runtime::http::Page;
 
 /// How long a page is good.
 const KEPT: Duration = Duration::from_secs(5);
