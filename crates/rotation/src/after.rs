@@ -55,6 +55,7 @@ impl Ledger {
             }
             E::Retry => self.retry(),
             E::Revoke { .. } => self.revoke(event, facts),
+            E::Reconciled { .. } | E::Heard | E::Listed { .. } => self.restore(event, facts),
             E::Delete { at_target } => self.delete(*at_target, facts),
         }
     }
@@ -85,7 +86,7 @@ impl Ledger {
         record.lasting = true;
         record.proven = Some(facts.now);
         self.versions.insert(Version::FIRST, record);
-        self.last_version = Some(Version::FIRST);
+        self.last_version = self.last_version.max(Some(Version::FIRST));
         self.make_current(Version::FIRST, facts.now);
         Ok(())
     }
@@ -98,7 +99,7 @@ impl Ledger {
             return Err(obstacle);
         }
         self.rotation = Some(Rotation::begun(id, self.current, why.clone(), facts.now));
-        Ok(())
+        if *why == Why::Leftover { self.begin_clearing(facts) } else { Ok(()) }
     }
 
     /// Whether the last rotation began by this very request.
@@ -244,8 +245,10 @@ impl Ledger {
         }
         let next = open.next.unwrap_or(Version::FIRST);
         let old = open.old.ok_or(OutOfOrder::NoWayBack { next, why: "nothing usable came before it" })?;
-        if self.is_alive(old) {
+        if self.is_servable(old) {
             Ok(old)
+        } else if self.is_alive(old) {
+            Err(OutOfOrder::NoWayBack { next, why: "the version before it was left behind by a restore" })
         } else {
             Err(OutOfOrder::NoWayBack { next, why: "the version before it is dead" })
         }
@@ -358,7 +361,7 @@ impl Ledger {
 
 impl VersionRecord {
     /// A version that is only chosen.
-    fn chosen(handle: &Handle, now: Moment) -> Self {
+    pub(crate) fn chosen(handle: &Handle, now: Moment) -> Self {
         Self {
             handle: handle.clone(),
             stage: Stage::Pending,
@@ -371,6 +374,7 @@ impl VersionRecord {
             doubt: None,
             ended: None,
             sessions_ended: 0,
+            stray: false,
         }
     }
 }

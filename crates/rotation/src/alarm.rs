@@ -49,6 +49,10 @@ pub enum AlarmKind {
     NotReached,
     /// A holder did not confirm that its readers wait, so that the only valid value cannot be changed.
     BarrierMissed,
+    /// The store was restored and has no secret of the current version: only its holders have.
+    Foreign,
+    /// A restore left a version behind, and it cannot be ended while nothing else is in use.
+    Leftover,
 }
 
 impl AlarmKind {
@@ -67,6 +71,8 @@ impl AlarmKind {
             Self::ReplacementWaits => "replacement_waits",
             Self::NotReached => "not_reached",
             Self::BarrierMissed => "barrier_missed",
+            Self::Foreign => "foreign",
+            Self::Leftover => "leftover",
         }
     }
 }
@@ -94,8 +100,21 @@ impl Ledger {
                 next_command: Some("status NAME"),
             });
         }
+        alarms.extend(self.foreign_alarm());
         alarms.extend(self.emergencies.iter().filter_map(Emergency::alarm));
         alarms
+    }
+
+    fn foreign_alarm(&self) -> Option<Alarm> {
+        let Some(current) = self.current else {
+            let left = self.leftover().filter(|_| self.resting)?;
+            let message = format!("a restore left {left} behind: it ends once another version is in use");
+            return Some(Alarm { kind: AlarmKind::Leftover, message, next_command: Some("rotate NAME") });
+        };
+        let current = Some(current).filter(|_| self.is_foreign())?;
+        let message =
+            format!("only the sidecars that serve {current} have its secret: the store was restored");
+        Some(Alarm { kind: AlarmKind::Foreign, message, next_command: Some("rotate NAME") })
     }
 
     fn replacement_is_on_its_way(&self, facts: &Facts<'_>) -> bool {

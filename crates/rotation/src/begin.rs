@@ -39,7 +39,7 @@ impl Ledger {
         if self.obstacle(facts).is_some() || self.resting || !self.pause_left(PAUSE, facts).is_zero() {
             return None;
         }
-        self.first().or_else(|| self.too_old(facts))
+        self.first().or_else(|| self.restored()).or_else(|| self.too_old(facts))
     }
 
     /// Whether the replacement of a cut version is to begin now. A hold does not stop it.
@@ -56,6 +56,11 @@ impl Ledger {
     /// There is no version yet.
     fn first(&self) -> Option<Why> {
         self.current.is_none().then_some(Why::First)
+    }
+
+    /// The store was restored: it has no secret of the current version, or left another one behind.
+    fn restored(&self) -> Option<Why> {
+        if self.is_foreign() { Some(Why::Foreign) } else { self.leftover().map(|_| Why::Leftover) }
     }
 
     /// The current version is older than the schedule allows.

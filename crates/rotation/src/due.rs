@@ -55,6 +55,8 @@ pub enum Step {
         /// Whether it is an emergency, which has a lane of its own.
         emergency: bool,
     },
+    /// Ask the target which versions of the credential it has.
+    List,
     /// Remove what an ended version left at the target.
     CleanUp {
         /// The version.
@@ -86,6 +88,9 @@ impl Ledger {
             .collect();
         if facts.mode == Mode::ReconcileOnly || self.deleted.is_some() {
             return steps;
+        }
+        if self.unlisted {
+            steps.push(Step::List);
         }
         match self.open_rotation() {
             Some(open) => steps.extend(self.due_phase(open, facts)),

@@ -7,6 +7,7 @@ use crate::facts::{Facts, Mode};
 use crate::holders::later;
 use crate::ledger::Ledger;
 use crate::phase::{Phase, Rotation};
+use crate::refusal::OutOfOrder;
 
 /// More edges than can follow each other without an event between.
 const CHAIN: usize = 8;
@@ -102,6 +103,22 @@ impl Ledger {
             rotation.counted = counted;
             rotation.last_error = None;
         })
+    }
+
+    /// Nobody is to move: what a restore left behind is `old`, and its grace begins at once.
+    pub(crate) fn begin_clearing(&mut self, facts: &Facts<'_>) -> Result<(), OutOfOrder> {
+        let no_edge = OutOfOrder::NoEdge { event: "begin", phase: None };
+        let (next, old) = self.current.zip(self.leftover()).ok_or(no_edge)?;
+        let counted = u32::try_from(facts.counting().count()).unwrap_or(u32::MAX);
+        self.restage(Some(old), Stage::Previous);
+        self.update(|rotation| {
+            rotation.phase = Phase::Grace;
+            (rotation.next, rotation.old) = (Some(next), Some(old));
+            rotation.turned = Some(facts.now);
+            rotation.grace_since = Some(facts.now);
+            rotation.counted = counted;
+        });
+        Ok(())
     }
 
     /// Rolling → Grace: everybody has moved.

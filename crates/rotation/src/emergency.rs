@@ -86,29 +86,20 @@ impl Ledger {
             // The same request again: what came after it, its replacement above all, is not meant.
             return Ok(());
         }
+        self.take_claimed_in(facts);
         let mut hit = self.not_ended(*version)?;
         if hit.is_empty() {
             return self.emergency_on(*version).map(|_| ()).ok_or(OutOfOrder::NothingLeft);
         }
         hit.extend(self.also_hit(&hit, facts.policy.overlap));
-        let hits_current = self.current.is_some_and(|current| hit.contains(&current));
-        for version in &hit {
-            if self.is_at_target(*version, facts.policy.overlap) {
-                self.intend(Some(*version), Cause::Emergency, facts.now);
-            } else if let Some(record) = self.versions.get_mut(version) {
-                record.ended = Some(facts.now);
-            }
-            self.restage(Some(*version), Stage::Revoked);
-        }
-        self.fenced.extend(&hit);
-        if hits_current {
-            self.current = None;
+        let served = facts.claims.iter().filter_map(|claim| claim.serves.as_ref());
+        let told = served.filter(|(version, _)| hit.contains(version)).count() > 0;
+        let hits_current = self.current.is_some_and(|current| hit.contains(&current)) || told;
+        self.cut(&hit, *replace, facts);
+        if hits_current && self.current.is_none() {
             self.owed = *replace;
+            self.resting = !replace;
         }
-        self.previous = self.previous.filter(|previous| !hit.contains(previous));
-        self.order = self.order.next();
-        self.bend_rotation(&hit, *replace, facts.now);
-        self.resting = self.current.is_none() && !self.owed;
         self.emergencies.push(Emergency {
             id: *id,
             versions: hit,
@@ -122,13 +113,38 @@ impl Ledger {
                 .collect(),
             cut: None,
             fenced: None,
-            wants_replacement: hits_current && *replace,
+            wants_replacement: hits_current && self.owed,
             replacement: None,
             replaced: None,
             delivered: None,
         });
         self.forget_finished();
         Ok(())
+    }
+
+    /// Cuts `hit`: fences and endings, what is owed, the edge of the open rotation. Nothing, where nothing is hit.
+    pub(crate) fn cut(&mut self, hit: &BTreeSet<Version>, replace: bool, facts: &Facts<'_>) {
+        if hit.is_empty() {
+            return;
+        }
+        for version in hit {
+            let stray = self.version(*version).is_some_and(|record| record.stray);
+            if stray || self.is_at_target(*version, facts.policy.overlap) {
+                self.intend(Some(*version), Cause::Emergency, facts.now);
+            } else if let Some(record) = self.versions.get_mut(version) {
+                record.ended = Some(facts.now);
+            }
+            self.restage(Some(*version), Stage::Revoked);
+        }
+        self.fenced.extend(hit);
+        if self.current.is_some_and(|current| hit.contains(&current)) {
+            self.current = None;
+            self.owed = replace;
+        }
+        self.previous = self.previous.filter(|previous| !hit.contains(previous));
+        self.order = self.order.next();
+        self.bend_rotation(hit, replace, facts.now);
+        self.resting = self.current.is_none() && !self.owed;
     }
 
     /// The versions meant that the target may still accept and that no emergency has cut yet.
@@ -204,7 +220,8 @@ impl Ledger {
     /// What was current is cut, its sibling lives: holders use that, which beats nothing.
     fn fall_back(&mut self, sibling: Option<Version>, phase: Phase, now: Moment) {
         self.previous = None;
-        if let Some(sibling) = sibling.filter(|sibling| self.current.is_none() && self.is_alive(*sibling)) {
+        if let Some(sibling) = sibling.filter(|sibling| self.current.is_none() && self.is_servable(*sibling))
+        {
             self.make_current(sibling, now);
         }
         self.close_cut(phase, now);

@@ -1,10 +1,11 @@
 //! What can happen to a credential. Every event names what it is about, so that an answer that comes late, twice or to
 //! something that has moved on is refused and changes nothing.
 
-use rekey_model::{Handle, Moment, Order, RotationId, Version};
+use rekey_model::{Handle, Incarnation, Moment, Order, RotationId, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::emergency::EmergencyId;
+use crate::restore::Listing;
 
 /// Something that happened. Stored as tagged JSON beside the ledger it led to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -136,6 +137,20 @@ pub enum Event {
         /// Whether a cut current version is to be replaced.
         replace: bool,
     },
+    /// The restored store is taken up again: what holders said of the life that was lost, and what the target shows.
+    Reconciled {
+        /// The life in which this ledger was written.
+        former: Incarnation,
+        /// What the target shows.
+        listing: Listing,
+    },
+    /// A holder that was away told of a life that was lost.
+    Heard,
+    /// The target was asked which versions it has.
+    Listed {
+        /// What it shows.
+        listing: Listing,
+    },
     /// An operator has the credential forgotten.
     Delete {
         /// What becomes of its versions.
@@ -167,6 +182,9 @@ impl Event {
             Self::Release => "release",
             Self::Retry => "retry",
             Self::Revoke { .. } => "revoke",
+            Self::Reconciled { .. } => "reconciled",
+            Self::Heard => "heard",
+            Self::Listed { .. } => "listed",
             Self::Delete { .. } => "delete",
         }
     }
@@ -191,6 +209,10 @@ pub enum Why {
     },
     /// The current version was cut.
     Replacement,
+    /// The store was restored, and there is no secret of the current version here.
+    Foreign,
+    /// The store was restored, and a version that it left behind is to end: `next` is what is in use already.
+    Leftover,
 }
 
 impl std::fmt::Display for Why {
@@ -201,6 +223,10 @@ impl std::fmt::Display for Why {
             Self::Asked { reason, by, .. } if reason.is_empty() => write!(f, "asked by {by}"),
             Self::Asked { reason, by, .. } => write!(f, "asked by {by}: {reason}"),
             Self::Replacement => f.write_str("the current version was revoked"),
+            Self::Foreign => {
+                f.write_str("the store was restored and does not know the current version's secret")
+            }
+            Self::Leftover => f.write_str("the store was restored and left a version behind"),
         }
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use rekey_model::{InstanceId, Moment, Order, Version};
 use serde::{Deserialize, Serialize};
 
+use crate::restore::Claim;
+
 /// What is true at the moment of a decision.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
@@ -23,6 +25,8 @@ pub struct Facts<'a> {
     pub listening_since: Moment,
     /// What the target showed of the version that is being left, if it was looked at.
     pub evidence: Option<&'a Evidence>,
+    /// What holders said of earlier lives of the store, and nobody has taken in yet.
+    pub claims: &'a [Claim],
 }
 
 /// What a controller may do.

@@ -43,6 +43,11 @@ pub struct Ledger {
     pub resting: bool,
     /// Emergencies: all that are unfinished, and the latest that are finished.
     pub emergencies: Vec<Emergency>,
+    /// The order with which this ledger was put back by a restore, if an emergency has changed it since: what holders
+    /// tell of the life that was lost is compared with that.
+    pub written: Option<Order>,
+    /// Whether the target is still to be asked which versions it has: after a restore, when it could not be at once.
+    pub unlisted: bool,
     /// Whether any sidecar ever held it. From then on an empty set of holders agrees to nothing.
     pub ever_held: bool,
     /// How long holders may serve alone: the bound that is in force, last, and those that some may still go by.
@@ -76,6 +81,10 @@ pub struct VersionRecord {
     pub ended: Option<Moment>,
     /// How many of its sessions were ended with it.
     pub sessions_ended: u32,
+    /// Whether a restore of the store left it behind: there is no secret of it here, or nobody vouches for it. It is
+    /// never given out again, and ends once nobody uses it.
+    #[serde(default)]
+    pub stray: bool,
 }
 
 /// An operator's brake: stops all automatic decisions about a credential, in every phase.
@@ -100,7 +109,7 @@ impl Ledger {
         self.versions.get(&version)
     }
 
-    /// Whether a version could be served again: it is sealed here, the target accepts it, and nothing ends it.
+    /// Whether the target may still accept a version and nothing ends it.
     pub fn is_alive(&self, version: Version) -> bool {
         let known = self.version(version).is_some_and(|record| !record.stage.is_final());
         known && !self.fenced.contains(&version) && !self.endings.contains_key(&version)

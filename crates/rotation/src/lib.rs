@@ -21,6 +21,7 @@ mod holders;
 mod ledger;
 mod phase;
 mod refusal;
+mod restore;
 
 pub use alarm::{Alarm, AlarmKind};
 pub use alone::Alone;
@@ -35,6 +36,7 @@ pub use guard::Unmet;
 pub use ledger::{Hold, Ledger, VersionRecord};
 pub use phase::{CutOver, Phase, Rotation};
 pub use refusal::OutOfOrder;
+pub use restore::{Claim, Listing, Shown};
 
 #[cfg(test)]
 mod tests;

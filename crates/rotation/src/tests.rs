@@ -5,6 +5,7 @@ mod errors;
 mod explore;
 mod guard;
 mod properties;
+mod restore;
 mod schedule;
 mod single;
 mod table;

@@ -10,7 +10,7 @@ use crate::*;
 
 /// What can happen; the numbers choose versions and holders.
 #[derive(Debug, Clone)]
-enum Deed {
+pub(super) enum Deed {
     Begin,
     Choose,
     Answer(u8, u64),
@@ -29,7 +29,7 @@ enum Deed {
     Drive,
 }
 
-fn deed() -> impl Strategy<Value = Deed> {
+pub(super) fn deed() -> impl Strategy<Value = Deed> {
     prop_oneof![
         2 => Just(Deed::Begin),
         2 => Just(Deed::Choose),
@@ -51,7 +51,7 @@ fn deed() -> impl Strategy<Value = Deed> {
 }
 
 impl World {
-    fn event_of(&mut self, deed: &Deed) -> Option<Event> {
+    pub(super) fn event_of(&mut self, deed: &Deed) -> Option<Event> {
         Some(match *deed {
             Deed::Begin => self.beginning(),
             Deed::Choose => self.choosing(),
@@ -105,7 +105,7 @@ impl World {
     }
 
     /// The good outcome of what is due first.
-    fn drive(&mut self) -> Option<Event> {
+    pub(super) fn drive(&mut self) -> Option<Event> {
         let step = self.ledger.due(&self.facts()).into_iter().next()?;
         Some(match step {
             Step::Begin { why } => Event::Begin { rotation: self.draw(), why },
@@ -115,6 +115,7 @@ impl World {
             Step::Lift { version } => Event::Lifted { version, attempt: 0 },
             Step::Sample { .. } | Step::Verify { .. } => Event::Look,
             Step::End { version, .. } => self.ended(version.get()),
+            Step::List => Event::Listed { listing: self.listing.clone() },
             Step::CleanUp { version } => Event::CleanedUp { version },
         })
     }
@@ -144,14 +145,15 @@ fn operator(kind: u8, ledger: &Ledger) -> Event {
 }
 
 /// What must hold of every ledger.
-fn holds_of(ledger: &Ledger) {
-    let stages = |stage: Stage| ledger.versions.values().filter(move |record| record.stage == stage).count();
+pub(super) fn holds_of(ledger: &Ledger) {
+    let own = || ledger.versions.values().filter(|record| !record.stray);
+    let stages = |stage: Stage| own().filter(move |record| record.stage == stage).count();
     assert!(stages(Stage::Current) <= 1 && stages(Stage::Previous) <= 1, "{ledger:#?}");
     if let Some(current) = ledger.current {
         assert!(ledger.is_alive(current), "I1: {current} is current and dead: {ledger:#?}");
         let record = ledger.version(current).unwrap();
         assert_eq!(record.stage, Stage::Current);
-        assert!(record.proven.is_some() && record.lasting, "I18: {ledger:#?}");
+        assert!((record.proven.is_some() || record.stray) && record.lasting, "I18: {ledger:#?}");
     }
     assert!(!ledger.versions.keys().any(|it| Some(*it) > ledger.last_version), "I4");
     for (version, record) in &ledger.versions {
@@ -159,10 +161,10 @@ fn holds_of(ledger: &Ledger) {
         let open = ledger.open_rotation();
         let open = open.is_some_and(|open| [open.next, open.old].contains(&Some(*version)));
         assert!(
-            !left || open || ledger.endings.contains_key(version),
+            !left || open || record.stray || ledger.endings.contains_key(version),
             "I10: {version} is forgotten: {ledger:#?}"
         );
-        assert!(!ledger.fenced.contains(version) || record.stage == Stage::Revoked, "{ledger:#?}");
+        assert!(!ledger.fenced.contains(version) || record.stage.is_final(), "{ledger:#?}");
     }
 }
 

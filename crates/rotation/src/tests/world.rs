@@ -31,6 +31,8 @@ pub(super) struct World {
     pub(super) evidence: Option<Evidence>,
     pub(super) now: u64,
     pub(super) listening_since: u64,
+    pub(super) claims: Vec<Claim>,
+    pub(super) listing: Listing,
     /// The next random number.
     pub(super) drawn: u128,
 }
@@ -75,6 +77,8 @@ impl World {
             evidence: None,
             now: 1_000_000,
             listening_since: 0,
+            claims: Vec::new(),
+            listing: Listing::CannotTell,
             drawn: 1,
         };
         world.join("a");
@@ -262,6 +266,7 @@ impl World {
             holders: &self.holders,
             listening_since: at(self.listening_since),
             evidence: self.evidence.as_ref(),
+            claims: &self.claims,
         }
     }
 

@@ -122,6 +122,7 @@ impl State {
             holders: &holders,
             listening_since: at(LONG_AGO),
             evidence: evidence.as_ref(),
+            claims: &[],
         })
     }
 
