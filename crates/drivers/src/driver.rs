@@ -47,6 +47,12 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// Removes what is left of a revoked `handle`. Absent is success. An adopted login is left, disabled.
     fn clean_up<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, ()>;
 
+    /// Every version of this credential that the target has, by our marker, and the adopted login if it is there: asked
+    /// after a restore, when the store no longer knows.
+    fn list(&self) -> DriverFuture<'_, Listed> {
+        Box::pin(async { Ok(Listed::CannotTell) })
+    }
+
     /// How long after a call was given up it may still take effect at the target, at the most.
     fn settle(&self) -> Duration;
 }
@@ -87,6 +93,28 @@ pub enum Found {
 pub struct Proof {
     /// Declared probes that were run.
     pub probes: usize,
+}
+
+/// Which versions of a credential a target has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    /// These, all of them.
+    Versions(Vec<ListedVersion>),
+    /// This kind of target cannot tell.
+    CannotTell,
+}
+
+/// One version that a target has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedVersion {
+    /// The version that it was made for.
+    pub version: Version,
+    /// What it is called.
+    pub handle: Handle,
+    /// Whether the target lets it log in.
+    pub accepted: bool,
+    /// Whether it is the login that the credential adopts.
+    pub adopted: bool,
 }
 
 /// When a target stops accepting a version by itself.

@@ -28,7 +28,7 @@ pub use settings::{Account, Adopt, Target, TargetSettings};
 
 pub use crate::target::{TlsMode, TlsSettings};
 use crate::{
-    Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Owner, Problem, Proof,
+    Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Listed, Owner, Problem, Proof,
     Sessions, Usage,
 };
 use fault::Fault;
@@ -47,7 +47,7 @@ pub struct Postgres {
 
 /// A role that carries our marker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct Marked {
     /// The role.
     pub handle: String,
     /// The credential that it was made for, as the marker says.
@@ -73,7 +73,7 @@ impl Postgres {
 
     /// The roles that carry a marker of this installation and whose name begins with `prefix`; for the search for
     /// what was left behind.
-    pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>, DriverError> {
+    pub async fn list_marked(&self, prefix: &str) -> Result<Vec<Marked>, DriverError> {
         let touched = AtomicBool::new(false);
         self.bounded(&touched, self.marked(prefix, &touched)).await
     }
@@ -154,6 +154,13 @@ impl Driver for Postgres {
         Box::pin(async move {
             let touched = AtomicBool::new(false);
             self.bounded(&touched, self.remove(handle, &touched)).await
+        })
+    }
+
+    fn list(&self) -> DriverFuture<'_, Listed> {
+        Box::pin(async move {
+            let touched = AtomicBool::new(false);
+            self.bounded(&touched, self.versions(&touched)).await.map(Listed::Versions)
         })
     }
 

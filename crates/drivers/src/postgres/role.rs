@@ -8,9 +8,9 @@ use rekey_model::{FieldName, Fields, Handle, SecretBytes, Version};
 
 use super::fault::Fault;
 use super::link::{Link, column};
-use super::{Listed, Postgres, quote};
+use super::{Marked, Postgres, quote};
 use crate::Owner;
-use crate::{Expiry, Found, Installed, Intent};
+use crate::{Expiry, Found, Installed, Intent, ListedVersion};
 
 const LOOK: &str = "SELECT r.oid, r.rolcanlogin, pg_has_role(current_user, r.oid, 'USAGE'), \
     shobj_description(r.oid, 'pg_authid'), r.rolsuper OR r.rolreplication OR r.rolbypassrls OR r.rolcreaterole \
@@ -149,7 +149,7 @@ impl Postgres {
         }
     }
 
-    pub(super) async fn marked(&self, prefix: &str, touched: &AtomicBool) -> Result<Vec<Listed>, Fault> {
+    pub(super) async fn marked(&self, prefix: &str, touched: &AtomicBool) -> Result<Vec<Marked>, Fault> {
         let mut link = self.rotator(&self.target.admin_database, touched).await?;
         let marker = format!("rekey/1 installation={} credential=", self.owner.installation);
         let sql = "SELECT * FROM (SELECT rolname::text, shobj_description(oid, 'pg_authid') AS comment, rolcanlogin \
@@ -161,7 +161,7 @@ impl Postgres {
             let comment: String = column(&row, 1)?;
             let rest = comment.strip_prefix(&marker).and_then(|rest| rest.split_once(" version="));
             let Some((credential, version)) = rest else { continue };
-            listed.push(Listed {
+            listed.push(Marked {
                 handle: column(&row, 0)?,
                 credential: credential.to_owned(),
                 version: version.parse().ok(),
@@ -169,6 +169,28 @@ impl Postgres {
             });
         }
         Ok(listed)
+    }
+
+    /// Every version of this credential, and the adopted login.
+    pub(super) async fn versions(&self, touched: &AtomicBool) -> Result<Vec<ListedVersion>, Fault> {
+        let mut versions = Vec::new();
+        for marked in self.marked("", touched).await? {
+            let ours = marked.credential == self.owner.credential.as_str();
+            let (Some(version), Ok(handle), true) = (marked.version, marked.handle.parse(), ours) else {
+                continue;
+            };
+            let accepted = marked.can_log_in;
+            versions.push(ListedVersion { version, handle, accepted, adopted: false });
+        }
+        if let Some(handle) = self.account.adopt.as_ref().and_then(|adopt| adopt.login.parse().ok()) {
+            let mut link = self.rotator(&self.target.admin_database, touched).await?;
+            if let Standing::Adopted(role) = self.standing(&mut link, &handle).await? {
+                let version = Version::FIRST;
+                versions.push(ListedVersion { version, handle, accepted: role.can_log_in, adopted: true });
+            }
+            link.close().await;
+        }
+        Ok(versions)
     }
 
     async fn create(&self, link: &mut Link<'_>, intent: &Intent, secret: &SecretBytes) -> Result<(), Fault> {

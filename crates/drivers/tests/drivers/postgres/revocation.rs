@@ -204,7 +204,7 @@ async fn roles_that_carry_our_marker_are_listed() {
     world.driver.install(&two).await.unwrap();
     world.driver.revoke(&one.handle, Sessions::End).await.unwrap();
     world.sql(&format!("CREATE ROLE {}_app_v3_stranger LOGIN", world.name));
-    let listed = world.driver.list(&format!("{}_app_v", world.name)).await.unwrap();
+    let listed = world.driver.list_marked(&format!("{}_app_v", world.name)).await.unwrap();
     let shown: Vec<_> = listed
         .iter()
         .map(|role| (role.handle.as_str(), role.credential.as_str(), role.version, role.can_log_in))
