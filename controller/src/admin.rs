@@ -13,6 +13,7 @@ mod guard;
 mod handed;
 mod operators;
 mod plan;
+mod reconcile;
 mod refusal;
 mod revoke;
 pub mod roles;

@@ -184,7 +184,9 @@ impl App {
                     reports.extend(executor.report(&row.name).await.ok().flatten());
                 }
                 let doors: Vec<_> = doors.iter().map(|(name, door)| (*name, door.counters())).collect();
-                metrics::page(&reports, &doors, clock.now(), rekey_runtime::telemetry::panics())
+                let reconciling = executor.reconciling().await.ok().flatten();
+                let whole = metrics::Whole { reconciling, panics: rekey_runtime::telemetry::panics() };
+                metrics::page(&reports, &doors, clock.now(), &whole)
             });
             page
         };

@@ -113,6 +113,8 @@ words! {
         Restore = "restore",
         /// The mode of the store changed.
         Mode = "mode",
+        /// A credential was taken up again after the store was restored.
+        Reconcile = "reconcile",
         /// A copy of the store was made.
         Backup = "backup",
     }

@@ -8,6 +8,7 @@ mod act;
 mod agenda;
 mod commit;
 mod lanes;
+mod reconcile;
 mod record;
 mod report;
 mod secrets;
@@ -24,7 +25,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use rekey_drivers::Driver;
 use rekey_model::{CredentialName, Moment};
-use rekey_rotation::{Event, Step};
+use rekey_rotation::{Event, Mode, Step};
 use rekey_runtime::{CancellationToken, Clock, Spawner};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -36,11 +37,13 @@ use crate::store::{Changed, Store, StoreError};
 use crate::targets::{TargetError, Targets};
 
 pub use self::commit::{CommitError, Outcome};
+pub use self::reconcile::{Reconciling, Silent};
 pub use self::report::{Holding, Report};
 pub use self::verify::Tried;
 
 use self::agenda::{Agenda, LONGEST};
 use self::lanes::{Lanes, Task};
+use self::reconcile::Reconcile;
 use self::seen::{Seen, Settles};
 use self::verify::Failing;
 use self::watch::Watch;
@@ -105,6 +108,7 @@ struct Inner {
     failing: Failing,
     settles: Settles,
     reports: Semaphore,
+    reconcile: Reconcile,
 }
 
 /// What an executor is made of.
@@ -143,6 +147,7 @@ impl Executor {
             failing: Failing::default(),
             settles,
             reports: Semaphore::new(REPORTS),
+            reconcile: Reconcile::default(),
         }))
     }
 
@@ -153,6 +158,13 @@ impl Executor {
 
     /// Performs what is due until `cancel`. Ends with an error only when another controller has taken the store.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), StoreError> {
+        tokio::select! {
+            ended = self.perform_until(cancel) => ended,
+            ended = self.reconcile() => ended,
+        }
+    }
+
+    async fn perform_until(&self, cancel: CancellationToken) -> Result<(), StoreError> {
         let mut changes = self.0.store.changes();
         let mut agenda = Agenda::default();
         let mut looks: FuturesUnordered<BoxFuture<'_, Result<Looked, StoreError>>> = FuturesUnordered::new();
@@ -257,6 +269,9 @@ impl Executor {
         if seen.ledger.after(&Event::Look, &seen.facts()).is_ok_and(|after| after != seen.ledger) {
             let outcome = self.commit(name, Event::Look, Actor::controller()).await?;
             seen.ledger = outcome.ledger;
+        }
+        if seen.facts().mode == Mode::Normal && !seen.claims.is_empty() {
+            seen.ledger = self.take_late_claims(name).await?;
         }
         if let Some(failed) = seen.failure() {
             seen.ledger = self.commit(name, failed, Actor::controller()).await?.ledger;

@@ -46,6 +46,7 @@ pub use usage::{UsageReport, VersionReport};
 
 use door::Door;
 use limit::Limiters;
+use opening::Claimants;
 use recorder::{Recorder, Writer, recorder};
 use refusal::Refusal;
 use views::{Noted, Views};
@@ -99,6 +100,7 @@ struct Inner {
     recorder: Recorder,
     limits: Limiters,
     door: Arc<Door>,
+    claimants: Claimants,
     /// What [`Fleet::run`] takes.
     work: Mutex<Option<(Writer, Receiver<Changed>)>>,
 }
@@ -113,8 +115,8 @@ impl Fleet {
         let work = Mutex::new(Some((writer, changes)));
         let door = Arc::new(Door::new(parts.config.domain.clone(), parts.store.unwelcome().await?));
         parts.connections.ask(Arc::<Door>::clone(&door));
-        let (hub, limits) = (Hub::new(), Limiters::default());
-        Ok(Self(Arc::new(Inner { parts, hub, views, recorder, limits, door, work })))
+        let (hub, limits, claimants) = (Hub::new(), Limiters::default(), Claimants::default());
+        Ok(Self(Arc::new(Inner { parts, hub, views, recorder, limits, door, claimants, work })))
     }
 
     /// The `Identity` service.

@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 use rekey_model::Moment;
 use rekey_runtime::accept::Counters;
 
-use crate::executor::Report;
+use crate::executor::{Reconciling, Report};
 
 /// One label set of each kind.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -49,11 +49,27 @@ struct Figures {
     holders: Family<OfHolders, Gauge>,
     alarms: Family<OfAlarm, Gauge>,
     connections: Family<OfListener, Gauge>,
+    reconciling: Gauge,
+    silent: Gauge,
     panics: Gauge,
 }
 
+/// What concerns the whole process.
+#[derive(Debug, Default)]
+pub struct Whole {
+    /// What a restored store waits for.
+    pub reconciling: Option<Reconciling>,
+    /// Tasks that panicked.
+    pub panics: u64,
+}
+
 /// Writes the page.
-pub fn page(reports: &[Report], listeners: &[(&'static str, Counters)], now: Moment, panics: u64) -> String {
+pub fn page(
+    reports: &[Report],
+    listeners: &[(&'static str, Counters)],
+    now: Moment,
+    whole: &Whole,
+) -> String {
     let figures = Figures::default();
     for report in reports {
         figures.credential(report, now);
@@ -61,7 +77,10 @@ pub fn page(reports: &[Report], listeners: &[(&'static str, Counters)], now: Mom
     for (listener, counters) in listeners {
         figures.listener(listener, *counters);
     }
-    figures.panics.set(signed(panics));
+    figures.reconciling.set(i64::from(whole.reconciling.is_some()));
+    let silent = whole.reconciling.as_ref().map_or(0, |waits| waits.silent.len());
+    figures.silent.set(i64::try_from(silent).unwrap_or(i64::MAX));
+    figures.panics.set(signed(whole.panics));
     let mut page = String::new();
     if encode(&mut page, &figures.registry()).is_err() {
         // Writing to a string does not fail.
@@ -129,6 +148,16 @@ impl Figures {
             "connections",
             "What happened at a listener since it began; open: now",
             self.connections.clone(),
+        );
+        own.register(
+            "reconciling",
+            "Whether the store was restored and only reconciles",
+            self.reconciling.clone(),
+        );
+        own.register(
+            "reconciling_silent_sidecars",
+            "Sidecars that have not said hello since the store was restored",
+            self.silent.clone(),
         );
         own.register("panics", "Tasks that panicked since the start", self.panics.clone());
         registry

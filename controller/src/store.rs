@@ -9,6 +9,7 @@
 
 mod admins;
 mod audit;
+mod claims;
 mod columns;
 mod copy;
 mod credentials;

@@ -142,6 +142,14 @@ pub enum Command {
         after_help = "Examples:\n  rekeyctl revoke orders/db --reason 'INC-42: key found in a log'\n  rekeyctl revoke orders/db@3 --reason 'INC-42'\n  rekeyctl revoke orders/db --reason 'decommissioned' --no-replacement"
     )]
     Revoke(Revoke),
+    /// After a restore: says what the controller waits for before it does everything again, or has it go on now.
+    ///
+    /// A restored controller only reconciles: it asks its sidecars what they hold, and changes nothing but emergencies.
+    /// It goes on by itself once all have told, or those that have not have been silent for long enough.
+    #[command(
+        after_help = "Examples:\n  rekeyctl reconcile\n  rekeyctl reconcile --now --reason 'the old pods are gone'"
+    )]
+    Reconcile(Reconcile),
     /// Lists and ends sidecars.
     #[command(subcommand)]
     Sidecar(SidecarCommand),
@@ -346,6 +354,20 @@ pub struct Delete {
     pub leave: bool,
     /// Do not ask.
     #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// Arguments of `reconcile`.
+#[derive(Debug, Args)]
+pub struct Reconcile {
+    /// Do not wait for sidecars that have not said hello. What they hold is found at the target, and ended by evidence.
+    #[arg(long, requires = "reason")]
+    pub now: bool,
+    /// Why, for the audit.
+    #[arg(long, requires = "now", value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Do not ask.
+    #[arg(short, long, requires = "now")]
     pub yes: bool,
 }
 

@@ -6,6 +6,7 @@ mod contexts;
 mod drive;
 mod follow;
 mod operators;
+mod reconcile;
 mod revoke;
 mod show;
 mod sidecars;
@@ -74,6 +75,7 @@ async fn remote(command: Command, session: Session) -> Outcome {
         Command::Retry(args) => drive::retry(args, session).await,
         Command::Delete(args) => drive::delete(args, session).await,
         Command::Revoke(args) => revoke::revoke(args, session).await,
+        Command::Reconcile(args) => reconcile::reconcile(args, session).await,
         Command::Sidecar(command) => sidecars::run(command, session).await,
         Command::Token(command) => tokens::run(command, session).await,
         Command::Admin(command) => operators::run(command, session).await,

@@ -8,6 +8,7 @@ mod holders;
 mod inventory;
 mod people;
 mod receipt;
+mod reconciling;
 mod rotation;
 mod verified;
 
@@ -19,5 +20,6 @@ pub use holders::Who;
 pub use inventory::Inventory;
 pub use people::{Admins, Me, Sidecars, Token, Tokens};
 pub use receipt::Revocation;
+pub use reconciling::Reconciling;
 pub use rotation::{Begun, Plan, Progress, Rotation};
 pub use verified::Verified;

@@ -211,9 +211,7 @@ pub(super) fn next_step(name: &CredentialName, why: &OutOfOrder) -> String {
         OutOfOrder::Open { .. } => format!("follow it with `rekeyctl status {name} --watch`"),
         OutOfOrder::Held { .. } => format!("`rekeyctl release {name}` takes the hold away"),
         OutOfOrder::Owed | OutOfOrder::Deleted => format!("follow it with `rekeyctl status {name} --watch`"),
-        OutOfOrder::Reconciling => {
-            "a restored store revokes and does nothing else: docs/controller.md says how to go on".to_owned()
-        }
+        OutOfOrder::Reconciling => "`rekeyctl reconcile` says what it waits for".to_owned(),
         OutOfOrder::NoRotation => format!("`rekeyctl rotate {name}` begins one"),
         OutOfOrder::NoWayBack { .. } => format!("when this one has ended: `rekeyctl rotate {name}`"),
         OutOfOrder::NotAdopted => format!("hand it in with `rekeyctl adopt {name}`"),

@@ -86,7 +86,7 @@ const fn changes(call: &'static str, role: Role, verb: Verb) -> Row {
 }
 
 /// Every call of `rekey.admin.v1.Admin`.
-pub const TABLE: [Row; 25] = [
+pub const TABLE: [Row; 26] = [
     looks("Status", Role::Viewer),
     looks("PlanRotate", Role::Viewer),
     looks("WatchRotation", Role::Viewer),
@@ -106,6 +106,7 @@ pub const TABLE: [Row; 25] = [
     changes("Revoke", Role::Responder, Verb::Revoke),
     changes("Delete", Role::Admin, Verb::Delete),
     changes("RemoveSidecar", Role::Admin, Verb::RemoveSidecar),
+    changes("Reconcile", Role::Admin, Verb::Mode),
     changes("CreateToken", Role::Admin, Verb::CreateToken),
     looks("ListTokens", Role::Admin),
     changes("RevokeToken", Role::Admin, Verb::RevokeToken),

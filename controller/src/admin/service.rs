@@ -60,6 +60,7 @@ calls! {
     who(wire::WhoRequest) -> wire::WhoResponse = tell_who;
     list_sidecars(wire::ListSidecarsRequest) -> wire::ListSidecarsResponse = tell_sidecars;
     remove_sidecar(wire::RemoveSidecarRequest) -> wire::RemoveSidecarResponse = end_sidecar;
+    reconcile(wire::ReconcileRequest) -> wire::ReconcileResponse = take_up_again;
     create_token(wire::CreateTokenRequest) -> wire::CreateTokenResponse = make_token;
     list_tokens(wire::ListTokensRequest) -> wire::ListTokensResponse = tell_tokens;
     revoke_token(wire::RevokeTokenRequest) -> wire::RevokeTokenResponse = end_token;

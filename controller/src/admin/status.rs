@@ -2,9 +2,9 @@
 
 use rekey_model::CredentialName;
 use rekey_proto::admin as wire;
-use rekey_rotation::Mode;
 
 use super::caller::Caller;
+use super::reconcile::sentence;
 use super::refusal::Refusal;
 use super::roles::Role;
 use super::{Admin, show};
@@ -33,10 +33,12 @@ impl Admin {
             status.history = self.history(&name, &status).await?;
             credentials.push(status);
         }
+        let reconciling = self.tell_reconciling().await?;
         Ok(wire::StatusResponse {
             credentials,
-            alarms: self.alarms_of_all().await?,
+            alarms: self.alarms_of_all(reconciling.as_ref()).await?,
             now_ms: self.0.clock.now().wall_ms,
+            reconciling,
         })
     }
 
@@ -76,15 +78,20 @@ impl Admin {
     }
 
     /// What concerns the whole controller.
-    async fn alarms_of_all(&self) -> Result<Vec<wire::Alarm>, Refusal> {
+    async fn alarms_of_all(
+        &self,
+        reconciling: Option<&wire::Reconciling>,
+    ) -> Result<Vec<wire::Alarm>, Refusal> {
         let mut alarms = Vec::new();
-        if self.0.store.meta().await?.mode == Mode::ReconcileOnly {
+        if let Some(waits) = reconciling {
             alarms.push(wire::Alarm {
                 kind: "reconciling".to_owned(),
-                message: "this controller was restored from a backup: until its sidecars have reported, nothing is \
-                          rotated and nothing is ended, except by revoke"
-                    .to_owned(),
-                next_command: "rekeyctl sidecar list".to_owned(),
+                message: format!(
+                    "this store was restored ({}): nothing is rotated and nothing is ended, except by revoke; it waits {}",
+                    waits.because,
+                    sentence(waits)
+                ),
+                next_command: "rekeyctl reconcile".to_owned(),
             });
         }
         for row in self.0.store.instances().await?.iter().filter(|row| row.removed.is_none()) {

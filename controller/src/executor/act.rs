@@ -8,6 +8,7 @@ use rekey_rotation::{Event, Step, Why};
 use rekey_runtime::random;
 
 use super::lanes::Task;
+use super::reconcile::listing;
 use super::secrets::handle_of;
 use super::seen::Seen;
 use super::watch::Sample;
@@ -82,6 +83,7 @@ impl Executor {
             Step::End { version, .. } => return self.end(seen, *version).await,
             Step::CleanUp { version } => self.clean_up(seen, *version).await?,
             Step::Verify { version } => return self.verify(seen, *version).await,
+            Step::List => self.ask_what_is_there(seen).await?,
         }
         Ok(Duration::ZERO)
     }
@@ -213,6 +215,12 @@ impl Executor {
             Ok(()) => self.commit_own(seen, Event::CleanedUp { version }).await,
             Err(error) => self.ending_refused(seen, version, error).await,
         }
+    }
+
+    async fn list(&self, seen: &Seen) -> Result<(), Trouble> {
+        let driver = self.0.drivers.driver(&seen.spec)?;
+        let listing = listing(driver.list().await?);
+        self.commit_own(seen, Event::Listed { listing }).await
     }
 
     async fn ending_refused(&self, seen: &Seen, version: Version, error: DriverError) -> Result<(), Trouble> {

@@ -168,7 +168,7 @@ fn may_be_forgotten(seen: &Seen) -> bool {
 }
 
 /// Stores the secret of this commit, and removes one that is of no use any more.
-async fn keep_secrets(
+pub(super) async fn keep_secrets(
     tx: &mut Tx,
     row: &CredentialRow,
     event: &Event,
@@ -181,6 +181,16 @@ async fn keep_secrets(
     }
     if let Event::CleanedUp { version } = event {
         tx.drop_secret(row.id, *version).await?;
+    }
+    if let Event::Reconciled { .. } | Event::Listed { .. } = event {
+        // Versions that ended in a life of the store that was lost.
+        let ledger = &row.ledger;
+        let over = ledger.versions.iter().filter(|(version, record)| {
+            record.stray && record.stage.is_final() && !ledger.endings.contains_key(version)
+        });
+        for (version, _) in over {
+            tx.drop_secret(row.id, *version).await?;
+        }
     }
     Ok(())
 }

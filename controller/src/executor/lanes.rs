@@ -44,6 +44,7 @@ impl Task {
             Step::Lift { version } => ("lift", Some(*version), false),
             Step::Sample { version } => ("sample", Some(*version), false),
             Step::End { version, emergency } => ("end", Some(*version), *emergency),
+            Step::List => ("list", None, false),
             Step::CleanUp { version } => ("clean-up", Some(*version), false),
             Step::Verify { version } => ("verify", Some(*version), false),
         };

@@ -52,6 +52,13 @@ fn of_event(event: &Event, actor: &Actor, after: &Ledger) -> Option<Entry> {
         Event::Release => (Verb::Release, None, String::new()),
         Event::Retry => (Verb::Retry, None, String::new()),
         Event::Revoke { version, reason, .. } => (Verb::Revoke, *version, reason.clone()),
+        Event::Reconciled { .. } => {
+            (Verb::Reconcile, after.current, "the restored store is taken up".to_owned())
+        }
+        Event::Heard => {
+            (Verb::Reconcile, after.current, "a sidecar told of a lost life of the store".to_owned())
+        }
+        Event::Listed { .. } => (Verb::Reconcile, after.current, "the target told what it has".to_owned()),
         Event::Delete { .. } => (Verb::Delete, None, String::new()),
     };
     let refused = matches!(event, Event::Refused { .. } | Event::EndingRefused { .. } | Event::Lost { .. });

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use rekey_model::{CredentialName, Moment, Version};
 use rekey_rotation::{
-    Acked, Event, Evidence, Facts, HolderFacts, Ledger, Mode, Overlap, Phase, Policy, Schedule, Usage,
+    Acked, Claim, Event, Evidence, Facts, HolderFacts, Ledger, Mode, Overlap, Phase, Policy, Schedule,
+    Usage,
 };
 use serde::Deserialize;
 
@@ -27,6 +28,7 @@ pub(super) struct Seen {
     pub(super) spec: Spec,
     pub(super) ledger: Ledger,
     pub(super) rows: Vec<HolderRow>,
+    pub(super) claims: Vec<Claim>,
     policy: Policy,
     holders: Vec<HolderFacts>,
     evidence: Option<Evidence>,
@@ -44,6 +46,7 @@ impl Seen {
             holders: &self.holders,
             listening_since: self.listening_since,
             evidence: self.evidence.as_ref(),
+            claims: &self.claims,
         }
     }
 }
@@ -75,21 +78,23 @@ impl Executor {
         let store = &self.0.store;
         let Some(row) = store.credential(name).await? else { return Ok(None) };
         let holders = store.holders_of(name).await?;
+        let claims = store.claims_of(name).await?;
         let mode = store.meta().await?.mode;
-        self.seen(row, holders, (self.0.clock.now(), mode)).map(Some)
+        self.seen(row, (holders, claims), (self.0.clock.now(), mode)).map(Some)
     }
 
     /// Reads what is true in a transaction, and stays so until it commits.
     pub(super) async fn see_in(&self, tx: &mut Tx, row: CredentialRow) -> Result<Seen, CommitError> {
         let holders = tx.holders_of(&row.name).await?;
+        let claims = tx.claims_of(&row.name).await?;
         let when = (tx.now(), tx.mode());
-        self.seen(row, holders, when)
+        self.seen(row, (holders, claims), when)
     }
 
     fn seen(
         &self,
         row: CredentialRow,
-        rows: Vec<HolderRow>,
+        (rows, claims): (Vec<HolderRow>, Vec<Claim>),
         (now, mode): (Moment, Mode),
     ) -> Result<Seen, CommitError> {
         let spec = Spec::parse(&row.spec).map_err(|_problems| CommitError::Spec(row.name.clone()))?;
@@ -103,6 +108,7 @@ impl Executor {
             spec,
             ledger: row.ledger,
             rows,
+            claims,
             policy,
             holders,
             evidence,
@@ -119,7 +125,7 @@ pub(super) struct Settles(Mutex<HashMap<String, Duration>>);
 
 impl Executor {
     /// How long a call may still land at the target of `spec`.
-    fn settle(&self, spec: &Spec) -> Duration {
+    pub(super) fn settle(&self, spec: &Spec) -> Duration {
         let target = spec.driver.target().to_string();
         let mut known = self.0.settles.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(settle) = known.get(&target) {

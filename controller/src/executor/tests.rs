@@ -3,4 +3,5 @@
 mod driver;
 mod faults;
 mod life;
+mod restore;
 mod stage;

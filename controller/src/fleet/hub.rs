@@ -43,6 +43,8 @@ pub(super) enum Ended {
     Cut,
     /// The controller ends.
     Shutdown,
+    /// The store turned out to be a restored one.
+    NewLife,
 }
 
 /// The names of which a stream has not heard the latest.
@@ -89,6 +91,16 @@ impl Hub {
     /// Has every live stream tell everything again.
     pub(super) fn snapshot_all(&self) {
         lock(&self.0).values().for_each(|slot| slot.mark_snapshot());
+    }
+
+    /// Ends the streams of all but `instance`: a new life of the store begins, in which everybody says hello again.
+    pub(super) fn begin_anew(&self, instance: InstanceId) {
+        lock(&self.0).retain(|other, slot| {
+            if *other != instance {
+                slot.end(Ended::NewLife);
+            }
+            *other == instance
+        });
     }
 
     /// Which instances have a stream here.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rekey_model::{CredentialName, Generation, Order, SessionId};
+use rekey_model::{CredentialName, Generation, Order, SessionId, Version};
 use rekey_proto::fleet as wire;
 use rekey_proto::fleet::down::Message as Down;
 use rekey_runtime::accept::ConnectionId;
@@ -45,6 +45,12 @@ pub(super) struct Session {
     granted: BTreeSet<CredentialName>,
     /// What it lost the grant of and has not dropped yet.
     withdrawn: BTreeSet<CredentialName>,
+    /// What its hello said that it serves, as long as nothing was sent that takes its place.
+    held: BTreeMap<CredentialName, Version>,
+    /// With which order it was told of each credential's fences while nothing else could be told.
+    fenced: BTreeMap<CredentialName, Order>,
+    /// Whether it was told everything but what has no secret here.
+    partial: bool,
     /// The last order of each credential that it has refused: the same again is no news.
     refused: BTreeMap<CredentialName, Order>,
     revision: u64,
@@ -96,6 +102,9 @@ where
         out,
         granted,
         withdrawn,
+        held: hello.held.into_iter().filter_map(|held| Some((held.name, held.version?))).collect(),
+        fenced: BTreeMap::new(),
+        partial: false,
         refused: BTreeMap::new(),
         revision: 0,
         lease_end,
@@ -147,12 +156,32 @@ impl Session {
     async fn tell_what_is_due(&mut self) -> Result<(), Refusal> {
         while self.fleet.views().mode() == Mode::Normal {
             match self.slot.next() {
-                None => break,
+                None => return Ok(()),
                 Some(Due::Snapshot) => self.tell_all().await?,
                 Some(Due::Credential(name)) => self.tell(&name).await?,
             }
         }
+        // No value goes out; a fence has none. What else is due stays so until the mode is left.
+        for view in self.fleet.views().covering(&self.who.spiffe) {
+            self.fence(&view).await?;
+        }
         Ok(())
+    }
+
+    /// Takes what was cut from a holder that serves it, where there is nothing else to tell. One that serves anything
+    /// else keeps that.
+    async fn fence(&mut self, view: &Arc<View>) -> Result<(), Refusal> {
+        let (name, seen) = (&view.seen.name, &view.seen);
+        let cut = match self.held.get(name) {
+            Some(serves) => seen.fenced.contains(serves),
+            None => seen.current.is_none() && !seen.fenced.is_empty(),
+        };
+        if !cut || self.fenced.get(name) == Some(&seen.order) {
+            return Ok(());
+        }
+        self.count_for(std::slice::from_ref(view)).await?;
+        self.fenced.insert(name.clone(), seen.order);
+        self.change(view, view.fence()).await
     }
 
     /// Tells one credential: as it is, or that it is no longer granted.
@@ -166,8 +195,13 @@ impl Session {
         };
         if view.covers(&self.who.spiffe) {
             self.count_for(std::slice::from_ref(&view)).await?;
-            if let Some(body) = self.body(&view).await? {
-                self.change(&view, body).await?;
+            match self.body(&view).await? {
+                Some(body) => self.change(&view, body).await?,
+                None => self.fence(&view).await?,
+            }
+            if self.partial && !self.fleet.views().covering(&self.who.spiffe).iter().any(|it| it.seen.foreign)
+            {
+                self.slot.mark_snapshot();
             }
         } else if self.granted.remove(name) {
             let mut tx = self.fleet.store().begin().await?;
@@ -181,6 +215,7 @@ impl Session {
 
     async fn change(&mut self, view: &View, body: Arc<Body>) -> Result<(), Refusal> {
         self.revision = self.revision.saturating_add(1);
+        self.held.remove(&view.seen.name);
         self.send(self.frame(view, body, self.revision)).await
     }
 
@@ -195,25 +230,28 @@ impl Session {
         self.count_for(&views).await?;
         let mut all = Vec::with_capacity(views.len());
         for view in &views {
-            if let Some(body) = self.body(view).await? {
-                all.push((Arc::clone(view), body));
+            match self.body(view).await? {
+                Some(body) => all.push((Arc::clone(view), body)),
+                None => self.fence(view).await?,
             }
         }
-        if all.len() < views.len() {
+        self.partial = all.len() < views.len();
+        for name in &self.withdrawn {
+            let view = self.fleet.views().view(name).filter(|view| !view.covers(&self.who.spiffe));
+            all.extend(view.map(|view| (Arc::clone(&view), view.withdrawal())));
+        }
+        if self.partial {
             // A value that is not sealed here is kept by those who have it: a snapshot would take it from them.
             for (view, body) in all {
                 self.change(&view, body).await?;
             }
             return Ok(());
         }
-        for name in &self.withdrawn {
-            let view = self.fleet.views().view(name).filter(|view| !view.covers(&self.who.spiffe));
-            all.extend(view.map(|view| (Arc::clone(&view), view.withdrawal())));
-        }
         self.granted = views.iter().map(|view| view.seen.name.clone()).collect();
         let changes = u32::try_from(all.len()).unwrap_or(u32::MAX);
         self.send(Frame::plain(Down::SnapshotBegin(wire::SnapshotBegin { changes }))).await?;
         for (view, body) in all {
+            self.held.remove(&view.seen.name);
             self.send(self.frame(&view, body, 0)).await?;
         }
         let end = wire::SnapshotEnd { revision: self.revision };
@@ -276,6 +314,7 @@ impl From<Ended> for Refusal {
             Ended::Replaced => Self::Replaced,
             Ended::Cut => Self::Denied,
             Ended::Shutdown => Self::Ending,
+            Ended::NewLife => Self::Over,
         }
     }
 }

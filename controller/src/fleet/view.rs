@@ -43,6 +43,8 @@ pub(super) struct Seen {
     pub fenced: BTreeSet<Version>,
     /// A replacement is on its way.
     pub owed: bool,
+    /// What is current has no secret here: who has it keeps it.
+    pub foreign: bool,
     /// It is to be forgotten.
     pub deleted: bool,
     /// How long it may be served without word from here; none: without end.
@@ -71,6 +73,7 @@ impl View {
             current: ledger.current.and_then(named),
             fenced: ledger.fenced.clone(),
             owed: ledger.owed,
+            foreign: ledger.is_foreign(),
             deleted: ledger.deleted.is_some(),
             // What went out with this order, not what was declared since: that goes out with the next one.
             alone: ledger.alone(spec.deliver.offline.serves_alone_for()),
@@ -82,6 +85,14 @@ impl View {
     /// Whether a sidecar with this id may have it.
     pub(super) fn covers(&self, id: &SpiffeId) -> bool {
         !self.seen.deleted && self.spec.deliver.covers(id)
+    }
+
+    /// Whether `handle` is what this credential's versions, or the login that it adopts, are called.
+    pub(super) fn may_be_called(&self, version: Version, handle: &Handle) -> bool {
+        let DriverSpec::Postgres(postgres) = &self.spec.driver;
+        let made = format!("{}_{version}_", postgres.prefix.as_str());
+        let adopted = postgres.adopt.as_ref().is_some_and(|adopt| adopt.login == *handle);
+        adopted || handle.as_str().starts_with(&made)
     }
 
     /// Whether a holder could tell this view from `other`.
@@ -132,6 +143,12 @@ impl View {
     pub(super) fn withdrawal(&self) -> Arc<Body> {
         let fenced = self.seen.fenced.iter().map(|version| version.get()).collect();
         Arc::new(Body::encode(Change { withdrawn: true, fenced, ..self.bare() }))
+    }
+
+    /// The change that takes only what is fenced from a holder that serves that: without any value.
+    pub(super) fn fence(&self) -> Arc<Body> {
+        let fenced = self.seen.fenced.iter().map(|version| version.get()).collect();
+        Arc::new(Body::encode(Change { fenced, replacement_owed: true, ..self.bare() }))
     }
 
     fn bare(&self) -> Change {

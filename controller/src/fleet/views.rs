@@ -106,6 +106,9 @@ impl Views {
             return Ok(Some(body));
         }
         let Some((version, _)) = view.seen.current else { return Ok(Some(view.encode(None))) };
+        if view.seen.foreign {
+            return Ok(None);
+        }
         let sealed = fields::open((&self.store, &self.seal), view.id, version).await?;
         let Some(fields) = sealed else { return Ok(None) };
         Ok(Some(view.encode(Some(&fields))))

@@ -11,7 +11,7 @@ use rekey_runtime::Clock;
 use super::dialect::{Dialect, Use, whole};
 use super::meta::Meta;
 use super::mirror::{Mirror, sync_folder};
-use super::open::{mirror_beside, must_be_ours, reborn, write};
+use super::open::{mirror_beside, must_be_ours};
 use super::{OpenError, Store, StoreConfig, StoreError, migrations};
 
 /// Copies the database `from` into the empty file `to`, and checks the copy. Writers go on meanwhile.
@@ -98,8 +98,8 @@ async fn begin_life(copy: &Path, to: &Path) -> Result<Meta, OpenError> {
         let missing = || OpenError::Missing(copy.display().to_string());
         let before = Meta::read(&mut tx).await?.ok_or_else(missing)?;
         let (incarnation, epoch) = Mirror::seen(&mirror_beside(to)).unwrap_or((Incarnation(0), 0));
-        let meta = reborn(&before, incarnation, epoch);
-        write(&mut tx, &meta).await?;
+        let meta = before.reborn((incarnation, epoch), "it was restored from a copy");
+        meta.write(&mut tx).await?;
         tx.commit().await.map_err(StoreError::Unanswered)?;
         Ok::<_, OpenError>(meta)
     };

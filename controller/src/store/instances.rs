@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rekey_model::{Generation, InstanceId, Moment, SessionId, SpiffeId};
+use rekey_model::{Generation, Incarnation, InstanceId, Moment, SessionId, SpiffeId};
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
@@ -52,12 +52,14 @@ pub struct InstanceRow {
     pub locked: Option<String>,
     /// When it was removed.
     pub removed: Option<Moment>,
+    /// The life of the store in which it last said hello.
+    pub heard_in: Incarnation,
 }
 
 macro_rules! columns {
     () => {
         "id, spiffe, host, software, joined, session, session_seq, last_contact, lease_ms, generation, leaf_issued, \
-         leaf_confirmed, leaf_key, leaf_expires_wall, locked, removed"
+         leaf_confirmed, leaf_key, leaf_expires_wall, locked, removed, heard_in"
     };
 }
 
@@ -82,6 +84,7 @@ impl InstanceRow {
             },
             locked: row.raw("locked")?,
             removed: row.moment_if("removed")?,
+            heard_in: Incarnation(row.number("heard_in")?),
         })
     }
 

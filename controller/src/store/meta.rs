@@ -2,13 +2,13 @@
 
 use std::str::FromStr;
 
-use rekey_model::{Id, Incarnation};
+use rekey_model::{Id, Incarnation, Moment};
 use rekey_rotation::Mode;
 use rekey_runtime::random;
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
-use super::columns::Columns;
+use super::columns::{Columns, moment, number};
 use super::{Changed, Store, StoreError, Tx};
 
 /// Marks the id of an installation.
@@ -22,6 +22,15 @@ pub enum Life {}
 pub type InstallationId = Id<Installation>;
 /// Tells two lives of a store apart that have the same incarnation number.
 pub type LifeId = Id<Life>;
+
+/// The columns that [`Meta`] is read from.
+macro_rules! meta_columns {
+    () => {
+        "installation, incarnation, incarnation_id, epoch, mode, former, reconciles_because, commits, audit_seq, \
+         audit_head"
+    };
+}
+pub(super) use meta_columns;
 
 /// The word for a mode in the store.
 pub(super) fn word(mode: Mode) -> &'static str {
@@ -60,6 +69,10 @@ pub struct Meta {
     pub epoch: u64,
     /// What may be done.
     pub mode: Mode,
+    /// The life in which what is stored was decided, while it only reconciles.
+    pub former: Option<Incarnation>,
+    /// Why it only reconciles, while it does.
+    pub because: Option<String>,
     /// Commits so far, in all lives.
     pub commits: u64,
     /// The last record of the audit.
@@ -76,6 +89,8 @@ impl Meta {
             life: row.parsed("incarnation_id")?,
             epoch: row.number("epoch")?,
             mode: row.parsed::<ModeWord>("mode")?.0,
+            former: row.number_if("former")?.map(Incarnation),
+            because: row.raw("reconciles_because")?,
             commits: row.number("commits")?,
             audit_seq: row.number("audit_seq")?,
             audit_head: row.digest("audit_head")?,
@@ -83,13 +98,51 @@ impl Meta {
     }
 
     pub(super) async fn read(connection: &mut AnyConnection) -> Result<Option<Self>, StoreError> {
-        let row = sqlx::query(
-            "SELECT installation, incarnation, incarnation_id, epoch, mode, commits, audit_seq, audit_head FROM meta",
-        )
-        .fetch_optional(connection)
-        .await?;
+        let row =
+            sqlx::query(concat!("SELECT ", meta_columns!(), " FROM meta")).fetch_optional(connection).await?;
         row.as_ref().map(Self::of).transpose()
     }
+}
+
+impl Meta {
+    /// The next life of a store that was put back, above everything that was `seen` of it.
+    pub(super) fn reborn(&self, seen: (Incarnation, u64), because: &str) -> Self {
+        Self {
+            incarnation: self.incarnation.max(seen.0).next(),
+            life: random::id(),
+            epoch: self.epoch.max(seen.1).saturating_add(1),
+            mode: Mode::ReconcileOnly,
+            former: Some(self.former.unwrap_or(self.incarnation)),
+            because: Some(because.to_owned()),
+            ..self.clone()
+        }
+    }
+
+    pub(super) async fn write(&self, on: &mut AnyConnection) -> Result<(), StoreError> {
+        let former = self.former.map(|former| number(former.0)).transpose()?;
+        sqlx::query(
+            "UPDATE meta SET incarnation = $1, incarnation_id = $2, epoch = $3, mode = $4, former = $5, \
+             reconciles_because = $6",
+        )
+        .bind(number(self.incarnation.0)?)
+        .bind(self.life.to_string())
+        .bind(number(self.epoch)?)
+        .bind(word(self.mode))
+        .bind(former)
+        .bind(self.because.clone())
+        .execute(on)
+        .await?;
+        Ok(())
+    }
+}
+
+/// Nobody knows how long ago the holders of the life that was lost were heard last: as if it were now.
+pub(super) async fn believe_alive(on: &mut AnyConnection, now: Moment) -> Result<(), StoreError> {
+    sqlx::query("UPDATE instance SET last_contact = $1 WHERE session IS NOT NULL")
+        .bind(moment(now))
+        .execute(on)
+        .await?;
+    Ok(())
 }
 
 impl Store {
@@ -115,27 +168,36 @@ impl Tx {
         self.meta.incarnation
     }
 
-    /// Changes the mode. When the store may leave `reconcile-only` is the caller's to know (`ROTATION.md` 8).
-    pub async fn set_mode(&mut self, mode: Mode) -> Result<(), StoreError> {
-        sqlx::query("UPDATE meta SET mode = $1").bind(word(mode)).execute(self.connection()).await?;
-        self.meta.mode = mode;
+    /// The life in which what is stored was decided, while it only reconciles; else the present one.
+    pub fn former(&self) -> Incarnation {
+        self.meta.former.unwrap_or(self.meta.incarnation)
+    }
+
+    /// Tells this life of the store from every other.
+    pub fn life(&self) -> LifeId {
+        self.meta.life
+    }
+
+    /// Has the store do everything again. When it may is the caller's to know (`ROTATION.md` 8).
+    pub async fn leave_reconciling(&mut self) -> Result<(), StoreError> {
+        sqlx::query("UPDATE meta SET mode = $1, former = NULL, reconciles_because = NULL")
+            .bind(word(Mode::Normal))
+            .execute(self.connection())
+            .await?;
+        self.meta = Meta { mode: Mode::Normal, former: None, because: None, ..self.meta.clone() };
         self.will_tell(Changed::Mode);
         Ok(())
     }
 
     /// Begins a new life of the store, which only reconciles: an incarnation above the store's and above `seen`, and a
-    /// new random id. For a hello that shows that this store is older than it once was.
-    pub async fn begin_life(&mut self, seen: Incarnation) -> Result<Incarnation, StoreError> {
-        let incarnation = self.meta.incarnation.max(seen).next();
-        let life: LifeId = random::id();
-        sqlx::query("UPDATE meta SET incarnation = $1, incarnation_id = $2, mode = $3")
-            .bind(super::columns::number(incarnation.0)?)
-            .bind(life.to_string())
-            .bind(word(Mode::ReconcileOnly))
-            .execute(self.connection())
-            .await?;
-        self.meta = Meta { incarnation, life, mode: Mode::ReconcileOnly, ..self.meta.clone() };
+    /// new random id. For a hello that shows that this store is older than it once was, as `because` says.
+    pub async fn begin_life(&mut self, seen: Incarnation, because: &str) -> Result<Incarnation, StoreError> {
+        let epoch = self.meta.epoch;
+        self.meta = Meta { epoch, ..self.meta.reborn((seen, epoch), because) };
+        let (meta, now) = (self.meta.clone(), self.now());
+        meta.write(self.connection()).await?;
+        believe_alive(self.connection(), now).await?;
         self.will_tell(Changed::Mode);
-        Ok(incarnation)
+        Ok(meta.incarnation)
     }
 }

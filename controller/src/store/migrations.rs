@@ -16,12 +16,20 @@ struct Step {
     postgres: &'static str,
 }
 
-const STEPS: &[Step] = &[Step {
-    number: 1,
-    name: "first",
-    sqlite: include_str!("../../migrations/sqlite/0001_first.sql"),
-    postgres: include_str!("../../migrations/postgres/0001_first.sql"),
-}];
+const STEPS: &[Step] = &[
+    Step {
+        number: 1,
+        name: "first",
+        sqlite: include_str!("../../migrations/sqlite/0001_first.sql"),
+        postgres: include_str!("../../migrations/postgres/0001_first.sql"),
+    },
+    Step {
+        number: 2,
+        name: "restore",
+        sqlite: include_str!("../../migrations/sqlite/0002_restore.sql"),
+        postgres: include_str!("../../migrations/postgres/0002_restore.sql"),
+    },
+];
 
 fn steps(dialect: &Dialect) -> Vec<Migration> {
     let migration = |step: &Step| {

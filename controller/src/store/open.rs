@@ -5,17 +5,16 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rekey_model::SecretBytes;
+use rekey_model::{Moment, SecretBytes};
 use rekey_rotation::Mode;
 use rekey_runtime::{Clock, random};
 use sqlx::AnyPool;
 use tokio::sync::broadcast;
 
-use super::columns::number;
 use super::dialect::{Dialect, Use};
-use super::meta::{InstallationId, LifeId, Meta};
+use super::meta::{InstallationId, LifeId, Meta, believe_alive};
 use super::mirror::{Mirror, Verdict};
-use super::{CHANGES_KEPT, Inner, OpenError, Store, StoreError, migrations};
+use super::{CHANGES_KEPT, Inner, OpenError, Store, migrations};
 
 /// Where the store is.
 #[derive(Debug, Clone)]
@@ -165,7 +164,7 @@ impl Store {
         dialect.check(&mut *writer.acquire().await?).await?;
         migrations::run(&writer, &dialect).await?;
         let mirror_path = config.mirror(&dialect);
-        let meta = claim(&writer, &dialect, mirror_path.as_deref(), &config.shown()).await?;
+        let meta = claim(&writer, &dialect, mirror_path.as_deref(), (&config.shown(), clock.now())).await?;
         let mirror = mirror_path.map(|path| Mirror::create(&path, &meta)).transpose()?;
         let readers = dialect.connect(Use::Read).await?;
         Ok(Self(Arc::new(Inner {
@@ -257,7 +256,7 @@ async fn claim(
     writer: &AnyPool,
     dialect: &Dialect,
     mirror: Option<&Path>,
-    shown: &str,
+    (shown, now): (&str, Moment),
 ) -> Result<Meta, OpenError> {
     let mut tx = writer.begin_with(dialect.begin()).await?;
     sqlx::query("UPDATE meta SET commits = commits + 1").execute(&mut *tx).await?;
@@ -274,32 +273,13 @@ async fn claim(
             tracing::warn!(
                 "the store is older than it once was: it only reconciles until its holders have reported"
             );
-            reborn(&before, incarnation, epoch)
+            before.reborn((incarnation, epoch), "the database is older than the file beside it says")
         }
     };
-    write(&mut tx, &meta).await?;
+    meta.write(&mut tx).await?;
+    if meta.mode == Mode::ReconcileOnly {
+        believe_alive(&mut tx, now).await?;
+    }
     tx.commit().await?;
     Ok(meta)
-}
-
-/// The next life of a store that was put back.
-pub(super) fn reborn(meta: &Meta, seen: rekey_model::Incarnation, epoch: u64) -> Meta {
-    Meta {
-        incarnation: meta.incarnation.max(seen).next(),
-        life: random::id(),
-        epoch: meta.epoch.max(epoch).saturating_add(1),
-        mode: Mode::ReconcileOnly,
-        ..meta.clone()
-    }
-}
-
-pub(super) async fn write(on: &mut sqlx::AnyConnection, meta: &Meta) -> Result<(), StoreError> {
-    sqlx::query("UPDATE meta SET incarnation = $1, incarnation_id = $2, epoch = $3, mode = $4")
-        .bind(number(meta.incarnation.0)?)
-        .bind(meta.life.to_string())
-        .bind(number(meta.epoch)?)
-        .bind(super::meta::word(meta.mode))
-        .execute(on)
-        .await?;
-    Ok(())
 }

@@ -18,6 +18,7 @@ macro_rules! both {
 }
 
 mod audit;
+mod claims;
 mod copies;
 mod credentials;
 mod holders;

@@ -4,7 +4,7 @@ use rekey_model::Moment;
 use sqlx::{Any, AnyConnection, Transaction};
 
 use super::columns::number;
-use super::meta::Meta;
+use super::meta::{Meta, meta_columns};
 use super::open::NO_EPOCH;
 use super::{Changed, Store, StoreError};
 
@@ -34,10 +34,10 @@ impl Tx {
             return Err(StoreError::OnlyLooking);
         }
         let mut inner = store.0.writer.begin_with(store.0.dialect.begin()).await?;
-        let row = sqlx::query(
-            "UPDATE meta SET commits = commits + 1 WHERE epoch = $1 RETURNING installation, incarnation, \
-             incarnation_id, epoch, mode, commits, audit_seq, audit_head",
-        )
+        let row = sqlx::query(concat!(
+            "UPDATE meta SET commits = commits + 1 WHERE epoch = $1 RETURNING ",
+            meta_columns!()
+        ))
         .bind(number(store.0.epoch)?)
         .fetch_optional(&mut *inner)
         .await?;

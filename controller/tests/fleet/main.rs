@@ -14,6 +14,7 @@
 
 mod grants;
 mod identities;
+mod restored;
 mod sessions;
 mod sidecar;
 mod streams;

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use rekey_controller::store::Mode;
-use rekey_model::{Incarnation, Order, Version};
+use rekey_model::{Order, Version};
 use rekey_proto::fleet::{CredentialUsage, Held, Nack, Renew, Usage, VersionUsage, down, up};
 use rekey_rotation::Alone;
 use tonic::Code;
@@ -231,26 +230,6 @@ async fn evidence_of_another_life_of_the_store_is_none() {
     assert!(matches!(stream.next().await, Ok(down::Message::LeaseGrant(_))));
     let holders = world.holders("orders/db", |h| h[0].generation.0 == 5).await;
     assert_eq!(acked(&holders[0]), None);
-}
-
-#[tokio::test]
-async fn a_sidecar_that_has_seen_more_than_the_store_makes_it_reconcile_only() {
-    let world = World::new().await;
-    world.declare("orders/db", &[ALL]).await;
-    world.promote("orders/db", 1, "first").await;
-    let sidecar = Sidecar::join(&world, ORDERS).await;
-    let held = Held { name: "orders/db".into(), incarnation: 1, order: 9, version: 4, ..Held::default() };
-    let mut stream = sidecar.hello(vec![held]).await.unwrap();
-    assert_eq!(stream.welcome().await.incarnation, 2);
-    assert_eq!(world.store.meta().await.unwrap().mode, Mode::ReconcileOnly);
-    stream.say(up::Message::Renew(Renew { number: 1 })).await;
-    let next = stream.next().await;
-    assert!(matches!(next, Ok(down::Message::LeaseGrant(_))), "while reconciling nothing is told: {next:?}");
-    let mut tx = world.store.begin().await.unwrap();
-    assert_eq!(tx.incarnation(), Incarnation(2));
-    tx.set_mode(Mode::Normal).await.unwrap();
-    tx.commit().await.unwrap();
-    assert_eq!(stream.snapshot().await.0[0].incarnation, 2);
 }
 
 #[tokio::test]

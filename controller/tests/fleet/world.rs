@@ -171,6 +171,7 @@ impl World {
             doubt: None,
             ended: None,
             sessions_ended: 0,
+            stray: false,
         };
         row.ledger.versions.insert(version, record);
         row.ledger.previous = row.ledger.current.replace(version);

@@ -4,6 +4,7 @@ use rekey_proto::admin as wire;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::reconciling::Reconciling;
 use super::rotation::Rotation;
 use crate::output::{Style, Tone, View};
 use crate::table::{columns, indented};
@@ -16,6 +17,8 @@ pub struct Status {
     now: Option<At>,
     alarms: Vec<Alarm>,
     credentials: Vec<Credential>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reconciling: Option<Reconciling>,
     #[serde(skip)]
     in_full: bool,
 }
@@ -98,6 +101,7 @@ impl Status {
             now: At::said(wire.now_ms),
             alarms: wire.alarms.into_iter().map(Alarm::from).collect(),
             credentials: wire.credentials.into_iter().map(Credential::of).collect(),
+            reconciling: wire.reconciling.map(|waits| Reconciling::of(Some(waits))),
             in_full,
         }
     }

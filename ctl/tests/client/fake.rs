@@ -183,6 +183,7 @@ plain!(
     retry: RetryRequest => RetryResponse,
     who: WhoRequest => WhoResponse,
     delete: DeleteRequest => DeleteResponse,
+    reconcile: ReconcileRequest => ReconcileResponse,
     list_sidecars: ListSidecarsRequest => ListSidecarsResponse,
     remove_sidecar: RemoveSidecarRequest => RemoveSidecarResponse,
     list_tokens: ListTokensRequest => ListTokensResponse,

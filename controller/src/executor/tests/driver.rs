@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rekey_drivers::{
-    Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Proof, Session, Sessions,
-    Source, Usage,
+    Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Listed, ListedVersion, Proof,
+    Session, Sessions, Source, Usage,
 };
-use rekey_model::{Fields, Handle, SecretBytes};
+use rekey_model::{Fields, Handle, SecretBytes, Version};
 use tokio::sync::Notify;
 
 use super::super::{Drivers, TargetError};
@@ -200,6 +200,24 @@ impl Driver for Target {
             state.roles.remove(handle.as_str());
             Ok(())
         }))
+    }
+
+    fn list(&self) -> DriverFuture<'_, Listed> {
+        let handle: Handle = "all".parse().unwrap();
+        Box::pin(async move {
+            self.call("list", &handle, |state| {
+                let version =
+                    |name: &str| name.split("_v").nth(1)?.split('_').next()?.parse::<Version>().ok();
+                let one = |(name, role): (&String, &Role)| ListedVersion {
+                    version: version(name).unwrap(),
+                    handle: name.parse().unwrap(),
+                    accepted: role.accepted,
+                    adopted: false,
+                };
+                Ok(Listed::Versions(state.roles.iter().map(one).collect()))
+            })
+            .await
+        })
     }
 
     fn settle(&self) -> Duration {

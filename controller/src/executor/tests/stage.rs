@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rekey_model::{CredentialName, Generation, InstanceId, Order, SessionId};
-use rekey_rotation::{Event, Ledger, Phase, Why};
+use rekey_rotation::{Claim, Event, Ledger, Phase, Why};
 use rekey_runtime::{Clock, Tasks, random};
 use tokio::sync::oneshot;
 
@@ -12,7 +12,7 @@ use super::driver::Target;
 use crate::audit::Actor;
 use crate::executor::{CommitError, Executor, Outcome, Parts, Report, Settings};
 use crate::seal::{Kek, Seal};
-use crate::store::{Ack, Granted, Hello, Leaf, Nacked, Store, StoreConfig};
+use crate::store::{Ack, Granted, Hello, Leaf, Mode, Nacked, Store, StoreConfig};
 
 const LEASE: Duration = Duration::from_secs(2);
 /// What the clock is moved by at each step.
@@ -24,10 +24,10 @@ pub(super) struct Stage {
     pub(super) clock: Clock,
     pub(super) target: Target,
     pub(super) name: CredentialName,
-    holders: Vec<(InstanceId, SessionId, bool)>,
+    pub(super) holders: Vec<(InstanceId, SessionId, bool)>,
     seal: Seal,
     life: Option<Life>,
-    store: Store,
+    pub(super) store: Store,
     config: StoreConfig,
     _folder: tempfile::TempDir,
 }
@@ -190,6 +190,27 @@ impl Stage {
         self.ledger().await.rotation.map(|rotation| rotation.phase)
     }
 
+    /// The store was put back: it is what it was then, and knows nothing of what came after.
+    pub(super) async fn put_back(&mut self, ledger: Ledger) {
+        let mut tx = self.store.begin().await.unwrap();
+        let mut row = tx.load(&self.name).await.unwrap().unwrap();
+        row.ledger = ledger;
+        tx.save(&mut row).await.unwrap();
+        tx.begin_life(tx.incarnation(), "the test put it back").await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// Holder `index` says hello in this life, and what it had in the life that was lost.
+    pub(super) async fn tells(&self, index: usize, claim: Option<&Claim>) {
+        let who = self.holders[index].0;
+        let mut tx = self.store.begin().await.unwrap();
+        if let Some(claim) = claim {
+            tx.put_claim(who, &self.name, claim).await.unwrap();
+        }
+        tx.heard(who).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
     /// Has holder `index` say nothing more, or speak again.
     pub(super) fn mute(&mut self, index: usize, speaks: bool) {
         self.holders[index].2 = speaks;
@@ -221,6 +242,7 @@ impl Stage {
         tokio::time::sleep(Duration::from_millis(1)).await;
         let wrong = self.target.lock().wrong.clone();
         assert!(wrong.is_empty(), "{wrong:?}");
+        let mode = self.store.meta().await.unwrap().mode;
         let ledger = self.ledger().await;
         let served: Vec<String> = self.target.lock().served.values().cloned().collect();
         let accepted = self.target.accepted();
@@ -229,6 +251,10 @@ impl Stage {
         };
         let lost: Vec<&String> = served.iter().filter(|it| !accepted.contains(it) && !cut(it)).collect();
         assert!(lost.is_empty(), "I1: {lost:?} is served and refused");
+        if mode == Mode::ReconcileOnly || ledger.unlisted {
+            // What a restored store believes need not be so.
+            return;
+        }
         let lasting = |handle: &str| self.target.lock().roles.get(handle).is_some_and(|role| role.lasting);
         let current = ledger.current.and_then(|current| ledger.version(current));
         let dies = current.filter(|record| !lasting(record.handle.as_str()));
@@ -238,6 +264,8 @@ impl Stage {
     /// Live holders acknowledge and report whatever is current.
     pub(super) async fn speak(&mut self) {
         let ledger = self.ledger().await;
+        let mode = self.store.meta().await.unwrap().mode;
+        let untold = ledger.is_foreign() || mode == Mode::ReconcileOnly;
         let current =
             ledger.current.and_then(|current| ledger.version(current).map(|r| (current, r.handle.clone())));
         let mut tx = self.store.begin().await.unwrap();
@@ -246,6 +274,11 @@ impl Stage {
                 continue;
             }
             let key = u8::try_from(index).unwrap();
+            if untold {
+                // Nothing is sent to it, and so it goes on with what it has.
+                tx.renew(*instance, *session, LEASE).await.unwrap();
+                continue;
+            }
             match &current {
                 Some((_, handle)) => drop(self.target.lock().served.insert(key, handle.to_string())),
                 None => drop(self.target.lock().served.remove(&key)),

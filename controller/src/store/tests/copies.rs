@@ -41,7 +41,7 @@ async fn a_restore_exceeds_what_the_lost_store_had_reached() {
     let copy = stage.folder.path().join("copy");
     backup(&stage.config, &copy).await.unwrap();
     let mut tx = store.begin().await.unwrap();
-    tx.begin_life(Incarnation(8)).await.unwrap();
+    tx.begin_life(Incarnation(8), "test").await.unwrap();
     tx.commit().await.unwrap();
     store.close().await;
     // Still open when its file goes: what it had written stays behind in the write-ahead log.

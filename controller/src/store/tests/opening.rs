@@ -54,13 +54,13 @@ both! {
         let store = stage.store().await;
         let mut tx = store.begin().await.unwrap();
         assert_eq!(tx.mode(), Mode::Normal);
-        assert_eq!(tx.begin_life(Incarnation(41)).await.unwrap(), Incarnation(42));
+        assert_eq!(tx.begin_life(Incarnation(41), "test").await.unwrap(), Incarnation(42));
         assert_eq!((tx.mode(), tx.incarnation()), (Mode::ReconcileOnly, Incarnation(42)));
         tx.commit().await.unwrap();
         let store = stage.open().await;
         assert_eq!(store.meta().await.unwrap().mode, Mode::ReconcileOnly);
         let mut tx = store.begin().await.unwrap();
-        tx.set_mode(Mode::Normal).await.unwrap();
+        tx.leave_reconciling().await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(stage.open().await.meta().await.unwrap().mode, Mode::Normal);
     }
@@ -87,8 +87,8 @@ both! {
         let store = stage.store().await;
         let first = store.meta().await.unwrap();
         let mut tx = store.begin().await.unwrap();
-        tx.begin_life(Incarnation(5)).await.unwrap();
-        tx.set_mode(Mode::Normal).await.unwrap();
+        tx.begin_life(Incarnation(5), "test").await.unwrap();
+        tx.leave_reconciling().await.unwrap();
         tx.commit().await.unwrap();
         store.close().await;
         stage.tamper(&format!("UPDATE meta SET incarnation = 1, incarnation_id = '{}'", first.life)).await;

@@ -151,6 +151,44 @@ pub struct StatusResponse {
     /// The controller's time.
     #[prost(int64, tag = "3")]
     pub now_ms: i64,
+    /// What a restored store waits for; absent: everything is done as usual.
+    #[prost(message, optional, tag = "4")]
+    pub reconciling: ::core::option::Option<Reconciling>,
+}
+/// What a restored store waits for before everything is done again.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Reconciling {
+    /// Why it only reconciles.
+    #[prost(string, tag = "1")]
+    pub because: ::prost::alloc::string::String,
+    /// How many sidecars have said hello since.
+    #[prost(uint32, tag = "2")]
+    pub heard: u32,
+    /// Those that have not, at most 100 of them.
+    #[prost(message, repeated, tag = "3")]
+    pub silent: ::prost::alloc::vec::Vec<SilentSidecar>,
+    /// How many have not.
+    #[prost(uint32, tag = "4")]
+    pub silent_count: u32,
+    /// How long those are waited for yet, in milliseconds.
+    #[prost(uint64, tag = "5")]
+    pub silence_left_ms: u64,
+    /// How long calls of the life that was lost may land yet, in milliseconds.
+    #[prost(uint64, tag = "6")]
+    pub settle_left_ms: u64,
+    /// Whether somebody said that silent sidecars are not to be waited for.
+    #[prost(bool, tag = "7")]
+    pub hurried: bool,
+}
+/// A sidecar that has not said hello since the store was restored.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SilentSidecar {
+    /// The instance.
+    #[prost(string, tag = "1")]
+    pub instance: ::prost::alloc::string::String,
+    /// What people call it.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
 }
 /// The state of one credential.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -797,6 +835,20 @@ pub struct RemoveSidecarResponse {
     /// The instance.
     #[prost(string, tag = "1")]
     pub instance: ::prost::alloc::string::String,
+}
+/// Has a restored store taken up again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReconcileRequest {
+    /// Why silent sidecars are not waited for, for the audit.
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Says what is still waited for.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReconcileResponse {
+    /// What; absent: nothing, everything is done as usual.
+    #[prost(message, optional, tag = "1")]
+    pub reconciling: ::core::option::Option<Reconciling>,
 }
 /// Makes a token.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1536,6 +1588,32 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("rekey.admin.v1.Admin", "RemoveSidecar"));
             self.inner.unary(req, path, codec).await
         }
+        /// Has a restored controller take its store up again without waiting for silent sidecars. Calls of the life that was
+        /// lost are waited for all the same. Role: admin.
+        pub async fn reconcile(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReconcileRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReconcileResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/rekey.admin.v1.Admin/Reconcile",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("rekey.admin.v1.Admin", "Reconcile"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Makes a join token, shown once. Role: admin.
         pub async fn create_token(
             &mut self,
@@ -1861,6 +1939,15 @@ pub mod admin_server {
             request: tonic::Request<super::RemoveSidecarRequest>,
         ) -> std::result::Result<
             tonic::Response<super::RemoveSidecarResponse>,
+            tonic::Status,
+        >;
+        /// Has a restored controller take its store up again without waiting for silent sidecars. Calls of the life that was
+        /// lost are waited for all the same. Role: admin.
+        async fn reconcile(
+            &self,
+            request: tonic::Request<super::ReconcileRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReconcileResponse>,
             tonic::Status,
         >;
         /// Makes a join token, shown once. Role: admin.
@@ -2728,6 +2815,49 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RemoveSidecarSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/rekey.admin.v1.Admin/Reconcile" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReconcileSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::ReconcileRequest>
+                    for ReconcileSvc<T> {
+                        type Response = super::ReconcileResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReconcileRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::reconcile(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReconcileSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
