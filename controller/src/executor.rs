@@ -159,8 +159,8 @@ impl Executor {
     /// Performs what is due until `cancel`. Ends with an error only when another controller has taken the store.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), StoreError> {
         tokio::select! {
-            ended = self.perform_until(cancel) => ended,
-            ended = self.reconcile() => ended,
+            ended = Box::pin(self.perform_until(cancel)) => ended,
+            ended = Box::pin(self.reconcile()) => ended,
         }
     }
 

@@ -217,7 +217,7 @@ impl Executor {
         }
     }
 
-    async fn list(&self, seen: &Seen) -> Result<(), Trouble> {
+    async fn ask_what_is_there(&self, seen: &Seen) -> Result<(), Trouble> {
         let driver = self.0.drivers.driver(&seen.spec)?;
         let listing = listing(driver.list().await?);
         self.commit_own(seen, Event::Listed { listing }).await

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use rekey_model::{CredentialName, Moment, Version};
 use rekey_rotation::{
-    Acked, Claim, Event, Evidence, Facts, HolderFacts, Ledger, Mode, Overlap, Phase, Policy, Schedule,
-    Usage,
+    Acked, Claim, Event, Evidence, Facts, HolderFacts, Ledger, Mode, Overlap, Phase, Policy, Schedule, Usage,
 };
 use serde::Deserialize;
 

@@ -89,9 +89,9 @@ impl View {
 
     /// Whether `handle` is what this credential's versions, or the login that it adopts, are called.
     pub(super) fn may_be_called(&self, version: Version, handle: &Handle) -> bool {
-        let DriverSpec::Postgres(postgres) = &self.spec.driver;
-        let made = format!("{}_{version}_", postgres.prefix.as_str());
-        let adopted = postgres.adopt.as_ref().is_some_and(|adopt| adopt.login == *handle);
+        let facts = self.spec.driver.facts();
+        let made = format!("{}_{version}_", facts.names.stem);
+        let adopted = facts.adopt.as_ref() == Some(handle);
         adopted || handle.as_str().starts_with(&made)
     }
 

@@ -153,13 +153,13 @@ async fn while_reconciling_a_fence_reaches_those_who_serve_what_was_cut_and_nobo
     assert!(fence.current.is_none() && fence.previous.is_empty(), "no value goes out");
     is_told_nothing(&mut with_older, 1).await;
     with_newer.ack(1, std::slice::from_ref(&fence)).await;
-    let order = Order(fence.order);
-    world.holders("orders/db", |rows| rows.iter().any(|row| acked(row) == Some(order))).await;
+    let told = Order(fence.order);
+    world.holders("orders/db", |rows| rows.iter().any(|row| acked(row) == Some(told))).await;
     // Everything: now the other one too.
     world.change("orders/db", |row| cut(row, &[1, 2])).await;
     let fence = with_older.change().await;
     assert_eq!((fence.fenced, fence.current.is_none()), (vec![1, 2, 3], true));
-    assert!(fence.order > order.0);
+    assert!(fence.order > told.0);
 }
 
 #[tokio::test]

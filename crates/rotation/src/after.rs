@@ -55,7 +55,9 @@ impl Ledger {
             }
             E::Retry => self.retry(),
             E::Revoke { .. } => self.revoke(event, facts),
-            E::Reconciled { .. } | E::Heard | E::Listed { .. } => self.restore(event, facts),
+            E::Reconciled { former, listing } => self.reconciled(*former, listing, facts),
+            E::Heard => self.heard(facts),
+            E::Listed { listing } => self.listed(listing, facts),
             E::Delete { at_target } => self.delete(*at_target, facts),
         }
     }

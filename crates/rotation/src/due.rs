@@ -89,7 +89,7 @@ impl Ledger {
         if facts.mode == Mode::ReconcileOnly || self.deleted.is_some() {
             return steps;
         }
-        if self.unlisted {
+        if self.restore.unlisted {
             steps.push(Step::List);
         }
         match self.open_rotation() {
@@ -106,7 +106,7 @@ impl Ledger {
 
     /// What is to be tried whether it still works, and in how long. One that was proven a short while ago can wait.
     fn verify_in(&self, facts: &Facts<'_>) -> Option<(Version, Duration)> {
-        let version = self.current.filter(|_| self.open_rotation().is_none())?;
+        let version = self.current.filter(|_| self.open_rotation().is_none() && !self.is_foreign())?;
         let proven = self.version(version)?.proven.map_or(Duration::MAX, |at| facts.now.at_least_since(at));
         let listened = facts.now.at_least_since(facts.listening_since);
         let left = facts.policy.verify_every.saturating_sub(proven);

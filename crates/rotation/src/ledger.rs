@@ -43,17 +43,25 @@ pub struct Ledger {
     pub resting: bool,
     /// Emergencies: all that are unfinished, and the latest that are finished.
     pub emergencies: Vec<Emergency>,
-    /// The order with which this ledger was put back by a restore, if an emergency has changed it since: what holders
-    /// tell of the life that was lost is compared with that.
-    pub written: Option<Order>,
-    /// Whether the target is still to be asked which versions it has: after a restore, when it could not be at once.
-    pub unlisted: bool,
+    /// What is still open after a restore.
+    pub restore: AfterRestore,
     /// Whether any sidecar ever held it. From then on an empty set of holders agrees to nothing.
     pub ever_held: bool,
     /// How long holders may serve alone: the bound that is in force, last, and those that some may still go by.
     pub alone: Vec<Alone>,
     /// When it was declared to be forgotten; holders drop it, nothing begins any more.
     pub deleted: Option<Moment>,
+}
+
+/// What is still open after a restore of the store.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AfterRestore {
+    /// The order with which the ledger was put back, if an emergency has changed it since: what holders tell of the life
+    /// that was lost is compared with that.
+    pub written: Option<Order>,
+    /// Whether the target is still to be asked which versions it has, because it could not be at once.
+    pub unlisted: bool,
 }
 
 /// One version of a credential.

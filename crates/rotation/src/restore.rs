@@ -10,8 +10,7 @@ use rekey_model::{Handle, Incarnation, Moment, Order, Stage, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::ending::{Cause, EndingState};
-use crate::event::Event;
-use crate::facts::{Facts, Mode};
+use crate::facts::{Facts, Mode, Overlap};
 use crate::ledger::{Ledger, VersionRecord};
 use crate::phase::Phase;
 use crate::refusal::OutOfOrder;
@@ -85,7 +84,7 @@ impl Ledger {
         if facts.mode != Mode::ReconcileOnly {
             return Err(OutOfOrder::NoEdge { event: "reconciled", phase: None });
         }
-        let known_order = (former, self.written.take().unwrap_or(self.order));
+        let known_order = (former, self.restore.written.take().unwrap_or(self.order));
         self.ever_held |= !facts.claims.is_empty();
         if self.deleted.is_none() {
             self.close_for_restore(facts.now);
@@ -97,7 +96,10 @@ impl Ledger {
             let current = self.most_recent(known_order, listing, facts);
             self.take_up(current, facts.now);
             self.take_strays_in(listing, facts.now);
-            self.unlisted = *listing == Listing::Unasked;
+            if facts.policy.overlap != Overlap::Both {
+                self.forget_overwritten(facts.now);
+            }
+            self.restore.unlisted = *listing == Listing::Unasked;
         }
         self.cut_what_is_fenced(facts);
         self.order = self.order.next();
@@ -115,7 +117,7 @@ impl Ledger {
         let order = self.order;
         let fenced = self.take_claims_in(facts);
         self.order = order;
-        self.unlisted |= unknown && self.deleted.is_none();
+        self.restore.unlisted |= unknown && self.deleted.is_none();
         if !fenced.is_empty() {
             // Also where none is known here: some holder may have it.
             self.order = order.next();
@@ -126,7 +128,7 @@ impl Ledger {
 
     /// What the target shows, where it could not be asked in time or where a holder told of more than was known.
     pub(crate) fn listed(&mut self, listing: &Listing, facts: &Facts<'_>) -> Result<(), OutOfOrder> {
-        if !self.unlisted || facts.mode != Mode::Normal || *listing == Listing::Unasked {
+        if !self.restore.unlisted || facts.mode != Mode::Normal || *listing == Listing::Unasked {
             return Err(OutOfOrder::NoEdge { event: "listed", phase: None });
         }
         self.outnumber(listing, 0);
@@ -140,7 +142,7 @@ impl Ledger {
             // It ended in the life that was lost: another takes its place, at once.
             record.stray = true;
         }
-        self.unlisted = false;
+        self.restore.unlisted = false;
         Ok(())
     }
 
@@ -162,7 +164,7 @@ impl Ledger {
         if facts.mode != Mode::ReconcileOnly {
             return;
         }
-        self.written.get_or_insert(self.order);
+        self.restore.written.get_or_insert(self.order);
         self.take_claims_in(facts);
         for (version, handle) in facts.claims.iter().filter_map(|claim| claim.serves.as_ref()) {
             if self.record_of(handle).is_none() && !self.versions.contains_key(version) {
@@ -291,6 +293,17 @@ impl Ledger {
         }
     }
 
+    /// Such an account has one value: every other one was overwritten, and there is nothing to end.
+    fn forget_overwritten(&mut self, now: Moment) {
+        for (version, record) in &mut self.versions {
+            let there = self.current == Some(*version) || self.endings.contains_key(version);
+            if !there && !record.stage.is_final() {
+                record.stage = if self.fenced.contains(version) { Stage::Revoked } else { Stage::Retired };
+                record.ended = Some(now);
+            }
+        }
+    }
+
     fn record_of(&self, handle: &Handle) -> Option<&VersionRecord> {
         self.versions.values().find(|record| record.handle == *handle)
     }
@@ -320,15 +333,6 @@ impl Ledger {
     /// Whether a version could be served again from here.
     pub(crate) fn is_servable(&self, version: Version) -> bool {
         self.is_alive(version) && self.version(version).is_some_and(|record| !record.stray)
-    }
-
-    /// The events of this file.
-    pub(crate) fn restore(&mut self, event: &Event, facts: &Facts<'_>) -> Result<(), OutOfOrder> {
-        match event {
-            Event::Reconciled { former, listing } => self.reconciled(*former, listing, facts),
-            Event::Listed { listing } => self.listed(listing, facts),
-            _heard => self.heard(facts),
-        }
     }
 }
 

@@ -184,6 +184,29 @@ impl System {
         Ok(())
     }
 
+    /// Copies the store into a file, as an operator would.
+    pub fn backup(&self, to: &str) -> Result<()> {
+        let arguments = ["backup", "--config", "controller.yaml", "--to", to];
+        let output = self.run(&self.programs.controller, &arguments)?;
+        ensure!(output.status.success(), "the backup failed:\n{}", said(&output));
+        Ok(())
+    }
+
+    /// The store is lost, with the controller that was on it, and made again of a copy.
+    pub fn restore(&mut self, from: &str) -> Result<()> {
+        self.kill_controller();
+        for lost in ["rekey.db", "rekey.db-wal", "rekey.db-shm"] {
+            let path = self.folder.join(lost);
+            if path.exists() {
+                fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+            }
+        }
+        let arguments = ["restore", "--config", "controller.yaml", "--from", from];
+        let output = self.run(&self.programs.controller, &arguments)?;
+        ensure!(output.status.success(), "the restore failed:\n{}", said(&output));
+        Ok(())
+    }
+
     /// Kills the controller where it stands: SIGKILL.
     pub fn kill_controller(&mut self) {
         self.controller = None;

@@ -135,8 +135,8 @@ async fn a_target_that_does_not_answer_holds_nobody_up_and_is_asked_later() {
     for index in 0..3 {
         stage.tells(index, Some(&claim)).await;
     }
-    stage.until("foreign", |ledger| ledger.current == Some(v(2)) && ledger.unlisted).await;
-    stage.until("listed", |ledger| !ledger.unlisted).await;
+    stage.until("foreign", |ledger| ledger.current == Some(v(2)) && ledger.restore.unlisted).await;
+    stage.until("listed", |ledger| !ledger.restore.unlisted).await;
     stage.until("replaced", |ledger| ledger.current == Some(v(1003))).await;
     stage.until_calm().await;
 }

@@ -251,7 +251,7 @@ impl Stage {
         };
         let lost: Vec<&String> = served.iter().filter(|it| !accepted.contains(it) && !cut(it)).collect();
         assert!(lost.is_empty(), "I1: {lost:?} is served and refused");
-        if mode == Mode::ReconcileOnly || ledger.unlisted {
+        if mode == Mode::ReconcileOnly || ledger.restore.unlisted {
             // What a restored store believes need not be so.
             return;
         }
@@ -263,8 +263,9 @@ impl Stage {
 
     /// Live holders acknowledge and report whatever is current.
     pub(super) async fn speak(&mut self) {
-        let ledger = self.ledger().await;
+        // In this order: what is read after the mode is at least as new.
         let mode = self.store.meta().await.unwrap().mode;
+        let ledger = self.ledger().await;
         let untold = ledger.is_foreign() || mode == Mode::ReconcileOnly;
         let current =
             ledger.current.and_then(|current| ledger.version(current).map(|r| (current, r.handle.clone())));

@@ -409,7 +409,7 @@ proptest! {
         until_calm(&mut world);
         let ledger = &world.ledger;
         prop_assert!(ledger.open_rotation().is_none() && ledger.endings.is_empty(), "{:#?}", ledger);
-        prop_assert!(!ledger.is_foreign() && !ledger.unlisted, "{:#?}", ledger);
+        prop_assert!(!ledger.is_foreign() && !ledger.restore.unlisted, "{:#?}", ledger);
         // Where no replacement was wanted, what is left waits for a version that it could be left for, and alarms.
         let waits = ledger.alarms(&world.facts()).iter().any(|alarm| alarm.kind == AlarmKind::Leftover);
         prop_assert!(waits || ledger.leftover().is_none() && left(&world).len() <= 1, "{:#?}", ledger);

@@ -223,7 +223,7 @@ impl World {
             Step::Install { version, .. } => Event::Installed { version, attempt: 0 },
             Step::Probe { version, .. } => Event::Probed { version, attempt: 0 },
             Step::Lift { version } => Event::Lifted { version, attempt: 0 },
-            Step::Sample { .. } | Step::Verify { .. } => return,
+            Step::Sample { .. } | Step::Verify { .. } | Step::List => return,
             Step::End { version, .. } => Event::Ended { version, asked: at(self.now), sessions: 0 },
             Step::CleanUp { version } => Event::CleanedUp { version },
         };
@@ -287,6 +287,7 @@ fn run(world: &mut World, account: &mut Account, deed: Deed) {
                 | Step::Lift { .. }
                 | Step::Sample { .. }
                 | Step::Verify { .. }
+                | Step::List
                 | Step::CleanUp { .. } => {}
             }
             world.perform(&step);
