@@ -11,6 +11,7 @@ for part in "$@"; do
       if [ -z "${REKEY_PG_BIN:-}" ] && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb >/dev/null; then
         missing+=(postgresql)
       fi ;;
+    redis) command -v redis-server >/dev/null || [ -x /usr/bin/redis-server ] || missing+=(redis-server) ;;
     *) echo "setup.sh: no such part: $part" >&2; exit 2 ;;
   esac
 done

@@ -1,4 +1,4 @@
-//! Starts real parts privately, for tests and the demo: a PostgreSQL cluster, our own binaries, certificates.
+//! Starts real parts privately, for tests and the demo: a PostgreSQL cluster, a Redis, our own binaries, certificates.
 //!
 //! Every part lives in its own temporary folder, listens on loopback or a Unix socket at a free place, and ends with
 //! its handle. A part that is missing on this machine fails loudly and names the line that installs it.
@@ -12,6 +12,7 @@ pub mod cargo;
 pub mod certificates;
 pub mod postgres;
 pub mod process;
+pub mod redis;
 pub mod system;
 
 /// The uid and gid that parts run as when the caller is root: `daemon`, which every system has. PostgreSQL refuses root
