@@ -6,6 +6,7 @@
 mod driver;
 mod plug;
 pub mod postgres;
+pub mod redis;
 mod table;
 mod target;
 

@@ -86,12 +86,20 @@ impl Kind {
 }
 
 /// All drivers.
-pub static ALL: &[Kind] = &[Kind {
-    name: crate::postgres::NAME,
-    strategies: &[Strategy::DualAccount],
-    class: Class::A,
-    plug: &Hidden::<crate::postgres::Plug>(PhantomData),
-}];
+pub static ALL: &[Kind] = &[
+    Kind {
+        name: crate::postgres::NAME,
+        strategies: &[Strategy::DualAccount],
+        class: Class::A,
+        plug: &Hidden::<crate::postgres::Plug>(PhantomData),
+    },
+    Kind {
+        name: crate::redis::NAME,
+        strategies: &[Strategy::DualSecret],
+        class: Class::A,
+        plug: &Hidden::<crate::redis::Plug>(PhantomData),
+    },
+];
 
 /// The row of the driver with this name.
 pub fn kind(name: &str) -> Option<&'static Kind> {

@@ -10,4 +10,5 @@
 mod conformance;
 mod postgres;
 mod proxy;
+mod redis;
 mod table;

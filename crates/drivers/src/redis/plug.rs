@@ -1,0 +1,127 @@
+//! What Redis reads from settings, and what it tells of an account.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekey_model::{Handle, Label, SecretBytes, Span, Version};
+use rekey_settings::{Section, check_secret_file, read_secret_file, read_text};
+
+use super::settings::{Account, Adopt, Persist, TargetSettings};
+use super::user::hash_of;
+use super::{NAME, Redis};
+use crate::target::TlsSettings;
+use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Plan, Problem, Strategy};
+
+/// What Redis brings along.
+#[derive(Debug, Clone, Copy)]
+pub struct Plug;
+
+impl crate::Plug for Plug {
+    type Target = TargetSettings;
+    type Account = Account;
+
+    fn target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
+        let settings = read_target(section, folder)?;
+        note(section, settings.problems());
+        if let Err(reason) = check_secret_file(&settings.password_file) {
+            section.problem("password_file", reason, "");
+        }
+        Some(settings)
+    }
+
+    fn account(section: &Section<'_>) -> Option<Account> {
+        let user = section.required_like("user", "orders");
+        let adopt = section
+            .optional_section("adopt")
+            .and_then(|adopt| Some(Adopt { sha256: adopt.required_like("sha256", "9f86d08188…")? }));
+        let probes = section.list_like("probes", Account::MOST_PROBES, "GET orders:probe");
+        let account = Account { user: user?, adopt, probes };
+        note(section, account.problems());
+        Some(account)
+    }
+
+    fn facts(account: &Account, target: &Label) -> Facts {
+        let Account { user, adopt, probes } = account;
+        let adopted = adopt.as_ref().map(|adopt| name_of(user, &adopt.sha256));
+        Facts {
+            strategy: Strategy::DualSecret,
+            names: Names { stem: user.clone(), longest: 255 },
+            fields: &["username", "password", "host", "port"],
+            adopt: adopted.and_then(|name| name.parse::<Handle>().ok()),
+            claims: vec![Claim {
+                field: "user",
+                what: Claimed::Name(user.clone()),
+                taken: "rotates this user at this target",
+                remedy: "rotate a user in one credential only, and deliver that one to all who need it",
+            }],
+            fixed: vec![
+                ("user", user.clone()),
+                ("adopt.sha256", adopt.as_ref().map(|adopt| adopt.sha256.clone()).unwrap_or_default()),
+            ],
+            plan: Plan {
+                make: format!("one more password {{next}} of the user {user} at every node of {target}"),
+                prove: format!("log in as a client does, run PING and {} probes", probes.len()),
+                end: "password removed at every node; a revocation ends all sessions of the user".to_owned(),
+            },
+        }
+    }
+
+    fn handle(account: &Account, _version: Version, secret: &SecretBytes) -> Option<String> {
+        Some(name_of(&account.user, &hash_of(secret)))
+    }
+
+    fn driver(
+        target: &TargetSettings,
+        account: &Account,
+        owner: Owner,
+    ) -> Result<Arc<dyn Driver>, BuildError> {
+        let password = read_secret_file(&target.password_file).map_err(BuildError::File)?;
+        let authority = target.tls.ca_file.as_deref().map(|path| {
+            read_text(path).map_err(|error| BuildError::File(format!("{}: {error}", path.display())))
+        });
+        let authority = authority.transpose()?;
+        let target = target.with(password, authority.as_deref().map(str::as_bytes));
+        let driver = target.and_then(|target| Redis::new(target, account.clone(), owner));
+        driver.map(|driver| Arc::new(driver) as Arc<dyn Driver>).map_err(BuildError::Mismatch)
+    }
+}
+
+/// What a version is called at the target.
+fn name_of(user: &str, hash: &str) -> String {
+    format!("{user}#{hash}")
+}
+
+fn note(section: &Section<'_>, problems: Vec<Problem>) {
+    for problem in problems {
+        let remedy = format!("docs/drivers.md says what `{NAME}` takes");
+        section.problem(&problem.field, problem.message, remedy);
+    }
+}
+
+fn read_target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
+    let user = section.required("user");
+    let password_file = section.required::<PathBuf>("password_file").map(|file| folder.join(file));
+    let persist = match section.optional::<String>("persist").as_deref() {
+        None | Some("acl-file") => Persist::AclFile,
+        Some("config-rewrite") => Persist::ConfigRewrite,
+        Some("none") => Persist::None,
+        Some(_) => {
+            section.problem("persist", "is not known", "write acl-file, config-rewrite or none");
+            Persist::AclFile
+        }
+    };
+    let five = Span::new(Duration::from_secs(5));
+    Some(TargetSettings {
+        nodes: section.list_like("nodes", TargetSettings::MOST_NODES, "cache-1.internal:6379"),
+        consumer_host: section.optional("consumer_host"),
+        consumer_port: section.optional("consumer_port"),
+        persist,
+        tls: TlsSettings::read(section, folder, false),
+        connect_timeout: section.or("connect_timeout", five),
+        command_timeout: section.or("command_timeout", five),
+        call_timeout: section.or("call_timeout", Span::new(Duration::from_secs(30))),
+        user: user?,
+        password_file: password_file?,
+    })
+}

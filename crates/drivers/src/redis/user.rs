@@ -1,0 +1,260 @@
+//! The user and its passwords: looked at, one added, one taken away, kept for the next start of a node.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use rekey_model::{FieldName, Fields, Handle, SecretBytes};
+
+use super::Redis;
+use super::fault::{Fault, Touched, worst};
+use super::link::Link;
+use super::resp::Reply;
+use super::settings::{Persist, Route};
+use crate::{Cut, Found, Installed, Intent, Sessions};
+
+/// What is changed in one call at one node.
+type Held<'a> = (Link<'a>, User);
+
+/// A user as a node shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct User {
+    on: bool,
+    /// Whether any password logs in.
+    open: bool,
+    passwords: Vec<String>,
+}
+
+impl User {
+    fn has(&self, hash: &str) -> bool {
+        self.passwords.iter().any(|password| password == hash)
+    }
+
+    /// Reads the answer to `ACL GETUSER`.
+    fn of(reply: &Reply) -> Option<Self> {
+        let entries = reply.list()?;
+        let of = |name: &str| {
+            let at = entries.chunks_exact(2).find(|pair| pair.first().and_then(Reply::text) == Some(name))?;
+            let list = at.last()?.list()?;
+            Some(list.iter().filter_map(Reply::text).map(str::to_owned).collect::<Vec<_>>())
+        };
+        let flags = of("flags")?;
+        let has = |flag: &str| flags.iter().any(|other| other == flag);
+        Some(Self { on: has("on"), open: has("nopass"), passwords: of("passwords")? })
+    }
+}
+
+/// The SHA-256 of a password, as Redis shows it.
+pub(super) fn hash_of(secret: &SecretBytes) -> String {
+    hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.expose()))
+}
+
+impl Redis {
+    pub(super) async fn make(&self, intent: &Intent, touched: &Touched) -> Result<Installed, Fault> {
+        let secret = intent.secret.as_ref().ok_or_else(|| Fault::no("this driver needs a secret"))?;
+        let hash = self.hash_in(&intent.handle)?;
+        if hash_of(secret) != hash {
+            return Err(Fault::no(format!("this is not the password that {} stands for", intent.handle)));
+        }
+        let fields = self.fields(secret)?;
+        // Every node is asked all that can be refused before the first one is changed.
+        let held = self.everywhere(|node| self.take_hold(node, touched)).await?;
+        let adopts = self.account.adopt.as_ref().is_some_and(|adopt| adopt.sha256 == hash);
+        let done = join_all(held.into_iter().map(|held| self.add(held, hash, adopts))).await;
+        worst(done)?;
+        Ok(Installed { fields, handle: intent.handle.clone() })
+    }
+
+    /// Present only where every node has it: a part is completed by the same install.
+    pub(super) async fn look(&self, handle: &Handle, touched: &Touched) -> Result<Found, Fault> {
+        let Ok(hash) = self.hash_in(handle) else { return Ok(Found::Foreign) };
+        let users = self.everywhere(|node| self.fenced(node, touched)).await?;
+        let all = users.iter().all(|user| user.as_ref().is_some_and(|user| user.has(hash)));
+        Ok(if all { Found::Present } else { Found::Absent })
+    }
+
+    /// Every node has it, and has written it down.
+    pub(super) async fn keep(&self, handle: &Handle, touched: &Touched) -> Result<(), Fault> {
+        let hash = self.hash_in(handle)?;
+        let kept = |node| async move {
+            let mut link = self.rotator(node, touched).await?;
+            match self.user(&mut link).await? {
+                Some(user) if user.has(hash) => self.persist(&mut link).await?,
+                Some(_) | None => return Err(Fault::no(format!("there is no password {handle}"))),
+            }
+            link.close().await;
+            Ok(())
+        };
+        self.everywhere(kept).await.map(drop)
+    }
+
+    /// Each node on its own: one that is away keeps no other from being cut.
+    pub(super) async fn cut(
+        &self,
+        handle: &Handle,
+        sessions: Sessions,
+        touched: &Touched,
+    ) -> Result<Cut, Fault> {
+        let hash = self.hash_in(handle)?;
+        let ended = self.everywhere(|node| self.take_away(node, hash, sessions, touched)).await?;
+        Ok(Cut {
+            sessions_ended: ended.iter().fold(0, |sum, &more| sum.saturating_add(more)),
+            sessions_left: 0,
+        })
+    }
+
+    pub(super) async fn gone(&self, handle: &Handle, touched: &Touched) -> Result<(), Fault> {
+        let hash = self.hash_in(handle)?;
+        let users = self.everywhere(|node| self.fenced(node, touched)).await?;
+        if users.iter().flatten().any(|user| user.has(hash)) {
+            return Err(Fault::no(format!("{handle} can log in: revoking it comes first")));
+        }
+        Ok(())
+    }
+
+    /// The hash in a handle of this account's user; anything else is not ours.
+    pub(super) fn hash_in<'h>(&self, handle: &'h Handle) -> Result<&'h str, Fault> {
+        let hash = handle.as_str().split_once('#').filter(|(user, _)| *user == self.account.user);
+        let hash = hash.map(|(_, hash)| hash).filter(|hash| hash.len() == 64);
+        hash.ok_or_else(|| Fault::no(format!("{handle} is no password of {}", self.account.user)))
+    }
+
+    /// A connection to change something on, with nothing of an earlier call behind it, and the user that may be changed.
+    async fn take_hold<'a>(&'a self, node: &'a Route, touched: &'a Touched) -> Result<Held<'a>, Fault> {
+        let mut link = self.rotator(node, touched).await?;
+        self.check_rights(&mut link).await?;
+        self.fence(&mut link).await?;
+        let name = &self.account.user;
+        let user = self.user(&mut link).await?;
+        let user = user.ok_or_else(|| Fault::no(format!("there is no user {name}")))?;
+        if user.open {
+            return Err(Fault::no(format!("any password logs in as {name} (nopass): give it one first")));
+        }
+        if !user.on {
+            return Err(Fault::no(format!("the user {name} is off")));
+        }
+        self.persist(&mut link).await?;
+        Ok((link, user))
+    }
+
+    async fn add(&self, (mut link, user): Held<'_>, hash: &str, adopts: bool) -> Result<(), Fault> {
+        let node = link.route().to_string();
+        let work = async {
+            if !user.has(hash) {
+                if adopts {
+                    return Err(Fault::no(format!("{} has no such password to adopt", self.account.user)));
+                }
+                link.change(&["ACL", "SETUSER", &self.account.user, &format!("#{hash}")]).await?;
+            }
+            self.persist(&mut link).await?;
+            match self.user(&mut link).await? {
+                Some(user) if user.has(hash) => {}
+                Some(_) | None => return Err(Fault::Wait("the password does not read back".to_owned())),
+            }
+            link.close().await;
+            Ok(())
+        };
+        work.await.map_err(|fault| fault.during(&node))
+    }
+
+    async fn take_away(
+        &self,
+        node: &Route,
+        hash: &str,
+        sessions: Sessions,
+        touched: &Touched,
+    ) -> Result<u32, Fault> {
+        let mut link = self.rotator(node, touched).await?;
+        self.fence(&mut link).await?;
+        let name = &self.account.user;
+        let user = self.user(&mut link).await?;
+        if user.as_ref().is_some_and(|user| user.open) {
+            return Err(Fault::no(format!("any password logs in as {name} (nopass), this one too")));
+        }
+        if user.is_some_and(|user| user.has(hash)) {
+            link.change(&["ACL", "SETUSER", name, &format!("!{hash}")]).await?;
+        }
+        // Nobody can come in with it any more, so whoever is there now is all there is to end.
+        let ended = match sessions {
+            Sessions::End => self.end_sessions(&mut link).await?,
+            Sessions::Leave => 0,
+        };
+        if self.user(&mut link).await?.is_some_and(|user| user.has(hash)) {
+            return Err(Fault::Wait("the password is still there".to_owned()));
+        }
+        self.persist(&mut link).await?;
+        link.close().await;
+        Ok(ended)
+    }
+
+    /// The user at a node where no earlier call can change anything any more.
+    async fn fenced(&self, node: &Route, touched: &Touched) -> Result<Option<User>, Fault> {
+        let mut link = self.rotator(node, touched).await?;
+        self.fence(&mut link).await?;
+        let user = self.user(&mut link).await?;
+        link.close().await;
+        Ok(user)
+    }
+
+    async fn user(&self, link: &mut Link<'_>) -> Result<Option<User>, Fault> {
+        let answer = link.ask(&["ACL", "GETUSER", &self.account.user]).await?;
+        if answer == Reply::Nil {
+            return Ok(None);
+        }
+        let user = User::of(&answer);
+        user.map(Some).ok_or_else(|| Fault::no("the answer to ACL GETUSER is something else"))
+    }
+
+    async fn persist(&self, link: &mut Link<'_>) -> Result<(), Fault> {
+        let (words, what) = match self.target.persist {
+            Persist::AclFile => (["ACL", "SAVE"], "ACL SAVE"),
+            Persist::ConfigRewrite => (["CONFIG", "REWRITE"], "CONFIG REWRITE"),
+            Persist::None => return Ok(()),
+        };
+        link.ask(&words).await.map(drop).map_err(|fault| fault.during(what))
+    }
+
+    /// Whether the rotator may do all that it will have to.
+    async fn check_rights(&self, link: &mut Link<'_>) -> Result<(), Fault> {
+        let persist: &[&str] = match self.target.persist {
+            Persist::AclFile => &["acl", "save"],
+            Persist::ConfigRewrite => &["config", "rewrite"],
+            Persist::None => &["acl", "getuser", "name"],
+        };
+        let needed: [&[&str]; 7] = [
+            persist,
+            &["acl", "setuser", "name"],
+            &["acl", "getuser", "name"],
+            &["client", "list"],
+            &["client", "kill", "user", "name"],
+            &["client", "setname", "name"],
+            &["time"],
+        ];
+        let rotator = self.target.user.as_str();
+        for command in needed {
+            let answer = link.ask(&[&["ACL", "DRYRUN", rotator], command].concat()).await?;
+            if answer.text() != Some("OK") {
+                let right =
+                    command.iter().take(2).copied().filter(|word| *word != "name").collect::<Vec<_>>();
+                return Err(Fault::no(format!("the rotator {rotator} may not +{}", right.join("|"))));
+            }
+        }
+        Ok(())
+    }
+
+    fn fields(&self, secret: &Arc<SecretBytes>) -> Result<Fields, Fault> {
+        let route = &self.target.consumer;
+        let values = [
+            ("username", self.account.user.clone().into_bytes()),
+            ("password", secret.expose().to_vec()),
+            ("host", route.host.clone().into_bytes()),
+            ("port", route.port.to_string().into_bytes()),
+        ];
+        let mut fields = BTreeMap::new();
+        for (field, value) in values {
+            let field: FieldName = field.parse().map_err(|_not| Fault::no("a field has no name"))?;
+            fields.insert(field, SecretBytes::new(value));
+        }
+        Fields::new(fields).map_err(|error| Fault::no(error.to_string()))
+    }
+}
