@@ -197,6 +197,20 @@ async fn a_holder_that_has_not_heard_of_a_shorter_bound_counts_by_the_one_it_has
 }
 
 #[tokio::test]
+async fn a_lease_that_was_granted_is_kept_by_a_controller_that_grants_shorter_ones() {
+    let mut stage = Stage::settled().await;
+    stage.crash().await;
+    stage.lease = std::time::Duration::from_millis(100);
+    stage.mute(0, false);
+    stage.start();
+    for _ in 0..50 {
+        stage.step().await;
+    }
+    let holders = stage.report().await.holders;
+    assert!(holders.iter().all(|holder| holder.live), "0.5 s of 2 s have passed: {holders:?}");
+}
+
+#[tokio::test]
 async fn a_refusal_by_one_holder_sends_all_back_as_soon_as_it_is_written_down() {
     let mut stage = Stage::settled().await;
     stage.mute(0, false);

@@ -24,6 +24,8 @@ pub(super) struct Stage {
     pub(super) clock: Clock,
     pub(super) target: Target,
     pub(super) name: CredentialName,
+    /// The lease in the config of the next life; holders were granted another.
+    pub(super) lease: Duration,
     pub(super) holders: Vec<(InstanceId, SessionId, bool)>,
     seal: Seal,
     life: Option<Life>,
@@ -68,6 +70,7 @@ impl Stage {
             clock,
             target: Target::default(),
             name,
+            lease: LEASE,
             holders: Vec::new(),
             seal,
             life: None,
@@ -143,7 +146,7 @@ impl Stage {
             drivers: Arc::new(self.target.clone()),
             clock: self.clock.clone(),
             spawner: tasks.spawner(),
-            settings: Settings { slack: Duration::ZERO, ..Settings::with_lease(LEASE) },
+            settings: Settings { slack: Duration::ZERO, ..Settings::with_lease(self.lease) },
         });
         tasks.essential("executor", executor.clone().run(tasks.cancel()));
         let (end, told) = oneshot::channel::<()>();
