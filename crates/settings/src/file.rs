@@ -25,15 +25,16 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     if text.len() > MOST_BYTES { Err(io::Error::other("the file is larger than 1 MiB")) } else { Ok(text) }
 }
 
-/// Refuses a secret's file that others may read or write, or that somebody else owns; says what to do.
+/// Refuses a secret's file that others may read or write, or that somebody else owns; says what to do. A file of root's
+/// may be readable by one of our groups: that is how a mounted Kubernetes secret or a systemd credential is given to us.
 pub fn check_secret_file(path: &Path) -> Result<(), String> {
     let meta =
         std::fs::metadata(path).map_err(|error| format!("cannot look at {}: {error}", path.display()))?;
     check(path, &meta)
 }
 
-/// Reads a secret from a file of mode 0600 or stricter, without a newline at its end. What was read is wiped, the
-/// secret itself when it is dropped.
+/// Reads a secret from a file that nobody else may use (see [`check_secret_file`]), without a newline at its end. What
+/// was read is wiped, the secret itself when it is dropped.
 pub fn read_secret_file(path: &Path) -> Result<SecretBytes, String> {
     let cannot = |error: io::Error| format!("cannot read {}: {error}", path.display());
     let (file, meta) = open(path).map_err(cannot)?;
@@ -65,14 +66,38 @@ fn check(path: &Path, meta: &Metadata) -> Result<(), String> {
     if !meta.is_file() {
         return Err(format!("{name} is not a file"));
     }
-    let us = rustix::process::geteuid().as_raw();
-    if meta.uid() != us && meta.uid() != 0 {
+    let us = Us::now();
+    if meta.uid() != us.user && meta.uid() != 0 {
         return Err(format!("{name} belongs to another user: `chown` it to the one that runs this"));
     }
-    if meta.mode() & 0o077 != 0 {
+    if meta.mode() & 0o077 & !us.borrowed(meta.uid(), meta.gid()) != 0 {
         return Err(format!("others may use {name}: `chmod 600 {name}`"));
     }
     Ok(())
+}
+
+/// Who runs this.
+struct Us {
+    user: u32,
+    groups: Vec<u32>,
+}
+
+impl Us {
+    fn now() -> Self {
+        let own = rustix::process::getegid();
+        // Without the list the rule is only stricter.
+        let others = rustix::process::getgroups().unwrap_or_default();
+        let groups = others.into_iter().chain([own]).map(rustix::process::Gid::as_raw).collect();
+        Self { user: rustix::process::geteuid().as_raw(), groups }
+    }
+
+    /// The bits beyond the owner's that a file of `owner` and `group` may have. Root gives a file to us, who are not
+    /// root, by a group of ours (Kubernetes' `fsGroup`), or in an access list whose mask stands in the place of the bits
+    /// of root's own group (systemd's `LoadCredential=`).
+    fn borrowed(&self, owner: u32, group: u32) -> u32 {
+        let given = owner == 0 && self.user != 0 && (group == 0 || self.groups.contains(&group));
+        if given { 0o040 } else { 0 }
+    }
 }
 
 /// Reads until the end or until the buffer is full.
@@ -85,4 +110,26 @@ fn fill(mut file: File, buffer: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_group_of_ours_may_read_and_only_what_root_gave_to_it() {
+        let us = Us { user: 65532, groups: vec![20000, 20001] };
+        for (owner, group, bits) in [
+            (0, 20000, 0o040),
+            (0, 20001, 0o040),
+            (0, 0, 0o040),
+            (0, 20002, 0),
+            (65532, 20000, 0),
+            (1000, 20000, 0),
+        ] {
+            assert_eq!(us.borrowed(owner, group), bits, "owner {owner}, group {group}");
+        }
+        let root = Us { user: 0, groups: vec![0] };
+        assert_eq!(root.borrowed(0, 0), 0, "root needs no group to read");
+    }
 }
