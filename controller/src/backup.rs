@@ -30,7 +30,7 @@ pub async fn backup(config: &StoreConfig, to: &Path) -> Result<(), OpenError> {
 }
 
 /// Makes the store `to` of the copy `from`, and opens it: a new life, which only reconciles until the holders have
-/// reported (`ROTATION.md` 8). A store that is there already is refused.
+/// reported. A store that is there already is refused.
 ///
 /// A file beside `to` that says how far the lost store was is taken into account.
 pub async fn restore(from: &Path, to: &Path, clock: Clock) -> Result<Store, OpenError> {

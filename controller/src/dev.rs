@@ -33,7 +33,7 @@ http:
 #    postgres:
 #      host: 127.0.0.1
 #      port: 5432
-#      user: rekey_rotator
+#      user: rekey
 #      password_file: rotator-password
 #      tls: { mode: disable }
 ";

@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn an_address_is_a_socket_or_a_host_with_a_port() {
-        for good in ["unix:/run/a.sock", "localhost:7443", "[::1]:7443", "10.0.0.1:1"] {
+        for good in ["unix:/run/a.sock", "localhost:8444", "[::1]:8444", "10.0.0.1:1"] {
             assert!(check_address(good).is_ok(), "{good}");
         }
         for bad in ["", "unix:", "unix:a.sock", "localhost", "localhost:0", "https://localhost:1"] {
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn an_address_without_a_certificate_is_refused_with_a_remedy() {
-        let context = Context { controller: "localhost:7443".to_owned(), identity: None };
+        let context = Context { controller: "localhost:8444".to_owned(), identity: None };
         let failure = open(&context).unwrap_err();
         assert!(failure.remedy.contains("admin add"), "{failure:?}");
     }

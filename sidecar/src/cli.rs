@@ -68,7 +68,7 @@ Examples:
   rekey-sidecar probe --socket /run/rekey/rekey.sock
 
 A config that joins and serves the user it runs as:
-  controller: { address: \"rekey.example.com:7300\", ca_file: /etc/rekey/ca.pem }
+  controller: { address: \"rekey.example.com:8443\", ca_file: /etc/rekey/ca.pem }
   identity: { state_dir: /var/lib/rekey, join_token_file: /etc/rekey/token }
 
 RUST_LOG sets the log level (info). Of the settings, `callers` reloads when the file changes; the others need a restart.

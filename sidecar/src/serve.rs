@@ -80,8 +80,8 @@ where
         .map_err(ServeError)
 }
 
-/// tonic's own limits are mostly none; these are `RELIABILITY.md` 4.5. The limit of streams also limits the calls of one
-/// connection, so there is no other layer for that: a shed reader in an emergency would be a failed reader.
+/// tonic's own limits are mostly none. The limit of streams also limits the calls of one connection, so there is no other
+/// layer for that: a shed reader in an emergency would be a failed reader.
 fn limited() -> Server {
     Server::builder()
         .timeout(UNARY)

@@ -11,7 +11,7 @@ use crate::audit::Verb;
 pub enum Role {
     /// May look.
     Viewer,
-    /// May declare, rotate, roll back, hold, release.
+    /// May declare, adopt, rotate, roll back, hold, release, retry, record.
     Operator,
     /// May revoke in an emergency.
     Responder,

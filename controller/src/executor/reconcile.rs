@@ -1,4 +1,4 @@
-//! Taking a restored store up again (`ROTATION.md` 8): what it waits for, and the one commit that leaves the mode.
+//! Taking a restored store up again: what it waits for, and the one commit that leaves the mode.
 //!
 //! The mode is left by itself once every sidecar has said hello in this life of the store, or has been silent for as
 //! long as a living one never is, and once no call of the life that was lost can land any more. A holder that is away

@@ -1,7 +1,7 @@
 //! Writes down what sidecars say: many messages a commit, and nothing of a session that is over.
 //!
 //! A session is over for good once its lease has ended, even if no other has taken its place: a late renewal or
-//! acknowledgement must not revive a holder that a guard may already have left out (`ROTATION.md` 10.14).
+//! acknowledgement must not revive a holder that a guard may already have left out.
 
 use std::time::Duration;
 

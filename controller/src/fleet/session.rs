@@ -258,7 +258,7 @@ impl Session {
         self.send(Frame::plain(Down::SnapshotEnd(end))).await
     }
 
-    /// Makes the session count as a holder of `views`, durably, before it gets a value (`ROTATION.md` R4).
+    /// Makes the session count as a holder of `views`, durably, before it gets a value.
     async fn count_for(&mut self, views: &[Arc<View>]) -> Result<(), Refusal> {
         let new = |view: &&Arc<View>| !self.granted.contains(&view.seen.name);
         let new: Vec<CredentialName> = views.iter().filter(new).map(|view| view.seen.name.clone()).collect();

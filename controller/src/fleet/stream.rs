@@ -18,7 +18,7 @@ use super::frame::{Frame, FrameCodec};
 use super::refusal::Refusal;
 use super::{Fleet, issue, session};
 
-/// The most bytes of one message, either way (`DECISIONS` 27).
+/// The most bytes of one message, either way.
 pub(super) const MOST_MESSAGE: usize = 256 * 1024;
 
 /// How many messages wait for the connection to take them; beyond that the session waits.

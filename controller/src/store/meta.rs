@@ -178,7 +178,7 @@ impl Tx {
         self.meta.life
     }
 
-    /// Has the store do everything again. When it may is the caller's to know (`ROTATION.md` 8).
+    /// Has the store do everything again. When it may is the caller's to know.
     pub async fn leave_reconciling(&mut self) -> Result<(), StoreError> {
         sqlx::query("UPDATE meta SET mode = $1, former = NULL, reconciles_because = NULL")
             .bind(word(Mode::Normal))

@@ -29,7 +29,7 @@ pub enum Strategy {
     DualSecret,
 }
 
-/// Who chooses the secret (`ROTATION.md` 6).
+/// Who chooses the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// We choose: the same call is repeated after a lost answer.

@@ -72,7 +72,8 @@ macro_rules! counter {
 
 counter!(
     /// Rises with every commit that changes what any holder of a credential is to serve, also when it goes back.
-    /// The only evidence of what a holder has swapped to; versions are never compared (`ROTATION.md` 10.1).
+    /// The only evidence of what a holder has swapped to; versions are never compared (`docs/rotation.md`,
+    /// "The revoke guard").
     Order
 );
 counter!(

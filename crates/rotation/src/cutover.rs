@@ -2,7 +2,8 @@
 //!
 //! Holders get the value beforehand as `next`, then let their readers wait behind a barrier while the target is
 //! changed, and promote. Until the cut is committed nothing was touched and everything can be taken back; from then on
-//! there is only forward, because nobody can know that the old value still works (`ROTATION.md` 3, *single*).
+//! there is only forward, because nobody can know that the old value still works (`docs/rotation.md`, "Targets
+//! with one value").
 
 use std::collections::BTreeSet;
 

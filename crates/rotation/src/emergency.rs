@@ -1,4 +1,4 @@
-//! Emergency revocation: its record, and what it does to an open rotation (`ROTATION.md` 3, "Emergency").
+//! Emergency revocation: its record, and what it does to an open rotation (`docs/rotation.md`, "Emergency").
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -158,7 +158,7 @@ impl Ledger {
         Ok(open.map(|(number, _)| *number).collect())
     }
 
-    /// What becomes of the open rotation: the table of `ROTATION.md` 3, one line a cell.
+    /// What becomes of the open rotation: one line a cell of the table that `tests/emergencies.rs` checks.
     fn bend_rotation(&mut self, hit: &BTreeSet<Version>, replace: bool, now: Moment) {
         let Some(open) = self.open_rotation().cloned() else { return };
         let next = open.next.is_some_and(|next| hit.contains(&next));

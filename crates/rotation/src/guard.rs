@@ -1,4 +1,5 @@
-//! The revoke guard (I5, `ROTATION.md` 4): one function, and every condition that is not met as data.
+//! The revoke guard (I5; `docs/rotation.md` has its rules by number): one function, and every condition that is not met
+//! as data.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Who is live, who counts, who has acknowledged (`ROTATION.md` R4, R5; `DECISIONS` 10).
+//! Who is live, who counts, who has acknowledged (`docs/rotation.md`, "The revoke guard").
 
 use std::time::Duration;
 

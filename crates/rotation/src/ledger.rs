@@ -75,7 +75,7 @@ pub struct VersionRecord {
     pub attempt: u32,
     /// Whether it is the login that the application had before Rekey.
     pub adopted: bool,
-    /// Whether the target was seen to accept it without end: the expiry of an unused version is lifted (`DECISIONS` 11).
+    /// Whether the target was seen to accept it without end: the expiry of an unused version is lifted.
     pub lasting: bool,
     /// When it was chosen.
     pub created: Moment,

@@ -1,4 +1,4 @@
-//! Taking a credential up again after the store was restored from a backup (`ROTATION.md` 8).
+//! Taking a credential up again after the store was restored from a backup.
 //!
 //! What the restored ledger says is old, what holders say is evidence, what the target shows is true. Nothing is ended
 //! here but what an emergency cut; everything that may still be accepted at the target becomes *stray*: it is never

@@ -32,7 +32,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
 }
 
 const GOOD: &str = "# the whole
-listen: 127.0.0.1:7300
+listen: 127.0.0.1:8443
 grace: { floor: 5 }
 names:
   - a
@@ -47,7 +47,7 @@ callers:
 fn good_settings_are_read() {
     let read = Document::parse("rekey.yaml", GOOD).unwrap().read(config).unwrap();
     let names = vec!["a".to_owned(), "b c".to_owned()];
-    assert_eq!(read, Config { listen: "127.0.0.1:7300".parse().unwrap(), floor: 5, names, store: "sqlite" });
+    assert_eq!(read, Config { listen: "127.0.0.1:8443".parse().unwrap(), floor: 5, names, store: "sqlite" });
 }
 
 #[test]

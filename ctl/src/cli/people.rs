@@ -58,7 +58,7 @@ pub enum TokenCommand {
 pub enum RoleWord {
     /// May look.
     Viewer,
-    /// May declare, rotate, roll back, hold, release.
+    /// May declare, adopt, rotate, roll back, hold, release, retry, record.
     Operator,
     /// May revoke in an emergency.
     Responder,
@@ -141,7 +141,7 @@ pub struct AuditQuery {
 pub enum ContextCommand {
     /// Adds a context, or replaces the one of this name.
     #[command(
-        after_help = "Examples:\n  rekeyctl context add prod --at rekey.example:7443 --ca ca.pem --cert me.pem --key me.key\n  rekeyctl context add here --at unix:/run/rekey-controller/admin.sock"
+        after_help = "Examples:\n  rekeyctl context add prod --at rekey.example.com:8444 --ca ca.pem --cert me.pem --key me.key\n  rekeyctl context add here --at unix:/run/rekey-controller/admin.sock"
     )]
     Add(AddContext),
     /// Makes a context the one that is used when none is named.

@@ -174,7 +174,7 @@ fn an_operators_key_stays_here_and_the_context_is_ready() {
     let text = std::fs::read_to_string(&key).unwrap();
     assert!(text.contains("PRIVATE KEY"));
     let contexts = std::fs::read_to_string(folder.join("contexts.json")).unwrap();
-    assert!(contexts.contains("localhost:7443") && contexts.contains("\"current\": \"alice\""), "{contexts}");
+    assert!(contexts.contains("localhost:8444") && contexts.contains("\"current\": \"alice\""), "{contexts}");
     assert!(fake.heard()[0].contains("roles: [Operator, Responder]"), "{:?}", fake.heard());
     let again = fake.run(&["admin", "add", "alice", "--role", "operator"]);
     assert_eq!(code(&again), 3, "a signed key is not overwritten");

@@ -158,7 +158,7 @@ macro_rules! plain {
                 let answer = AddAdminResponse {
                     chain_pem: "chain".to_owned(),
                     ca_pem: "ca".to_owned(),
-                    address: "localhost:7443".to_owned(),
+                    address: "localhost:8444".to_owned(),
                     expires_ms: 1,
                 };
                 Ok(Response::new(answer))

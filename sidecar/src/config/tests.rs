@@ -17,7 +17,7 @@ fn text(dir: &Path, rest: &str) -> String {
     if !ca.exists() {
         fs::write(&ca, rcgen::generate_simple_self_signed(["ca".to_owned()]).unwrap().cert.pem()).unwrap();
     }
-    format!("controller: {{ address: \"127.0.0.1:7300\", ca_file: {} }}\n{rest}", ca.display())
+    format!("controller: {{ address: \"127.0.0.1:8443\", ca_file: {} }}\n{rest}", ca.display())
 }
 
 const IDENTITY: &str = "identity: { state_dir: /var/lib/rekey }\n";

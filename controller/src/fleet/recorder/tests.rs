@@ -109,7 +109,6 @@ async fn acknowledgements_only_rise() {
     assert_eq!(stage.acked().await, Some(Order(3)));
 }
 
-/// `ROTATION.md` 10.14.
 #[tokio::test]
 async fn a_session_whose_lease_has_ended_is_not_revived_by_anything_it_says() {
     let stage = Stage::new().await;
@@ -125,7 +124,6 @@ async fn a_session_whose_lease_has_ended_is_not_revived_by_anything_it_says() {
     assert_eq!(stage.acked().await, Some(Order(1)));
 }
 
-/// `ROTATION.md` 10.14.
 #[tokio::test]
 async fn what_an_earlier_session_says_changes_nothing() {
     let stage = Stage::new().await;
@@ -138,7 +136,6 @@ async fn what_an_earlier_session_says_changes_nothing() {
     assert_eq!((holder.session, holder.acked), (Some(later), None));
 }
 
-/// `ROTATION.md` 10.3.
 #[tokio::test]
 async fn a_controller_that_was_away_gives_everybody_a_full_lease_first() {
     let mut stage = Stage::new().await;

@@ -1,4 +1,4 @@
-//! The emergency table of `ROTATION.md` 3: open rotation × (next | old | both).
+//! What an emergency does to an open rotation: its phase × (next | old | both).
 
 use super::world::{ALONE, LEASE, World, v};
 use crate::*;

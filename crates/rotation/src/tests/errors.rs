@@ -1,4 +1,4 @@
-//! The design errors of `ROTATION.md` 10 that concern what is built, each a test by its number.
+//! The errors that a design of this kind invites, each a test; the numbers only tell them apart.
 
 use std::time::Duration;
 

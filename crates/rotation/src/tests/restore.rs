@@ -1,4 +1,4 @@
-//! Taking a restored store up again: what holders told, what the target shows, and what may follow (`ROTATION.md` 8).
+//! Taking a restored store up again: what holders told, what the target shows, and what may follow.
 
 use std::collections::BTreeSet;
 

@@ -30,7 +30,7 @@ pub struct Address {
 
 /// A text that is not an [`Address`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an address is host:port, such as rekey.example.com:7300 or [::1]:7300")]
+#[error("an address is host:port, such as rekey.example.com:8443 or [::1]:8443")]
 pub struct AddressError;
 
 impl FromStr for Address {

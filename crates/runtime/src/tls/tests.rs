@@ -230,10 +230,10 @@ fn a_key_of_another_certificate_is_refused_and_not_told() {
 
 #[test]
 fn addresses_read_as_they_are_written() {
-    for text in ["rekey.example.com:7300", "127.0.0.1:7300", "[::1]:7300", "localhost:1"] {
+    for text in ["rekey.example.com:8443", "127.0.0.1:8443", "[::1]:8443", "localhost:1"] {
         assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
     }
-    for bad in ["", "host", "host:", "host:0", "host:99999", "::1:7300", "a b:1", "https://host:1", "[::1]"] {
+    for bad in ["", "host", "host:", "host:0", "host:99999", "::1:8443", "a b:1", "https://host:1", "[::1]"] {
         assert!(bad.parse::<Address>().is_err(), "{bad} was taken");
     }
 }
