@@ -97,7 +97,7 @@ impl Ledger {
         facts.live().next().is_none() && !waived && !self.nobody_ever(facts)
     }
 
-    /// R5: at least one holder is live, and every one that counts has acknowledged the latest order.
+    /// Rule 2 of the guard: at least one holder is live, and every one that counts has acknowledged the latest order.
     pub(crate) fn all_acked(&self, facts: &Facts<'_>) -> bool {
         !self.lacks_live_holder(facts) && self.unacked(facts).is_empty()
     }
