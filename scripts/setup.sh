@@ -12,6 +12,7 @@ for part in "$@"; do
         missing+=(postgresql)
       fi ;;
     redis) command -v redis-server >/dev/null || [ -x /usr/bin/redis-server ] || missing+=(redis-server) ;;
+    mariadb) command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server) ;;
     *) echo "setup.sh: no such part: $part" >&2; exit 2 ;;
   esac
 done

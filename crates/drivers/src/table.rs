@@ -99,6 +99,12 @@ pub static ALL: &[Kind] = &[
         class: Class::A,
         plug: &Hidden::<crate::redis::Plug>(PhantomData),
     },
+    Kind {
+        name: crate::mysql::NAME,
+        strategies: &[Strategy::DualAccount],
+        class: Class::A,
+        plug: &Hidden::<crate::mysql::Plug>(PhantomData),
+    },
 ];
 
 /// The row of the driver with this name.

@@ -10,6 +10,7 @@
 
 pub mod cargo;
 pub mod certificates;
+pub mod mariadb;
 pub mod postgres;
 pub mod process;
 pub mod redis;

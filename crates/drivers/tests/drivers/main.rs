@@ -8,6 +8,7 @@
 )]
 
 mod conformance;
+mod mysql;
 mod postgres;
 mod proxy;
 mod redis;

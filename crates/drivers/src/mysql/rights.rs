@@ -1,0 +1,17 @@
+//! What the rotator needs at a server; `docs/drivers.md` shows the same lines, and the tests run with exactly these.
+
+/// Once for each target, by an administrator. Its password is set with `SET PASSWORD FOR rekey = PASSWORD('…')`.
+pub const RIGHTS_FOR_TARGET: &str = "CREATE USER rekey;
+GRANT CREATE USER, PROCESS, CONNECTION ADMIN ON *.* TO rekey;
+GRANT SELECT (Host, User, Priv) ON mysql.global_priv TO rekey;
+GRANT SELECT ON mysql.roles_mapping TO rekey;
+GRANT SELECT ON mysql.db TO rekey;
+GRANT SELECT ON mysql.tables_priv TO rekey;
+GRANT SELECT ON mysql.columns_priv TO rekey;
+GRANT SELECT ON mysql.procs_priv TO rekey;";
+
+/// Once for each credential, by an administrator.
+pub const RIGHTS_FOR_CREDENTIAL: &str = "GRANT orders_app TO rekey WITH ADMIN OPTION;";
+
+/// Those of them that, when missing, would make a check say too little instead of failing.
+pub(super) const CHECKED: [&str; 3] = ["CREATE USER", "PROCESS", "CONNECTION ADMIN"];

@@ -1,0 +1,173 @@
+//! Who is on an account, how its sessions end, and how what is left of it goes.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use rekey_model::Handle;
+use tokio::time::{sleep, timeout};
+
+use super::Mysql;
+use super::account::{Standing, foreign};
+use super::fault::{Fault, one_line};
+use super::link::{Link, text};
+use super::sql::{self, identifier, literal};
+use super::wire::Row;
+use crate::{Cut, Session, Sessions, Usage};
+
+/// A login that was let in just before it was refused may show up a moment later.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+const UNTIL_GONE: Duration = Duration::from_millis(50);
+/// "Unknown thread id": it has ended by itself.
+const NO_SUCH_SESSION: &str = "(1094)";
+
+/// What an account stands behind as `DEFINER`, as far as the role that it acted by can see: the kind, the words for it.
+const DEFINED: [(&str, &str); 4] = [
+    ("view", "SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME) FROM information_schema.VIEWS"),
+    ("routine", "SELECT CONCAT(ROUTINE_SCHEMA, '.', ROUTINE_NAME) FROM information_schema.ROUTINES"),
+    ("trigger", "SELECT CONCAT(TRIGGER_SCHEMA, '.', TRIGGER_NAME) FROM information_schema.TRIGGERS"),
+    ("event", "SELECT CONCAT(EVENT_SCHEMA, '.', EVENT_NAME) FROM information_schema.EVENTS"),
+];
+
+impl Mysql {
+    pub(super) async fn sessions(&self, handle: &Handle, touched: &AtomicBool) -> Result<Usage, Fault> {
+        let mut link = self.rotator(touched).await?;
+        let rows = match self.standing(&mut link, handle).await? {
+            Standing::Absent => Vec::new(),
+            Standing::Foreign => return Err(foreign(handle)),
+            Standing::Ours(..) | Standing::Adopted(_) => list(&mut link, handle).await?,
+        };
+        link.close().await;
+        let session = |row: &Row| Session {
+            client: text(row, 1).unwrap_or("hidden").to_owned(),
+            application: String::new(),
+            // The server does not tell when a session began.
+            since_ms: 0,
+            age: None,
+        };
+        Ok(Usage::Sessions(rows.iter().map(session).collect()))
+    }
+
+    pub(super) async fn cut(
+        &self,
+        handle: &Handle,
+        sessions: Sessions,
+        touched: &AtomicBool,
+    ) -> Result<Cut, Fault> {
+        let mut link = self.rotator(touched).await?;
+        let shown = match self.standing(&mut link, handle).await? {
+            Standing::Absent => return Ok(Cut::default()),
+            Standing::Foreign => return Err(foreign(handle)),
+            Standing::Ours(shown, _) | Standing::Adopted(shown) => shown,
+        };
+        self.lock(&mut link, handle).await?;
+        if sessions == Sessions::Leave {
+            let sessions_left = left_alone(&mut link, handle).await?;
+            link.close().await;
+            return Ok(Cut { sessions_ended: 0, sessions_left });
+        }
+        if shown.twin {
+            return Err(Fault::no(format!(
+                "{handle} is refused, but another login has its name: end its sessions by hand"
+            )));
+        }
+        let limit = self.target.timeouts.call / 2;
+        let mut ended = BTreeSet::new();
+        let gone = timeout(limit, end_sessions(&mut link, handle, &mut ended)).await;
+        gone.unwrap_or_else(|_elapsed| {
+            Err(Fault::NotYet(format!("{handle} is refused, but has sessions after {limit:?}")))
+        })?;
+        link.close().await;
+        Ok(Cut { sessions_ended: u32::try_from(ended.len()).unwrap_or(u32::MAX), sessions_left: 0 })
+    }
+
+    pub(super) async fn remove(&self, handle: &Handle, touched: &AtomicBool) -> Result<(), Fault> {
+        let mut link = self.rotator(touched).await?;
+        let shown = match self.standing(&mut link, handle).await? {
+            Standing::Absent => return Ok(()),
+            Standing::Foreign => return Err(foreign(handle)),
+            Standing::Adopted(_) => {
+                self.lock(&mut link, handle).await?;
+                link.close().await;
+                return Ok(());
+            }
+            Standing::Ours(shown, _) => shown,
+        };
+        if !shown.locked || !list(&mut link, handle).await?.is_empty() {
+            return Err(Fault::no(format!("{handle} can log in or has sessions: revoking it comes first")));
+        }
+        self.stands_behind_nothing(&mut link, handle).await?;
+        link.change(&format!("DROP USER {}", self.name(handle))).await?;
+        link.close().await;
+        Ok(())
+    }
+
+    /// Refuses new logins. With no hash that fits a password, nobody brings a leaked one back by unlocking the login.
+    async fn lock(&self, link: &mut Link<'_>, handle: &Handle) -> Result<(), Fault> {
+        let mark = match self.version(handle) {
+            Some(version) => sql::mark(&self.owner, version),
+            None => sql::mark_of_adopted(&self.owner),
+        };
+        let name = self.name(handle);
+        let way = format!("mysql_native_password USING '{mark}'");
+        link.change(&format!("ALTER USER {name} IDENTIFIED VIA {way} ACCOUNT LOCK")).await
+    }
+
+    /// A view or routine whose definer is dropped works no more. What the login could make, its role can see, and the
+    /// rotator can act by that role.
+    async fn stands_behind_nothing(&self, link: &mut Link<'_>, handle: &Handle) -> Result<(), Fault> {
+        link.rows(&format!("SET ROLE {}", identifier(&self.account.role))).await?;
+        let definer = literal(&format!("{handle}@{}", self.from(handle)));
+        let mut left = Vec::new();
+        for (kind, query) in DEFINED {
+            for row in link.rows(&format!("{query} WHERE DEFINER = {definer} LIMIT 10")).await? {
+                left.push(format!("{kind} {}", text(&row, 0).unwrap_or_default()));
+            }
+        }
+        link.rows("SET ROLE NONE").await?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        let left = one_line(&left.join(", "));
+        Err(Fault::no(format!("{handle} is the DEFINER of: {left}; make the role the definer of them")))
+    }
+}
+
+/// The sessions of an account. Those of events that act as it count too.
+async fn list(link: &mut Link<'_>, handle: &Handle) -> Result<Vec<Row>, Fault> {
+    let user = literal(handle.as_str());
+    link.rows(&format!("SELECT ID, HOST FROM information_schema.PROCESSLIST WHERE USER = {user} ORDER BY ID"))
+        .await
+}
+
+/// How many sessions an account has that takes no login any more; none only if none was seen twice.
+async fn left_alone(link: &mut Link<'_>, handle: &Handle) -> Result<u32, Fault> {
+    let mut left = list(link, handle).await?.len();
+    if left == 0 {
+        sleep(BETWEEN_LOOKS).await;
+        left = list(link, handle).await?.len();
+    }
+    Ok(u32::try_from(left).unwrap_or(u32::MAX))
+}
+
+/// Ends sessions until none was seen twice. The server gives no number to two sessions.
+async fn end_sessions(link: &mut Link<'_>, handle: &Handle, ended: &mut BTreeSet<u64>) -> Result<(), Fault> {
+    let mut quiet = false;
+    loop {
+        let sessions = list(link, handle).await?;
+        for row in &sessions {
+            let number: u64 = text(row, 0).and_then(|id| id.parse().ok()).ok_or_else(super::wire::noise)?;
+            match link.change(&format!("KILL CONNECTION {number}")).await {
+                Ok(()) => drop(ended.insert(number)),
+                Err(Fault::No(why)) if why.ends_with(NO_SUCH_SESSION) => {}
+                Err(fault) => return Err(fault.during("ending its sessions")),
+            }
+        }
+        match (sessions.is_empty(), quiet) {
+            (true, true) => return Ok(()),
+            (true, false) => sleep(BETWEEN_LOOKS).await,
+            (false, _) => sleep(UNTIL_GONE).await,
+        }
+        quiet = sessions.is_empty();
+    }
+}

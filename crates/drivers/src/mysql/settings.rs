@@ -1,0 +1,309 @@
+//! What a target and an account are, as they are written and as they were checked.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekey_model::{SecretBytes, Span};
+use schemars::JsonSchema;
+
+use super::sql::LONGEST_NAME;
+use crate::Problem;
+use crate::target::{Tls, TlsMode, TlsSettings};
+
+/// A MariaDB server as the controller's own config describes it: `targets.NAME.mysql`.
+#[derive(Debug, Clone)]
+pub struct TargetSettings {
+    /// A DNS name, an address, or the path of a Unix socket (begins with `/`).
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Where consumers reach the server, if not as we do.
+    pub consumer_host: Option<String>,
+    /// The port for consumers, if not ours.
+    pub consumer_port: Option<u16>,
+    /// The rotator's account.
+    pub user: String,
+    /// The file with the rotator's password.
+    pub password_file: PathBuf,
+    /// TLS.
+    pub tls: TlsSettings,
+    /// The longest time until a connection is open and logged in.
+    pub connect_timeout: Span,
+    /// The longest time for one statement; the server ends it.
+    pub statement_timeout: Span,
+    /// The longest time that a sent statement may be on its way; the server ends a session that hears nothing for so long.
+    pub transit: Span,
+    /// The longest time for a whole call of the driver.
+    pub call_timeout: Span,
+}
+
+/// A login in MariaDB. Each version is an account of its own, `<prefix>_v<version>_<nonce>`.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Mysql")]
+pub struct Account {
+    /// The database that consumers connect to.
+    #[schemars(length(min = 1, max = 64))]
+    pub database: String,
+    /// The role that holds the privileges; each version is granted it, and it is its default.
+    #[schemars(length(min = 1, max = 32))]
+    pub role: String,
+    /// What the names of Rekey's accounts begin with. No other credential at this target may have it.
+    #[schemars(length(min = 1, max = 14), regex(pattern = r"^[a-z_][a-z0-9_]*$"))]
+    pub prefix: String,
+    /// Where logins may come from, as in `user@'from'`. Left out: from anywhere, `%`.
+    #[schemars(default = "anywhere")]
+    #[schemars(length(min = 1, max = 255))]
+    pub from: String,
+    /// The login that the application uses before the first rotation. It becomes version 1 once its password is handed
+    /// in (`rekeyctl adopt`), and is ended by the same evidence as any other version. It is never dropped, only locked.
+    pub adopt: Option<Adopt>,
+    /// SQL statements that must succeed with a new version before anybody gets it, in a read-only transaction; at most 32.
+    #[schemars(default)]
+    #[schemars(length(max = 32))]
+    pub probes: Vec<String>,
+}
+
+/// The login that the application uses before the first rotation.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "MysqlAdopt")]
+pub struct Adopt {
+    /// Its name.
+    #[schemars(length(min = 1, max = 80))]
+    pub login: String,
+    /// Where it may come from, as in `user@'from'`. Left out: from anywhere, `%`.
+    #[schemars(default = "anywhere")]
+    #[schemars(length(min = 1, max = 255))]
+    pub from: String,
+}
+
+/// Where logins may come from when nothing else is said.
+pub(super) fn anywhere() -> String {
+    "%".to_owned()
+}
+
+/// A MariaDB server, checked, with the rotator's password and the authority in hand.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub(super) route: Route,
+    pub(super) consumer: Route,
+    pub(super) user: String,
+    pub(super) password: Arc<SecretBytes>,
+    pub(super) tls: Option<Tls>,
+    pub(super) timeouts: Timeouts,
+}
+
+/// A way to a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Route {
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeouts {
+    pub(super) connect: Duration,
+    pub(super) statement: Duration,
+    pub(super) transit: Duration,
+    pub(super) call: Duration,
+}
+
+impl Timeouts {
+    /// The server counts whole seconds.
+    pub(super) fn transit_seconds(self) -> u64 {
+        self.transit.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
+    }
+}
+
+impl TargetSettings {
+    /// Everything that is wrong with these settings, without a look at any file.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.tls.problems();
+        let consumer = self.consumer_host.as_deref().map(|host| ("consumer_host", host));
+        for (field, host) in [Some(("host", self.host.as_str())), consumer].into_iter().flatten() {
+            if host.is_empty() || host.chars().any(|c| c.is_control() || c.is_whitespace()) {
+                problems.push(Problem::new(field, "is a DNS name, an address or the path of a Unix socket"));
+            } else if self.tls.mode == TlsMode::VerifyFull && host.starts_with('/') {
+                problems.push(Problem::new("tls.mode", "a Unix socket speaks no TLS: write disable"));
+            } else {
+                problems.extend(self.tls.problem_at(field, host));
+            }
+        }
+        if self.port == 0 || self.consumer_port == Some(0) {
+            problems.push(Problem::new("port", "is 1 to 65535"));
+        }
+        check_name(&mut problems, "user", &self.user, 80);
+        self.check_times(&mut problems);
+        problems
+    }
+
+    /// The target, with the password and the authorities (PEM) that were read from the files named.
+    pub fn with(&self, password: SecretBytes, ca_pem: Option<&[u8]>) -> Result<Target, Vec<Problem>> {
+        let mut problems = self.problems();
+        if password.size() == 0 {
+            problems.push(Problem::new("password_file", "holds no password"));
+        }
+        let tls = self.tls.ready(ca_pem).unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
+        });
+        problems.dedup();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let consumer_host = self.consumer_host.clone().unwrap_or_else(|| self.host.clone());
+        Ok(Target {
+            route: Route { host: self.host.clone(), port: self.port },
+            consumer: Route { host: consumer_host, port: self.consumer_port.unwrap_or(self.port) },
+            user: self.user.clone(),
+            password: Arc::new(password),
+            tls,
+            timeouts: Timeouts {
+                connect: self.connect_timeout.get(),
+                statement: self.statement_timeout.get(),
+                transit: self.transit.get(),
+                call: self.call_timeout.get(),
+            },
+        })
+    }
+
+    fn check_times(&self, problems: &mut Vec<Problem>) {
+        let times = [
+            ("connect_timeout", self.connect_timeout, 60),
+            ("statement_timeout", self.statement_timeout, 60),
+            ("transit", self.transit, 60),
+            ("call_timeout", self.call_timeout, 300),
+        ];
+        for (field, time, most) in times {
+            if time.get() < Duration::from_millis(10) || time.get() > Duration::from_secs(most) {
+                problems.push(Problem::new(field, format!("is 10ms to {most}s")));
+            }
+        }
+        if self.call_timeout.get() < self.connect_timeout.get() + self.statement_timeout.get() {
+            problems.push(Problem::new(
+                "call_timeout",
+                "is at least connect_timeout and statement_timeout together",
+            ));
+        }
+    }
+}
+
+impl Account {
+    /// The most probes an account may have.
+    pub const MOST_PROBES: usize = 32;
+    /// The most bytes a probe may have.
+    pub const LONGEST_PROBE: usize = 4096;
+    /// The longest prefix: five digits of a version and ten letters of a nonce must still fit into an account's name.
+    pub const LONGEST_PREFIX: usize = 14;
+
+    /// Everything that is wrong with these settings.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        check_name(&mut problems, "database", &self.database, 64);
+        check_name(&mut problems, "role", &self.role, LONGEST_NAME);
+        check_from(&mut problems, "from", &self.from);
+        let letter = |c: u8| c.is_ascii_lowercase() || c == b'_';
+        let prefix = self.prefix.as_bytes();
+        if !prefix.first().copied().is_some_and(letter)
+            || !prefix.iter().all(|&c| letter(c) || c.is_ascii_digit())
+            || prefix.len() > Self::LONGEST_PREFIX
+        {
+            let message = format!("is 1 to {} of a-z, 0-9 and _", Self::LONGEST_PREFIX);
+            problems.push(Problem::new("prefix", message));
+        }
+        self.check_adopt(&mut problems);
+        if self.probes.len() > Self::MOST_PROBES {
+            problems.push(Problem::new("probes", format!("are at most {}", Self::MOST_PROBES)));
+        }
+        for (index, probe) in self.probes.iter().enumerate() {
+            if probe.trim().is_empty() || probe.len() > Self::LONGEST_PROBE || probe.contains('\0') {
+                let message = format!("is one SQL statement of at most {} bytes", Self::LONGEST_PROBE);
+                problems.push(Problem::new(format!("probes[{index}]"), message));
+            }
+        }
+        problems
+    }
+
+    fn check_adopt(&self, problems: &mut Vec<Problem>) {
+        let Some(adopt) = &self.adopt else { return };
+        check_name(problems, "adopt.login", &adopt.login, 80);
+        check_from(problems, "adopt.from", &adopt.from);
+        if adopt.login.strip_prefix(&self.prefix).is_some_and(|rest| rest.starts_with("_v")) {
+            let message = "looks like a login that Rekey made itself (<prefix>_v…): choose another prefix";
+            problems.push(Problem::new("adopt.login", message));
+        }
+        if adopt.login.parse::<rekey_model::Handle>().is_err() {
+            let message =
+                "has a character that a name at a target cannot have: a space, a quote, a backslash";
+            problems.push(Problem::new("adopt.login", message));
+        }
+    }
+}
+
+fn check_name(problems: &mut Vec<Problem>, field: &str, name: &str, longest: usize) {
+    if name.is_empty() || name.len() > longest || name.chars().any(char::is_control) {
+        problems.push(Problem::new(field, format!("is 1 to {longest} bytes without control characters")));
+    }
+}
+
+fn check_from(problems: &mut Vec<Problem>, field: &str, from: &str) {
+    let good = |c: u8| c.is_ascii_alphanumeric() || b".%_:/-".contains(&c);
+    if from.is_empty() || from.len() > 255 || !from.bytes().all(good) {
+        problems.push(Problem::new(field, "is a host as in user@'host', such as % or 10.1.%"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account() -> Account {
+        Account {
+            database: "orders".into(),
+            role: "orders_app".into(),
+            prefix: "orders".into(),
+            from: "%".into(),
+            adopt: None,
+            probes: vec!["SELECT count(*) FROM orders".into()],
+        }
+    }
+
+    fn wrong(change: impl FnOnce(&mut Account)) -> Vec<String> {
+        let mut account = account();
+        change(&mut account);
+        account.problems().into_iter().map(|problem| problem.field).collect()
+    }
+
+    #[test]
+    fn good_settings_have_no_problem() {
+        assert_eq!(account().problems(), []);
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_account_is_named() {
+        assert_eq!(wrong(|a| a.prefix = "a".repeat(15)), ["prefix"]);
+        assert_eq!(wrong(|a| a.prefix = "Orders".into()), ["prefix"]);
+        assert_eq!(wrong(|a| a.from = "%' OR".into()), ["from"]);
+        assert_eq!(wrong(|a| a.role = "r".repeat(33)), ["role"]);
+        assert_eq!(wrong(|a| a.probes.push("  ".into())), ["probes[1]"]);
+        let adopt = |login: &str| Some(Adopt { login: login.into(), from: "%".into() });
+        assert_eq!(wrong(|a| a.adopt = adopt("orders_v1_x")), ["adopt.login"]);
+        assert!(wrong(|a| a.adopt = adopt("orders_legacy")).is_empty());
+    }
+
+    #[test]
+    fn the_longest_prefix_leaves_room_for_a_whole_nonce() {
+        assert!(Account::LONGEST_PREFIX + "_v99999_".len() + 10 <= LONGEST_NAME);
+    }
+
+    #[test]
+    fn transit_is_rounded_up_to_what_the_server_counts() {
+        let with = |ms| Timeouts {
+            connect: Duration::ZERO,
+            statement: Duration::ZERO,
+            transit: Duration::from_millis(ms),
+            call: Duration::ZERO,
+        };
+        assert_eq!([10, 1000, 1001].map(|ms| with(ms).transit_seconds()), [1, 1, 2]);
+    }
+}
