@@ -171,10 +171,12 @@ impl Executor {
         self.resume(&mut agenda).await?;
         // Invariant: nothing in this loop awaits the store but the looks, which hold its connections between two turns.
         loop {
-            for name in agenda.take_due(self.0.clock.elapsed()) {
+            // Read once: what falls due between two readings would be neither taken nor waited for.
+            let now = self.0.clock.elapsed();
+            for name in agenda.take_due(now) {
                 looks.push(Box::pin(self.look_and_log(name)));
             }
-            let wait = agenda.wait(self.0.clock.elapsed());
+            let wait = agenda.wait(now);
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
                 Some(looked) = looks.next() => self.looked(looked?, &mut agenda),

@@ -75,7 +75,7 @@ impl Admin {
                 found.push(Problem::new("credential", message, "keep one of them"));
             }
             if let Some(row) = rows.iter().find(|row| row.name == one.spec.name) {
-                found.extend(against_itself(&one.spec, row));
+                found.extend(against_itself(one, row));
             }
             problems.extend(found.into_iter().map(|problem| placed(one.place, problem)));
         }
@@ -139,27 +139,33 @@ fn placed(place: usize, problem: Problem) -> wire::SpecProblem {
 }
 
 /// What cannot be changed while versions live: they would be looked for, and ended, somewhere else.
-fn against_itself(spec: &Spec, row: &CredentialRow) -> Vec<Problem> {
+fn against_itself(Declared { spec, json, .. }: &Declared, row: &CredentialRow) -> Vec<Problem> {
     if row.ledger.deleted.is_some() {
         let remedy = "wait until `rekeyctl status` no longer lists it";
         return vec![Problem::new("credential", "is being deleted", remedy)];
     }
-    let Ok(before) = Spec::parse(&row.spec) else { return Vec::new() };
-    if row.ledger.versions.values().all(|version| version.stage.is_final()) {
+    let over = row.ledger.versions.values().all(|version| version.stage.is_final());
+    if over && row.ledger.endings.is_empty() {
         return Vec::new();
     }
-    let (now, was) = (&spec.driver, &before.driver);
-    let (kind, same_kind) = (now.kind().name, now.kind().name == was.kind().name);
-    let mut fixed = vec![(kind.to_owned(), !same_kind)];
-    if same_kind {
-        fixed.push((format!("{kind}.target"), now.target() != was.target()));
-        fixed.push((kind.to_owned(), now.facts().strategy != was.facts().strategy));
-        let pairs = now.facts().fixed.iter().zip(&was.facts().fixed);
-        fixed.extend(pairs.map(|(now, was)| (format!("{kind}.{}", now.0), now != was)));
+    // As it is written: a declaration that no longer reads is bound by it too.
+    let driver = &spec.driver;
+    let mut fixed = vec!["target"];
+    fixed.extend(driver.facts().fixed.iter().map(|(field, _)| *field));
+    let kind = driver.kind().name;
+    let mut changed: Vec<String> = Vec::new();
+    if row.spec.get(kind).is_none() {
+        changed.push(kind.to_owned());
     }
-    let changed = fixed.into_iter().filter(|(_, changed)| *changed);
+    for field in fixed {
+        let place = format!("/{kind}/{}", field.replace('.', "/"));
+        if json.pointer(&place) != row.spec.pointer(&place) {
+            changed.push(format!("{kind}.{field}"));
+        }
+    }
     changed
-        .map(|(field, _)| {
+        .into_iter()
+        .map(|field| {
             let message = "cannot change while a version lives, which would be looked for elsewhere";
             let remedy = "declare another credential, move its users there, then delete this one";
             Problem::new(field, message, remedy)
@@ -200,4 +206,51 @@ async fn write(
         (Change::Updated | Change::Unchanged | Change::Unspecified, _) => String::new(),
     };
     Ok(wire::AppliedCredential { name: name.to_string(), change: change.into(), differences, next_step })
+}
+
+#[cfg(test)]
+mod tests {
+    use rekey_model::Stage;
+    use rekey_runtime::random;
+    use serde_json::json;
+
+    use super::*;
+    use crate::admin::tests::spec;
+
+    fn declared(json: Value) -> Declared {
+        Declared { place: 0, spec: Spec::parse(&json).unwrap(), json }
+    }
+
+    /// A ledger with one version, whose ending is or is not over.
+    fn ledger(stage: Stage, ends: bool) -> Ledger {
+        let now = json!({ "wall_ms": 0, "boot": 1, "boot_ms": 0 });
+        let ending = json!({ "cause": "emergency", "state": "intended", "since": now, "refusals": 0, "last_error": null });
+        let version = json!({
+            "handle": "orders_app_v1_x", "stage": stage, "attempt": 0, "adopted": false, "lasting": true, "created": now,
+            "proven": null, "promoted": null, "doubt": null, "ended": null, "sessions_ended": 0,
+        });
+        let endings = if ends { json!({ "1": ending }) } else { json!({}) };
+        let ledger = json!({ "versions": { "1": version }, "endings": endings });
+        serde_json::from_value(ledger).unwrap()
+    }
+
+    #[test]
+    fn where_a_version_is_looked_for_stays_until_it_is_surely_gone() {
+        let row = |spec: Value, ledger| CredentialRow {
+            id: random::id(),
+            name: "orders/db".parse().unwrap(),
+            spec,
+            ledger,
+            seq: 1,
+        };
+        let (here, mut there) = (spec("orders/db", "orders_app"), spec("orders/db", "orders_app"));
+        there["postgres"]["target"] = "elsewhere".into();
+        let moved = |row: &CredentialRow| against_itself(&declared(there.clone()), row).len();
+        assert_eq!(moved(&row(here.clone(), ledger(Stage::Current, false))), 1);
+        assert_eq!(moved(&row(here.clone(), ledger(Stage::Revoked, true))), 1, "it is not cut yet");
+        assert_eq!(moved(&row(here.clone(), ledger(Stage::Revoked, false))), 0);
+        let mut unreadable = here;
+        unreadable["written_by_a_later_release"] = 1.into();
+        assert_eq!(moved(&row(unreadable, ledger(Stage::Current, false))), 1, "it is bound by what it says");
+    }
 }

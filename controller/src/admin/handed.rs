@@ -61,7 +61,7 @@ impl Admin {
             Intent { version: Version::FIRST, handle: adopt.clone(), secret: Some(Arc::new(password)) };
         let installed = driver.install(&intent).await.map_err(|error| target(&error))?;
         driver.probe(&installed.fields, None).await.map_err(|error| target(&error))?;
-        let adopted = self.0.executor.adopt(name, &installed.fields, caller.actor()).await;
+        let adopted = self.0.executor.adopt(&spec, &installed.fields, caller.actor()).await;
         adopted.map(|_outcome| ()).map_err(|error| Refusal::of_commit(name, error))
     }
 

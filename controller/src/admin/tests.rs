@@ -3,3 +3,5 @@
 mod calls;
 mod target;
 mod world;
+
+pub(super) use world::spec;

@@ -174,8 +174,7 @@ impl Executor {
             Ok(Usage::CannotTell) => None,
             Ok(Usage::Sessions(sessions)) => Some(u32::try_from(sessions.len()).unwrap_or(u32::MAX)),
             Ok(Usage::OfAccount(sessions)) => {
-                let moved = seen.ledger.moved_since(&seen.facts()).map(|moved| asked.at_least_since(moved));
-                Some(perhaps_older(&sessions, moved))
+                Some(perhaps_older(&sessions, seen.ledger.moved_for(&seen.facts())))
             }
             Err(error) => {
                 self.0.watch.failed(name, version);

@@ -7,6 +7,7 @@ use super::seen::Seen;
 use super::{Executor, record};
 use crate::audit::Actor;
 use crate::seal::{SealError, Sealed};
+use crate::spec::Spec;
 use crate::store::{CredentialRow, StoreError, Tx};
 use crate::template::FillError;
 
@@ -63,15 +64,14 @@ impl Executor {
         self.commit_with(name, &event, &actor, None).await
     }
 
-    /// Records the application's login of today, whose `fields` were seen to work, as version 1.
-    pub async fn adopt(
-        &self,
-        name: &CredentialName,
-        fields: &Fields,
-        actor: Actor,
-    ) -> Result<Outcome, CommitError> {
+    /// Records the application's login of today, whose `fields` were seen to work with `proven`, as version 1. Refused if
+    /// the credential was declared anew meanwhile: another login was not proven.
+    pub async fn adopt(&self, proven: &Spec, fields: &Fields, actor: Actor) -> Result<Outcome, CommitError> {
+        let name = &proven.name;
         let seen = self.see(name).await?.ok_or_else(|| CommitError::NoSuchCredential(name.clone()))?;
-        let adopt = seen.spec.driver.adopt().ok_or(OutOfOrder::NoEdge { event: "adopt", phase: None })?;
+        let same = seen.spec.driver.target() == proven.driver.target();
+        let adopt = proven.driver.adopt().filter(|_| same);
+        let adopt = adopt.ok_or(OutOfOrder::NoEdge { event: "adopt", phase: None })?;
         let sealed = self.seal_given(&seen, Version::FIRST, fields)?;
         let event = Event::Adopt { handle: adopt.clone() };
         self.commit_with(name, &event, &actor, Some((Version::FIRST, &sealed))).await
@@ -109,6 +109,11 @@ impl Executor {
         let mut tx = self.0.store.begin().await?;
         let row = tx.load(name).await?.ok_or_else(|| CommitError::NoSuchCredential(name.clone()))?;
         let seen = self.see_in(&mut tx, row.clone()).await?;
+        if let Event::Adopt { handle } = event
+            && seen.spec.driver.adopt() != Some(handle)
+        {
+            return Err(OutOfOrder::NoEdge { event: "adopt", phase: None }.into());
+        }
         let after = seen.ledger.after(event, &seen.facts())?;
         if after == seen.ledger {
             tx.rollback().await?;

@@ -227,6 +227,7 @@ impl Session {
     /// Tells everything, as a snapshot; what lost its grant is named in it, so that its dropping is acknowledged.
     async fn tell_all(&mut self) -> Result<(), Refusal> {
         let views = self.fleet.views().covering(&self.who.spiffe);
+        self.withdraw_all_but(&views).await?;
         self.count_for(&views).await?;
         let mut all = Vec::with_capacity(views.len());
         for view in &views {
@@ -235,13 +236,13 @@ impl Session {
                 None => self.fence(view).await?,
             }
         }
-        self.partial = all.len() < views.len();
+        self.partial = all.len() < views.len() || self.fleet.views().hides(self.held.keys());
         for name in &self.withdrawn {
             let view = self.fleet.views().view(name).filter(|view| !view.covers(&self.who.spiffe));
             all.extend(view.map(|view| (Arc::clone(&view), view.withdrawal())));
         }
         if self.partial {
-            // A value that is not sealed here is kept by those who have it: a snapshot would take it from them.
+            // What cannot be shown here is kept by those who have it: a snapshot would take it from them.
             for (view, body) in all {
                 self.change(&view, body).await?;
             }
@@ -256,6 +257,27 @@ impl Session {
         }
         let end = wire::SnapshotEnd { revision: self.revision };
         self.send(Frame::plain(Down::SnapshotEnd(end))).await
+    }
+
+    /// Notes durably what is no longer granted: a snapshot takes it away, and its dropping is to be acknowledged.
+    async fn withdraw_all_but(&mut self, views: &[Arc<View>]) -> Result<(), Refusal> {
+        let stays = |name: &&CredentialName| views.iter().any(|view| view.seen.name == **name);
+        let lost: Vec<CredentialName> = self.granted.iter().filter(|name| !stays(name)).cloned().collect();
+        let lost: Vec<CredentialName> =
+            lost.into_iter().filter(|name| self.fleet.views().view(name).is_some()).collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.fleet.store().begin().await?;
+        for name in &lost {
+            release::withdraw(&mut tx, &self.who, name).await?;
+        }
+        tx.commit().await?;
+        for name in lost {
+            self.granted.remove(&name);
+            self.withdrawn.insert(name);
+        }
+        Ok(())
     }
 
     /// Makes the session count as a holder of `views`, durably, before it gets a value.
@@ -275,11 +297,17 @@ impl Session {
         Ok(())
     }
 
+    /// What holders of `view` are sent; none where its value cannot be had here, which is that credential's trouble and
+    /// nobody else's.
     async fn body(&self, view: &View) -> Result<Option<Arc<Body>>, Refusal> {
-        self.fleet.views().body(view).await.map_err(|error| {
-            tracing::error!(credential = %view.seen.name, %error, "a credential cannot be sent to its holders");
-            Refusal::Internal
-        })
+        match self.fleet.views().body(view).await {
+            Ok(body) => Ok(body),
+            Err(error) => {
+                let name = &view.seen.name;
+                tracing::error!(credential = %name, %error, "a credential cannot be sent to its holders");
+                if error.is_of_the_store() { Err(Refusal::Internal) } else { Ok(None) }
+            }
+        }
     }
 
     async fn send(&self, frame: Frame) -> Result<(), Refusal> {

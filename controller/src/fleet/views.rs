@@ -29,6 +29,13 @@ pub(super) enum ViewError {
     Spec,
 }
 
+impl ViewError {
+    /// Whether nothing can be read, and not this one credential alone.
+    pub(super) fn is_of_the_store(&self) -> bool {
+        matches!(self, Self::Fields(OpenFieldsError::Store(_)))
+    }
+}
+
 /// All views. Streams read them, one task replaces them.
 #[derive(Debug)]
 pub(super) struct Views {
@@ -42,6 +49,8 @@ struct Known {
     incarnation: Incarnation,
     mode: Mode,
     by_name: BTreeMap<CredentialName, Arc<View>>,
+    /// Those that are there and do not read.
+    unreadable: BTreeSet<CredentialName>,
 }
 
 /// What the follower has to look at.
@@ -65,7 +74,12 @@ impl Views {
     /// Reads everything that the store has.
     pub(super) async fn load(store: Store, seal: Seal) -> Result<Self, StoreError> {
         let meta = store.meta().await?;
-        let known = Known { incarnation: meta.incarnation, mode: meta.mode, by_name: BTreeMap::new() };
+        let known = Known {
+            incarnation: meta.incarnation,
+            mode: meta.mode,
+            by_name: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
+        };
         let views = Self { store, seal, known: RwLock::new(known) };
         views.refresh_all(&Hub::new()).await?;
         Ok(views)
@@ -79,6 +93,11 @@ impl Views {
     /// All that `id` may have, by name.
     pub(super) fn covering(&self, id: &SpiffeId) -> Vec<Arc<View>> {
         self.read(|known| known.by_name.values().filter(|view| view.covers(id)).map(Arc::clone).collect())
+    }
+
+    /// Whether one of `names` is there and cannot be shown, because its declaration does not read.
+    pub(super) fn hides<'a>(&self, mut names: impl Iterator<Item = &'a CredentialName>) -> bool {
+        self.read(|known| names.any(|name| known.unreadable.contains(name)))
     }
 
     /// The life of the store.
@@ -175,10 +194,12 @@ impl Views {
         let mut news = Vec::new();
         for (name, row) in rows {
             let older = self.view(&name);
+            self.write(|known| known.unreadable.remove(&name));
             let newer = match row.map(|row| view_of(&row, incarnation)).transpose() {
                 Ok(view) => view.map(Arc::new),
                 Err(error) => {
                     tracing::error!(credential = %name, %error, "a credential cannot be shown to its holders");
+                    self.write(|known| known.unreadable.insert(name));
                     continue;
                 }
             };

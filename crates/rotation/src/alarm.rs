@@ -1,7 +1,5 @@
 //! What needs somebody's attention.
 
-use std::time::Duration;
-
 use rekey_model::Version;
 
 use crate::emergency::Emergency;
@@ -124,8 +122,8 @@ impl Ledger {
     fn rotation_alarms(&self, open: &Rotation, facts: &Facts<'_>) -> Vec<Alarm> {
         let mut alarms = Vec::new();
         let mut alarm = |kind, message, next_command| alarms.push(Alarm { kind, message, next_command });
-        let told = open.turned.map_or(Duration::ZERO, |turned| facts.now.at_least_since(turned));
-        if matches!(open.phase, Phase::Rolling | Phase::Grace | Phase::Returning) {
+        let told = facts.now.at_least_since(open.turned.unwrap_or(open.started));
+        if matches!(open.phase, Phase::Staged | Phase::Rolling | Phase::Grace | Phase::Returning) {
             if told > facts.policy.deadline {
                 let waits = self.waiting_for(facts).join("; ");
                 alarm(

@@ -71,16 +71,17 @@ impl Ledger {
     /// In how long the current version is too old.
     pub(crate) fn due_in(&self, facts: &Facts<'_>) -> Option<Duration> {
         let (current, schedule) = (self.current?, facts.policy.schedule?);
-        let promoted = self.version(current)?.promoted?;
-        Some(schedule.age(current.get()).saturating_sub(facts.now.at_least_since(promoted)))
+        let created = self.version(current)?.created;
+        Some(schedule.age(current.get()).saturating_sub(facts.now.at_least_since(created)))
     }
 
     /// When the current version becomes too old, in milliseconds since 1970 UTC; none: not scheduled.
     pub fn next_rotation_ms(&self, facts: &Facts<'_>) -> Option<i64> {
         let (current, schedule) = (self.current?, facts.policy.schedule?);
-        let promoted = self.version(current)?.promoted?;
+        // Its age is that of its value: a version that holders were sent back to is no younger for it.
+        let created = self.version(current)?.created;
         let age = i64::try_from(schedule.age(current.get()).as_millis()).ok()?;
-        Some(promoted.wall_ms.saturating_add(age))
+        Some(created.wall_ms.saturating_add(age))
     }
 
     /// How long nothing begins because the last rotation failed.

@@ -58,11 +58,14 @@ impl Ledger {
         let held = self.held.is_some() && !open.replacement;
         let missed = open.cut_over.as_ref().and_then(|cut| cut.missed);
         let rested = missed.is_none_or(|missed| facts.now.at_least_since(missed) >= barrier.pause);
-        if held || !rested || !self.all_acked(facts) || !self.nothing_is_being_cut() {
+        if held || !rested || !self.nothing_is_being_cut() {
             return false;
         }
         if self.current.is_none() {
             return self.enter(Phase::CutOver);
+        }
+        if !self.all_acked(facts) {
+            return false;
         }
         self.order = self.order.next();
         self.update(|rotation| {

@@ -17,6 +17,10 @@ impl Ledger {
     pub(crate) fn settle(&mut self, facts: &Facts<'_>) {
         self.ever_held |= !facts.holders.is_empty();
         self.note_goodbyes(facts);
+        if facts.live().next().is_some() {
+            // Who said that nobody is to come was told otherwise.
+            self.update(|rotation| rotation.no_holders = false);
+        }
         if facts.mode == Mode::Normal {
             for _ in 0..CHAIN {
                 if !self.take_edge(facts) {
@@ -142,6 +146,7 @@ impl Ledger {
             rotation.turned = Some(now);
             rotation.last_error = Some(why.to_owned());
             rotation.failed = true;
+            rotation.no_holders = false;
             rotation.last_discount = None;
         })
     }
@@ -183,7 +188,8 @@ impl Ledger {
 
     /// Whether a call that makes `version` may be on its way with somebody waiting for the answer.
     fn is_being_made(&self, version: Version) -> bool {
-        self.open_rotation().is_some_and(|open| open.phase == Phase::Chosen && open.next == Some(version))
+        let making = [Phase::Chosen, Phase::CutOver];
+        self.open_rotation().is_some_and(|open| making.contains(&open.phase) && open.next == Some(version))
     }
 
     /// A call that makes `version` may be on its way from before `now`, and nobody waits for its answer.

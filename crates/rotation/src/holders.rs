@@ -102,9 +102,11 @@ impl Ledger {
         !self.lacks_live_holder(facts) && self.unacked(facts).is_empty()
     }
 
-    /// Since when every holder serves what is current; none: not every one does.
-    pub fn moved_since(&self, facts: &Facts<'_>) -> Option<Moment> {
-        self.all_acked(facts).then(|| facts.last_ack())
+    /// For how long, at the least, every holder has served what is current and nobody was given up who might still serve
+    /// something else; none: not everybody does.
+    pub fn moved_for(&self, facts: &Facts<'_>) -> Option<Duration> {
+        let turned = self.open_rotation()?.turned?;
+        self.all_acked(facts).then(|| self.undisturbed_for(turned, facts))
     }
 
     /// How long ago, at the least, the last thing happened after which somebody may have begun to need the floor again:

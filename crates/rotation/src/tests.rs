@@ -3,6 +3,7 @@
 mod emergencies;
 mod errors;
 mod explore;
+mod grace;
 mod guard;
 mod properties;
 mod restore;

@@ -149,7 +149,7 @@ impl World {
     }
 }
 
-pub(super) fn spec(name: &str, prefix: &str) -> serde_json::Value {
+pub(in crate::admin) fn spec(name: &str, prefix: &str) -> serde_json::Value {
     serde_json::json!({
         "credential": name, "owner": "team", "environment": "test",
         "postgres": { "target": "pg", "database": "orders", "owner_role": "owner", "prefix": prefix },

@@ -192,6 +192,36 @@ fn an_emergency_switches_the_account_off_before_anything_new_is_made() {
 }
 
 #[test]
+fn a_cut_is_not_believed_while_a_call_that_makes_the_value_may_land() {
+    let mut world = World::single_in(Phase::CutOver, KNOWN);
+    let revoke = world.revoke(None);
+    world.ok(&revoke);
+    let switched_off = |world: &mut World| {
+        for version in [1, 2] {
+            drop(world.try_event(&Event::Ended { version: v(version), asked: at(world.now), sessions: 0 }));
+        }
+        world.look();
+    };
+    switched_off(&mut world);
+    assert!(world.ledger.emergencies[0].cut.is_none(), "v2 may still be switched on");
+    world.wait(SETTLE + 20);
+    switched_off(&mut world);
+    assert!(world.ledger.emergencies[0].cut.is_some());
+}
+
+#[test]
+fn a_silent_holder_does_not_hold_up_the_replacement_of_what_nobody_is_served() {
+    let mut world = World::settled_single(KNOWN);
+    let revoke = world.revoke(None);
+    world.ok(&revoke);
+    world.ok(&Event::Ended { version: v(1), asked: at(world.now), sessions: 0 });
+    world.choose();
+    world.ack(0);
+    world.look();
+    assert_eq!(world.phase(), Some(Phase::CutOver));
+}
+
+#[test]
 fn a_version_that_never_reached_the_target_is_revoked_without_a_call() {
     let mut world = World::single_in(Phase::Staged, KNOWN);
     let revoke = world.revoke(Some(2));

@@ -47,7 +47,14 @@ impl Limits {
 
     /// For a controller's listeners. A sidecar has two connections while it changes its certificate.
     pub const fn controller() -> Self {
-        Self { connections: 8_192, anonymous: 4_096, per_peer: 8, per_address: 512, ..Self::sidecar() }
+        Self {
+            connections: 8_192,
+            anonymous: 4_096,
+            per_peer: 8,
+            per_address: 512,
+            anonymous_life: Duration::from_secs(10),
+            ..Self::sidecar()
+        }
     }
 }
 
