@@ -15,6 +15,7 @@ mod load;
 mod operators;
 mod other_users;
 mod poison;
+mod redis;
 mod revoke;
 mod rotate;
 mod secrets;
