@@ -14,6 +14,7 @@ use rcgen::{
     IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
 };
 use rekey_model::{InstanceId, Moment, SecretBytes, SpiffeId, TrustDomain};
+use rekey_runtime::random;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
 mod expired;
@@ -46,9 +47,9 @@ pub enum CaError {
     /// The certificate could not be made.
     #[error("the certificate could not be made")]
     Issue(#[source] rcgen::Error),
-    /// The machine gave no random bytes or no key.
-    #[error("no key could be drawn at random")]
-    Random,
+    /// The crypto library made no key.
+    #[error("no key could be made")]
+    Key,
     /// A name that the controller's leaf is to carry is neither a host name nor an address.
     #[error("`{0}` is neither a host name nor an address")]
     Name(String),
@@ -131,7 +132,7 @@ impl<R: Role> Authority<R> {
     /// Makes a new authority of `domain` and returns it with its key, which exists nowhere else.
     pub fn create(domain: &TrustDomain, now: Moment) -> Result<(Self, SecretBytes), CaError> {
         let key = new_key()?;
-        let mut params = blank(&format!("Rekey {} CA {domain}", R::NAME))?;
+        let mut params = blank(&format!("Rekey {} CA {domain}", R::NAME));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         set_times(&mut params, now, AUTHORITY_LIFE)?;
@@ -231,7 +232,7 @@ impl Authority<Server> {
         life: Duration,
         now: Moment,
     ) -> Result<ServerIdentity, CaError> {
-        let mut params = blank("rekey-controller")?;
+        let mut params = blank("rekey-controller");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         for name in names {
             params.subject_alt_names.push(server_name(name)?);
@@ -258,28 +259,27 @@ fn uri(text: &str) -> Result<SanType, CaError> {
 
 /// What every client's leaf has in common.
 fn client(common_name: &str, spiffe: &SpiffeId) -> Result<CertificateParams, CaError> {
-    let mut params = blank(common_name)?;
+    let mut params = blank(common_name);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     params.subject_alt_names.push(uri(spiffe.as_str())?);
     Ok(params)
 }
 
-fn blank(common_name: &str) -> Result<CertificateParams, CaError> {
+fn blank(common_name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);
-    params.serial_number = Some(serial()?);
-    Ok(params)
+    params.serial_number = Some(serial());
+    params
 }
 
 /// A serial number of 158 random bits: positive, and always of the same length.
-fn serial() -> Result<SerialNumber, CaError> {
-    let mut bytes = [0_u8; 20];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_unspecified| CaError::Random)?;
+fn serial() -> SerialNumber {
+    let mut bytes: [u8; 20] = random::array();
     if let Some(first) = bytes.first_mut() {
         *first = (*first & 0x3f) | 0x40;
     }
-    Ok(SerialNumber::from_slice(&bytes))
+    SerialNumber::from_slice(&bytes)
 }
 
 /// Sets both ends in whole seconds and returns the later one.
@@ -298,9 +298,9 @@ fn set_times(params: &mut CertificateParams, now: Moment, life: Duration) -> Res
 
 fn new_key() -> Result<SecretBytes, CaError> {
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
-    let random = aws_lc_rs::rand::SystemRandom::new();
-    let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random)
-        .map_err(|_unspecified| CaError::Random)?;
+    let system = aws_lc_rs::rand::SystemRandom::new();
+    let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &system)
+        .map_err(|_unspecified| CaError::Key)?;
     Ok(SecretBytes::new(document.as_ref().to_vec()))
 }
 

@@ -30,9 +30,6 @@ pub enum TokenError {
     /// The life is none or too long.
     #[error("a join token lives at least one second and at most one hour")]
     Life,
-    /// The machine gave no random bytes.
-    #[error("no token could be drawn at random")]
-    Random,
 }
 
 /// SHA-256 of a token: all that is stored of it, and what it is looked up by.
@@ -58,11 +55,11 @@ pub struct JoinToken(SecretBytes);
 
 impl JoinToken {
     /// Draws a new token.
-    pub fn draw() -> Result<Self, TokenError> {
+    pub fn draw() -> Self {
         let mut bytes = Zeroizing::new([0_u8; BYTES]);
-        aws_lc_rs::rand::fill(bytes.as_mut()).map_err(|_unspecified| TokenError::Random)?;
+        rekey_runtime::random::fill(bytes.as_mut());
         let digits = Zeroizing::new(hex::encode(bytes.as_ref()));
-        Ok(Self(format!("{PREFIX}{}", digits.as_str()).into()))
+        Self(format!("{PREFIX}{}", digits.as_str()).into())
     }
 
     /// The token that a peer presents; `None` if it cannot be one. The text is wiped.
@@ -131,16 +128,16 @@ mod tests {
 
     #[test]
     fn a_token_reads_as_it_was_drawn_and_two_differ() {
-        let token = JoinToken::draw().unwrap();
+        let token = JoinToken::draw();
         let text = String::from_utf8(token.text().expose().to_vec()).unwrap();
         assert!(text.starts_with("rekey-join-"));
         assert_eq!(JoinToken::presented(text).unwrap().hash(), token.hash());
-        assert_ne!(JoinToken::draw().unwrap().hash(), token.hash());
+        assert_ne!(JoinToken::draw().hash(), token.hash());
     }
 
     #[test]
     fn what_cannot_be_a_token_is_refused_before_any_look_up() {
-        let token = JoinToken::draw().unwrap();
+        let token = JoinToken::draw();
         let good = String::from_utf8(token.text().expose().to_vec()).unwrap();
         let hostile = [
             String::new(),
@@ -160,7 +157,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_token() {
-        let token = JoinToken::draw().unwrap();
+        let token = JoinToken::draw();
         assert_eq!(format!("{token:?}"), "JoinToken(SecretBytes(…))");
     }
 

@@ -119,9 +119,7 @@ impl Refusal {
             CommitError::Spec(name) => Self::Spec(name),
             CommitError::Store(error) => Self::Store(error),
             CommitError::Derive(why) => Self::invalid("fields", why.to_string()),
-            error @ (CommitError::Seal(_) | CommitError::Unsealed(_) | CommitError::NoRandom) => {
-                Self::Internal(error.to_string())
-            }
+            error @ (CommitError::Seal(_) | CommitError::Unsealed(_)) => Self::Internal(error.to_string()),
         }
     }
 

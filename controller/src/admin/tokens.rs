@@ -29,7 +29,7 @@ impl Admin {
         let life = (asked.lives_ms != 0).then(|| Duration::from_millis(asked.lives_ms));
         let terms = TokenTerms::new(&self.0.known.trust_domain, spiffe, life)
             .map_err(|error| Refusal::invalid("spiffe_id or lives_ms", error.to_string()))?;
-        let token = JoinToken::draw().map_err(|error| Refusal::Internal(error.to_string()))?;
+        let token = JoinToken::draw();
         let text = String::from_utf8(token.text().expose().to_vec())
             .map_err(|_utf8| Refusal::Internal("a token is no text".to_owned()))?;
         let mut tx = self.0.store.begin().await?;

@@ -38,9 +38,6 @@ pub enum CommitError {
     /// A field that is made of others could not be made.
     #[error("a field of the declaration cannot be made")]
     Derive(#[source] FillError),
-    /// The system gave no random bytes.
-    #[error("no random bytes")]
-    NoRandom,
 }
 
 /// What a commit led to.

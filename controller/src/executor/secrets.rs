@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rekey_drivers::Intent;
@@ -25,7 +24,7 @@ impl Executor {
     /// Draws and seals the secret of a version, 32 random bytes as text, and its name.
     pub(super) fn draw(&self, seen: &Seen, version: Version) -> Result<(Handle, Sealed), CommitError> {
         let mut bytes = Zeroizing::new([0_u8; 32]);
-        rand::fill(bytes.as_mut_slice()).map_err(|_unspecified| CommitError::NoRandom)?;
+        random::fill(bytes.as_mut_slice());
         let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()));
         let secret = SecretBytes::new(text.as_bytes().to_vec());
         let handle = draw_handle(seen, version, &secret)?;
