@@ -108,21 +108,35 @@ impl App {
 
     /// Runs until `signal`, or until a part that nothing goes without ends.
     pub async fn run(mut self, signal: impl Future<Output = ()>) -> tasks::Report {
-        self.start_machine();
+        self.start_fleet();
         self.start_servers();
-        self.readiness.mark("executor");
+        // Their views were read when they were built, and their doors are open.
         self.readiness.mark("fleet");
         self.readiness.mark("admin");
-        tracing::info!("controller ready");
+        self.start_executor();
         let store = self.store.clone();
-        let report = self.tasks.run(signal, END).await;
+        let readiness = self.readiness.clone();
+        let told = async move {
+            signal.await;
+            // Before anything ends, so that nobody is sent here any more.
+            readiness.close();
+        };
+        let report = self.tasks.run(told, END).await;
         store.close().await;
         report
     }
 
-    fn start_machine(&mut self) {
+    fn start_executor(&mut self) {
+        let readiness = self.readiness.clone();
+        let resumed = move || {
+            readiness.mark("executor");
+            tracing::info!("controller ready");
+        };
+        self.tasks.essential("executor", self.executor.clone().run(resumed, self.tasks.cancel()));
+    }
+
+    fn start_fleet(&mut self) {
         let cancel = self.tasks.cancel();
-        self.tasks.essential("executor", self.executor.clone().run(cancel.clone()));
         self.tasks.essential("fleet", self.fleet.clone().run(cancel.clone()));
         self.tasks.essential("leaf", Arc::clone(&self.listeners.leaf).run(self.clock.clone(), cancel));
     }

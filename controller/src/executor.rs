@@ -156,19 +156,29 @@ impl Executor {
         self.0.lanes.permit(target, false).await
     }
 
-    /// Performs what is due until `cancel`. Ends with an error only when another controller has taken the store.
-    pub async fn run(self, cancel: CancellationToken) -> Result<(), StoreError> {
+    /// Performs what is due until `cancel`. Calls `resumed` once what the life before left is taken up again. Ends with
+    /// an error only when another controller has taken the store.
+    pub async fn run(
+        self,
+        resumed: impl FnOnce() + Send,
+        cancel: CancellationToken,
+    ) -> Result<(), StoreError> {
         tokio::select! {
-            ended = Box::pin(self.perform_until(cancel)) => ended,
+            ended = Box::pin(self.perform_until(resumed, cancel)) => ended,
             ended = Box::pin(self.reconcile()) => ended,
         }
     }
 
-    async fn perform_until(&self, cancel: CancellationToken) -> Result<(), StoreError> {
+    async fn perform_until(
+        &self,
+        resumed: impl FnOnce() + Send,
+        cancel: CancellationToken,
+    ) -> Result<(), StoreError> {
         let mut changes = self.0.store.changes();
         let mut agenda = Agenda::default();
         let mut looks: FuturesUnordered<BoxFuture<'_, Result<Looked, StoreError>>> = FuturesUnordered::new();
         self.resume(&mut agenda).await?;
+        resumed();
         // Invariant: nothing in this loop awaits the store but the looks, which hold its connections between two turns.
         loop {
             // Read once: what falls due between two readings would be neither taken nor waited for.

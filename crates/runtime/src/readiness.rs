@@ -1,15 +1,13 @@
 //! Whether the process is ready, said out loud part by part.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use tokio::sync::watch;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What must be ready before the process is, and what is not yet. Clones share it.
 ///
 /// A part is ready only when somebody says so: a panic marks nothing.
 #[derive(Debug, Clone)]
-pub struct Readiness(Arc<watch::Sender<Parts>>);
+pub struct Readiness(Arc<Mutex<Parts>>);
 
 #[derive(Debug)]
 struct Parts {
@@ -21,32 +19,28 @@ impl Readiness {
     /// Nothing of `parts` is ready yet.
     pub fn of(parts: &[&'static str]) -> Self {
         let ready = parts.iter().map(|part| (*part, false)).collect();
-        Self(Arc::new(watch::Sender::new(Parts { ready, closing: false })))
+        Self(Arc::new(Mutex::new(Parts { ready, closing: false })))
     }
 
     /// Says that `part` is ready. A part nobody named before is added.
     pub fn mark(&self, part: &'static str) {
-        self.set(part, true);
-    }
-
-    /// Takes it back.
-    pub fn unmark(&self, part: &'static str) {
-        self.set(part, false);
+        self.parts().ready.insert(part, true);
     }
 
     /// The process is ending: never ready again, whatever is marked.
     pub fn close(&self) {
-        self.0.send_modify(|parts| parts.closing = true);
+        self.parts().closing = true;
     }
 
     /// Whether every part is ready.
     pub fn is_ready(&self) -> bool {
-        self.0.borrow().all_ready()
+        let parts = self.parts();
+        !parts.closing && parts.ready.values().all(|ready| *ready)
     }
 
     /// The parts that are not ready.
     pub fn waiting_for(&self) -> Vec<&'static str> {
-        let parts = self.0.borrow();
+        let parts = self.parts();
         let closing = parts.closing.then_some("ending");
         closing
             .into_iter()
@@ -54,20 +48,8 @@ impl Readiness {
             .collect()
     }
 
-    /// Returns when every part is ready.
-    pub async fn ready(&self) {
-        // The sender lives as long as `self`, so this cannot fail.
-        drop(self.0.subscribe().wait_for(Parts::all_ready).await);
-    }
-
-    fn set(&self, part: &'static str, ready: bool) {
-        self.0.send_if_modified(|parts| parts.ready.insert(part, ready) != Some(ready));
-    }
-}
-
-impl Parts {
-    fn all_ready(&self) -> bool {
-        !self.closing && self.ready.values().all(|ready| *ready)
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,17 +57,14 @@ impl Parts {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn the_process_is_ready_when_every_part_said_so() {
+    #[test]
+    fn the_process_is_ready_when_every_part_said_so() {
         let readiness = Readiness::of(&["store", "fleet"]);
         readiness.mark("store");
         assert_eq!(readiness.waiting_for(), ["fleet"]);
-        let mut waiting = tokio_test::task::spawn(readiness.ready());
-        tokio_test::assert_pending!(waiting.poll());
-        readiness.mark("fleet");
-        tokio_test::assert_ready!(waiting.poll());
-        readiness.unmark("store");
         assert!(!readiness.is_ready());
+        readiness.mark("fleet");
+        assert!(readiness.is_ready());
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl World {
             settings: Settings::with_lease(LEASE),
         });
         let (running, cancel) = (executor.clone(), stop.clone());
-        spawner.start("executor", async move { running.run(cancel).await.unwrap() });
+        spawner.start("executor", async move { running.run(|| {}, cancel).await.unwrap() });
         let fleet = fleet(&store, &seal, &clock, &tasks).await;
         let connections = Connections::new(Limits::controller());
         let (authority, _key) = Authority::<ca::Admin>::create(&domain(), clock.now()).unwrap();

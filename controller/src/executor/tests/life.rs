@@ -243,3 +243,24 @@ async fn two_concurrent_rotates_begin_one_rotation_and_the_other_is_told() {
     };
     assert!(refused.to_string().contains("is open"), "{refused}");
 }
+
+#[tokio::test]
+async fn a_new_life_says_that_it_goes_on_only_when_what_was_left_is_taken_up() {
+    let mut stage = Stage::settled().await;
+    stage.rotate().await;
+    stage.crash().await;
+    let busy = stage.busy_store().await;
+    stage.start();
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!stage.has_resumed(), "nothing can be taken up yet: somebody else writes");
+    busy.rollback().await.unwrap();
+    for _ in 0..1_000 {
+        if stage.has_resumed() {
+            return;
+        }
+        stage.step().await;
+    }
+    panic!("never resumed");
+}

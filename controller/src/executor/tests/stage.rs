@@ -1,6 +1,7 @@
 //! A store in a folder of its own, a target, three holders, and lives of an executor one after the other.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rekey_model::{CredentialName, Generation, InstanceId, Order, SessionId};
@@ -36,6 +37,7 @@ pub(super) struct Stage {
 
 struct Life {
     executor: Executor,
+    resumed: Arc<AtomicBool>,
     end: oneshot::Sender<()>,
     ended: tokio::task::JoinHandle<rekey_runtime::tasks::Report>,
 }
@@ -148,12 +150,15 @@ impl Stage {
             spawner: tasks.spawner(),
             settings: Settings { slack: Duration::ZERO, ..Settings::with_lease(self.lease) },
         });
-        tasks.essential("executor", executor.clone().run(tasks.cancel()));
+        let resumed = Arc::new(AtomicBool::new(false));
+        let said = Arc::clone(&resumed);
+        let say = move || said.store(true, Ordering::SeqCst);
+        tasks.essential("executor", executor.clone().run(say, tasks.cancel()));
         let (end, told) = oneshot::channel::<()>();
         let run = tasks.run(async { drop(told.await) }, Duration::ZERO);
         #[expect(clippy::disallowed_methods, reason = "the test plays main")]
         let ended = tokio::spawn(run);
-        self.life = Some(Life { executor, end, ended });
+        self.life = Some(Life { executor, resumed, end, ended });
     }
 
     /// Ends the life of the controller in the middle of whatever it does, and opens the store anew.
@@ -166,6 +171,11 @@ impl Stage {
 
     pub(super) fn executor(&self) -> &Executor {
         &self.life.as_ref().unwrap().executor
+    }
+
+    /// Whether this life has said that it took up what the one before left.
+    pub(super) fn has_resumed(&self) -> bool {
+        self.life.as_ref().unwrap().resumed.load(Ordering::SeqCst)
     }
 
     pub(super) async fn ledger(&self) -> Ledger {
