@@ -24,7 +24,8 @@ use crate::answer::MOST_BYTES;
 use crate::builder::Builder;
 use crate::error::Error;
 
-/// The most calls that wait for their answer at a time; more queue here. A sidecar refuses more than 16.
+/// The most calls that wait for their answer at a time; more queue here. A sidecar answers 32 streams of a connection at
+/// a time, and the open watches and the stream of reads are among them.
 const MOST_CALLS: usize = 12;
 
 /// The generated client over one connection.

@@ -24,7 +24,7 @@ const KEEPALIVE_LIMIT: Duration = Duration::from_secs(10);
 /// How long connections that were cut may take to be gone.
 const CUT: Duration = Duration::from_secs(1);
 
-/// The limits of one HTTP/2 server. tonic leaves most of them open.
+/// The limits of one HTTP/2 server. tonic leaves most of them open. The sidecar's socket has its own, which shed nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Knobs {
     /// Streams at a time in one connection.
@@ -38,9 +38,6 @@ pub struct Knobs {
 }
 
 impl Knobs {
-    /// For a sidecar's socket.
-    pub const SIDECAR: Self =
-        Self { streams: 32, calls: 16, window: 64 << 10, timeout: Duration::from_secs(5) };
     /// For a controller's listeners.
     pub const CONTROLLER: Self =
         Self { streams: 128, calls: 64, window: 256 << 10, timeout: Duration::from_secs(5) };

@@ -39,7 +39,7 @@ impl House {
             noted.lock().unwrap().extend(Peer::of(&request).cloned());
             Ok(request)
         };
-        let router = Knobs::SIDECAR.server().add_service(InterceptedService::new(health, note));
+        let router = Knobs::CONTROLLER.server().add_service(InterceptedService::new(health, note));
         let drain = Drain { shutdown: shutdown.clone(), grace: GRACE };
         let address = listener.local_addr();
         let mut set = tokio::task::JoinSet::new();
