@@ -1,4 +1,5 @@
-//! The sealed secrets of versions: written once, read, removed. Nothing else is ever written with them.
+//! The sealed secrets of versions: a row is never changed, only removed, and put anew when the driver has answered with
+//! what it made. Nothing else is ever written with them.
 
 use rekey_model::Version;
 
@@ -10,24 +11,17 @@ pub(super) fn sealed(row: &sqlx::any::AnyRow) -> Result<Sealed, StoreError> {
     Ok(Sealed { kek: row.parsed("kek")?, dek: row.raw("dek")?, ciphertext: row.raw("ciphertext")? })
 }
 
-async fn one(
-    on: &mut sqlx::AnyConnection,
-    credential: CredentialId,
-    version: Version,
-) -> Result<Option<Sealed>, StoreError> {
-    let row =
-        sqlx::query("SELECT kek, dek, ciphertext FROM version_secret WHERE credential = $1 AND version = $2")
-            .bind(credential.to_string())
-            .bind(number(version.get())?)
-            .fetch_optional(on)
-            .await?;
-    row.as_ref().map(sealed).transpose()
-}
-
 impl Store {
     /// The sealed secret of a version; none when there never was one, or it was dropped.
     pub async fn secret(&self, of: CredentialId, version: Version) -> Result<Option<Sealed>, StoreError> {
-        one(&mut *self.reader().await?, of, version).await
+        let row = sqlx::query(
+            "SELECT kek, dek, ciphertext FROM version_secret WHERE credential = $1 AND version = $2",
+        )
+        .bind(of.to_string())
+        .bind(number(version.get())?)
+        .fetch_optional(&mut *self.reader().await?)
+        .await?;
+        row.as_ref().map(sealed).transpose()
     }
 }
 
@@ -51,11 +45,6 @@ impl Tx {
         .await
         .map_err(StoreError::inserting("secret"))?;
         Ok(())
-    }
-
-    /// The sealed secret of a version, as [`Store::secret`].
-    pub async fn secret(&mut self, of: CredentialId, version: Version) -> Result<Option<Sealed>, StoreError> {
-        one(self.connection(), of, version).await
     }
 
     /// Removes the sealed secret of a version that is final. Absent is success.

@@ -1,4 +1,4 @@
-//! Sealed secrets: written once, never with anything else, gone when dropped.
+//! Sealed secrets: never changed, never with anything else, gone when dropped.
 
 use rekey_model::Version;
 
