@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use rekey_model::{CredentialName, Generation, Handle, Incarnation, NameError, Order, SessionId, Version};
 use rekey_proto::fleet as wire;
 
+use super::usage::{UsageReport, VersionReport};
+
 /// The most credentials one message may name.
 const MOST_CREDENTIALS: usize = 4096;
 /// The most versions one credential may name in one message.
@@ -134,23 +136,8 @@ pub(super) struct Usage {
     pub name: CredentialName,
     /// The order that was live when this was gathered.
     pub order: Order,
-    /// By version.
-    pub versions: Vec<VersionUsage>,
-    /// Local connections that read without reporting.
-    pub silent: u32,
-}
-
-/// What local processes do with one version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct VersionUsage {
-    /// The version.
-    pub version: Version,
-    /// Processes that may still use it.
-    pub processes: u32,
-    /// Uses the target accepted.
-    pub accepted: u64,
-    /// Uses the target refused.
-    pub refused: u64,
+    /// What they do.
+    pub report: UsageReport,
 }
 
 impl TryFrom<wire::Up> for Up {
@@ -218,13 +205,15 @@ fn read_usage(usage: wire::CredentialUsage) -> Result<Usage, WireError> {
     }
     let one = |v: wire::VersionUsage| {
         let version = version(v.version)?;
-        Ok(VersionUsage { version, processes: v.processes, accepted: v.accepted, refused: v.refused })
+        Ok(VersionReport { version, processes: v.processes, accepted: v.accepted, refused: v.refused })
     };
     Ok(Usage {
         name: name(&usage.name)?,
         order: Order(stored(usage.order)?),
-        versions: usage.versions.into_iter().map(one).collect::<Result<_, _>>()?,
-        silent: usage.silent_processes,
+        report: UsageReport {
+            versions: usage.versions.into_iter().map(one).collect::<Result<_, _>>()?,
+            silent: usage.silent_processes,
+        },
     })
 }
 

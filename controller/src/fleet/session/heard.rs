@@ -11,7 +11,6 @@ use crate::fleet::frame::Frame;
 use crate::fleet::recorder::Evidence;
 use crate::fleet::refusal::Refusal;
 use crate::fleet::release::entry;
-use crate::fleet::usage::{UsageReport, VersionReport};
 use crate::fleet::wire::{Ack, Nack, Up, Usage};
 use crate::store;
 
@@ -93,19 +92,9 @@ impl Session {
             if !self.may_speak_of(&usage.name, usage.order)? {
                 continue;
             }
-            let json = serde_json::to_value(report(&usage)).map_err(store::StoreError::Encode)?;
+            let json = serde_json::to_value(&usage.report).map_err(store::StoreError::Encode)?;
             told.push((usage.name, usage.order, json));
         }
         self.record(Evidence::Usage(told)).await
     }
-}
-
-fn report(usage: &Usage) -> UsageReport {
-    let one = |v: &crate::fleet::wire::VersionUsage| VersionReport {
-        version: v.version,
-        processes: v.processes,
-        accepted: v.accepted,
-        refused: v.refused,
-    };
-    UsageReport { versions: usage.versions.iter().map(one).collect(), silent: usage.silent }
 }
