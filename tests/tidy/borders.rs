@@ -27,7 +27,7 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
     (
         "rekey-controller",
         &["rekey-drivers", "rekey-model", "rekey-proto", "rekey-rotation", "rekey-runtime", "rekey-settings"],
-        &["arc-swap-sidecar", "notify"],
+        &["rekey-sidecar", "notify"],
     ),
     (
         "rekeyctl",

@@ -94,7 +94,7 @@ impl Lanes {
         Some(standing.give_up.clone())
     }
 
-    /// The task was done; it may be done again after `pause`.
+    /// The task was done; it may be done again from `again` on.
     pub(super) fn worked(&self, task: &Task, again: Duration) {
         if let Some(standing) = lock(&self.tasks).get_mut(task) {
             *standing = Standing { next_try: again, ..Standing::new(task.urgent) };
