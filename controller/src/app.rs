@@ -19,7 +19,6 @@ use crate::config::Config;
 use crate::executor::{Executor, Parts, Settings};
 use crate::fleet::{Fleet, FleetConfig, FleetParts};
 use crate::init::{self, Authorities, InitError};
-use crate::metrics;
 use crate::store::{Store, StoreError};
 use crate::targets::Targets;
 
@@ -189,22 +188,7 @@ impl App {
     fn http(&self) -> Http {
         let (executor, store, clock) = (self.executor.clone(), self.store.clone(), self.clock.clone());
         let doors = self.listeners.counted();
-        let page = move || {
-            let (executor, store, clock, doors) =
-                (executor.clone(), store.clone(), clock.clone(), doors.clone());
-            let page: std::pin::Pin<Box<dyn Future<Output = String> + Send>> = Box::pin(async move {
-                let mut reports = Vec::new();
-                for row in store.credentials().await.unwrap_or_default() {
-                    reports.extend(executor.report(&row.name).await.ok().flatten());
-                }
-                let doors: Vec<_> = doors.iter().map(|(name, door)| (*name, door.counters())).collect();
-                let reconciling = executor.reconciling().await.ok().flatten();
-                let whole = metrics::Whole { reconciling, panics: rekey_runtime::telemetry::panics() };
-                metrics::page(&reports, &doors, clock.now(), &whole)
-            });
-            page
-        };
-        let page = figures::kept(Arc::new(page), self.clock.clone());
+        let page = figures::kept(figures::read(executor, store, clock, doors), self.clock.clone());
         Http { readiness: self.readiness.clone(), page }
     }
 }

@@ -5,6 +5,7 @@
 //! (`fleet`, `ca`, `identity`, `tokens`), asked for (`admin`, `spec`) and started (`cli`, `config`, `init`, `app`).
 
 pub mod admin;
+pub mod alarms;
 pub mod app;
 pub mod audit;
 pub mod backup;

@@ -1,13 +1,14 @@
-//! The page of figures: read from the store when somebody asks, so that no figure can disagree with it.
+//! The page of figures, written from what was read of the store. `app/figures.rs` reads it, and keeps it for a moment.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use rekey_model::Moment;
+use rekey_model::{CredentialName, Moment};
 use rekey_runtime::accept::Counters;
 
+use crate::alarms::{self, Notice};
 use crate::executor::{Reconciling, Report};
 
 /// One label set of each kind.
@@ -59,6 +60,8 @@ struct Figures {
 pub struct Whole {
     /// What a restored store waits for.
     pub reconciling: Option<Reconciling>,
+    /// What needs attention beside what the reports say: by credential, or of the whole controller.
+    pub alarms: Vec<(Option<CredentialName>, Notice)>,
     /// Tasks that panicked.
     pub panics: u64,
 }
@@ -76,6 +79,9 @@ pub fn page(
     }
     for (listener, counters) in listeners {
         figures.listener(listener, *counters);
+    }
+    for (credential, notice) in &whole.alarms {
+        figures.alarm(credential.as_ref().map(ToString::to_string).unwrap_or_default(), notice);
     }
     figures.reconciling.set(i64::from(whole.reconciling.is_some()));
     let silent = whole.reconciling.as_ref().map_or(0, |waits| waits.silent.len());
@@ -113,11 +119,13 @@ impl Figures {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.holders.get_or_create(&OfHolders { credential: credential(), state }).set(count);
         }
-        for alarm in &report.alarms {
-            self.alarms
-                .get_or_create(&OfAlarm { credential: credential(), alarm: alarm.kind.as_str() })
-                .inc();
+        for notice in alarms::of_credential(report) {
+            self.alarm(credential(), &notice);
         }
+    }
+
+    fn alarm(&self, credential: String, notice: &Notice) {
+        self.alarms.get_or_create(&OfAlarm { credential, alarm: notice.kind }).inc();
     }
 
     fn listener(&self, listener: &'static str, counters: Counters) {
@@ -143,7 +151,11 @@ impl Figures {
         own.register("credential_held", "Whether an operator holds it", self.held.clone());
         own.register("rotation_phase", "1 for the phase of an open rotation", self.phase.clone());
         own.register("credential_holders", "Sidecars that hold it, by state", self.holders.clone());
-        own.register("alarms", "What needs somebody's attention, by its stable name", self.alarms.clone());
+        own.register(
+            "alarms",
+            "What needs somebody's attention, by its stable name; no credential: the whole controller",
+            self.alarms.clone(),
+        );
         own.register(
             "connections",
             "What happened at a listener since it began; open: now",

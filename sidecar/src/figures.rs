@@ -49,7 +49,8 @@ impl Door {
         let clock = live.clock().clone();
         let page = Arc::new(move || {
             let page = page(&live, &counts, local.counters(), telemetry::panics());
-            let page: std::pin::Pin<Box<dyn Future<Output = String> + Send>> = Box::pin(async { page });
+            let page: std::pin::Pin<Box<dyn Future<Output = Option<String>> + Send>> =
+                Box::pin(async { Some(page) });
             page
         });
         let accept = Accept { connections: Connections::new(Limits::sidecar()), clock, spawner };

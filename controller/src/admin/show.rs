@@ -2,9 +2,10 @@
 
 use rekey_model::{CredentialName, Moment, Version};
 use rekey_proto::admin as wire;
-use rekey_rotation::{Alarm, Ledger, Phase, Rotation};
+use rekey_rotation::{Ledger, Phase, Rotation};
 
 use super::refusal::{Refusal, next_step, shown};
+use crate::alarms::{Notice, typed};
 use crate::executor::Report;
 
 /// How many final versions are shown.
@@ -70,10 +71,6 @@ fn next_command(name: &CredentialName, rotation: &Rotation, report: &Report) -> 
     }
 }
 
-fn typed(name: &CredentialName, command: &str) -> String {
-    format!("rekeyctl {}", command.replace("NAME", name.as_str()))
-}
-
 /// Who holds it, in numbers.
 pub(super) fn count(report: &Report) -> wire::HolderCount {
     let of = |which: fn(&&crate::executor::Holding) -> bool| {
@@ -114,36 +111,14 @@ pub(super) fn hold(ledger: &Ledger) -> Option<wire::HoldStatus> {
     })
 }
 
-/// What needs attention: what the ledger says, the brake, an adoption that waits, and what went wrong.
-pub(super) fn alarms(report: &Report) -> Vec<wire::Alarm> {
-    let name = &report.spec.name;
-    let of_ledger = |alarm: &Alarm| wire::Alarm {
-        kind: alarm.kind.as_str().to_owned(),
-        message: alarm.message.clone(),
-        next_command: alarm.next_command.map(|command| typed(name, command)).unwrap_or_default(),
+/// What needs attention, as it is told.
+pub(super) fn alarms(notices: Vec<Notice>) -> Vec<wire::Alarm> {
+    let told = |it: Notice| wire::Alarm {
+        kind: it.kind.to_owned(),
+        message: it.message,
+        next_command: it.next_command,
     };
-    let mut alarms: Vec<wire::Alarm> = report.alarms.iter().map(of_ledger).collect();
-    if let Some(held) = &report.ledger.held {
-        alarms.push(wire::Alarm {
-            kind: "held".to_owned(),
-            message: format!("held by {}: {}", held.by, held.reason),
-            next_command: format!("rekeyctl release {name}"),
-        });
-    }
-    if report.spec.driver.adopt().is_some() && report.ledger.versions.is_empty() {
-        alarms.push(wire::Alarm {
-            kind: "awaits_adoption".to_owned(),
-            message: "the application's login was not handed in yet".to_owned(),
-            next_command: format!("rekeyctl adopt {name}"),
-        });
-    }
-    let trouble = |trouble: &String| wire::Alarm {
-        kind: "trouble".to_owned(),
-        message: trouble.clone(),
-        next_command: String::new(),
-    };
-    alarms.extend(report.troubles.iter().map(trouble));
-    alarms
+    notices.into_iter().map(told).collect()
 }
 
 /// What stands in the way of a rotation, in one sentence.

@@ -4,11 +4,12 @@ use rekey_model::CredentialName;
 use rekey_proto::admin as wire;
 
 use super::caller::Caller;
-use super::reconcile::sentence;
+use super::reconcile::told;
 use super::refusal::Refusal;
 use super::roles::Role;
 use super::{Admin, show};
-use crate::executor::Report;
+use crate::alarms;
+use crate::executor::{CommitError, Report};
 use crate::store::CredentialRow;
 
 /// How many past rotations are shown.
@@ -33,12 +34,13 @@ impl Admin {
             status.history = self.history(&name, &status).await?;
             credentials.push(status);
         }
-        let reconciling = self.tell_reconciling().await?;
+        let reconciling = self.0.executor.reconciling().await?;
+        let of_controller = alarms::of_controller(reconciling.as_ref(), &self.0.store.instances().await?);
         Ok(wire::StatusResponse {
             credentials,
-            alarms: self.alarms_of_all(reconciling.as_ref()).await?,
+            alarms: show::alarms(of_controller),
             now_ms: self.0.clock.now().wall_ms,
-            reconciling,
+            reconciling: reconciling.as_ref().map(told),
         })
     }
 
@@ -48,21 +50,13 @@ impl Admin {
             Ok(Some(report)) => Ok(status(&report, spec_json)),
             // Deleted in between.
             Ok(None) => Err(Refusal::no_credential(row.name.as_str())),
-            Err(error) => {
-                let refusal = Refusal::of_commit(&row.name, error);
-                if !matches!(refusal, Refusal::Spec(_)) {
-                    return Err(refusal);
-                }
-                // One that does not read must not hide the others.
-                let alarm = wire::Alarm {
-                    kind: "spec_unreadable".to_owned(),
-                    message: refusal.to_string(),
-                    next_command: "rekeyctl apply -f FILE".to_owned(),
-                };
-                let name = row.name.to_string();
-                let alarms = vec![alarm];
+            // One that does not read must not hide the others.
+            Err(CommitError::Spec(name)) => {
+                let alarms = show::alarms(vec![alarms::of_unreadable(&name)]);
+                let name = name.to_string();
                 Ok(wire::CredentialStatus { name, spec_json, alarms, ..Default::default() })
             }
+            Err(error) => Err(Refusal::of_commit(&row.name, error)),
         }
     }
 
@@ -75,34 +69,6 @@ impl Admin {
         let past = self.0.store.rotations(name, HISTORY).await?;
         let past = past.iter().map(|rotation| show::rotation(name, rotation, None));
         Ok(past.filter(|rotation| Some(rotation.id.as_str()) != open).collect())
-    }
-
-    /// What concerns the whole controller.
-    async fn alarms_of_all(
-        &self,
-        reconciling: Option<&wire::Reconciling>,
-    ) -> Result<Vec<wire::Alarm>, Refusal> {
-        let mut alarms = Vec::new();
-        if let Some(waits) = reconciling {
-            alarms.push(wire::Alarm {
-                kind: "reconciling".to_owned(),
-                message: format!(
-                    "this store was restored ({}): nothing is rotated and nothing is ended, except by revoke; it waits {}",
-                    waits.because,
-                    sentence(waits)
-                ),
-                next_command: "rekeyctl reconcile".to_owned(),
-            });
-        }
-        for row in self.0.store.instances().await?.iter().filter(|row| row.removed.is_none()) {
-            let Some(why) = &row.locked else { continue };
-            alarms.push(wire::Alarm {
-                kind: "sidecar_locked".to_owned(),
-                message: format!("{} is locked: {why}", row.spiffe),
-                next_command: format!("rekeyctl sidecar remove {}", row.id),
-            });
-        }
-        Ok(alarms)
     }
 
     #[expect(clippy::unused_async, reason = "every call has the same form")]
@@ -132,7 +98,7 @@ fn status(report: &Report, spec_json: String) -> wire::CredentialStatus {
         rotation: ledger.open_rotation().map(|open| show::rotation(&spec.name, open, Some(report))),
         next_rotation_ms: report.next_rotation_ms.unwrap_or(0),
         holders: Some(show::count(report)),
-        alarms: show::alarms(report),
+        alarms: show::alarms(alarms::of_credential(report)),
         held: show::hold(ledger),
         spec_json,
         order: ledger.order.0,

@@ -1,15 +1,68 @@
-//! The page of figures, kept for a moment: whoever asks often, or at the same time as others, costs the store nothing.
+//! The page of figures, read from the store and kept for a moment: whoever asks often, or at the same time as others,
+//! costs the store nothing. A store that does not answer leaves no page, so that nobody takes silence for health.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use rekey_runtime::Clock;
+use rekey_runtime::accept::Connections;
+use rekey_runtime::http::Page;
+use rekey_runtime::tasks::with_causes;
+use rekey_runtime::{Clock, telemetry};
 use tokio::sync::Mutex;
 
-use rekey_runtime::http::Page;
+use crate::executor::{CommitError, Executor};
+use crate::store::Store;
+use crate::{alarms, metrics};
 
 /// How long a page is good.
 const KEPT: Duration = Duration::from_secs(5);
+
+/// The page of what is in the store and at `doors`; none when the store does not answer.
+pub(super) fn read(
+    executor: Executor,
+    store: Store,
+    clock: Clock,
+    doors: Vec<(&'static str, Connections)>,
+) -> Page {
+    Arc::new(move || {
+        let (executor, store, clock, doors) = (executor.clone(), store.clone(), clock.clone(), doors.clone());
+        Box::pin(async move {
+            match write(&executor, &store, &clock, &doors).await {
+                Ok(page) => Some(page),
+                Err(error) => {
+                    tracing::warn!(error = with_causes(&error), "the figures cannot be read");
+                    None
+                }
+            }
+        })
+    })
+}
+
+async fn write(
+    executor: &Executor,
+    store: &Store,
+    clock: &Clock,
+    doors: &[(&'static str, Connections)],
+) -> Result<String, CommitError> {
+    let (mut reports, mut notices) = (Vec::new(), Vec::new());
+    for row in store.credentials().await? {
+        match executor.report(&row.name).await {
+            Ok(report) => reports.extend(report),
+            // One that does not read must not hide the others.
+            Err(CommitError::Spec(name)) => {
+                let notice = alarms::of_unreadable(&name);
+                notices.push((Some(name), notice));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let reconciling = executor.reconciling().await?;
+    let of_controller = alarms::of_controller(reconciling.as_ref(), &store.instances().await?);
+    notices.extend(of_controller.into_iter().map(|notice| (None, notice)));
+    let doors: Vec<_> = doors.iter().map(|(name, door)| (*name, door.counters())).collect();
+    let whole = metrics::Whole { reconciling, alarms: notices, panics: telemetry::panics() };
+    Ok(metrics::page(&reports, &doors, clock.now(), &whole))
+}
 
 /// The page that `write` makes, written anew when the last one is old, by one asker at a time.
 pub(super) fn kept(write: Page, clock: Clock) -> Page {
@@ -21,11 +74,11 @@ pub(super) fn kept(write: Page, clock: Clock) -> Page {
             if let Some((written, page)) = &*last
                 && clock.elapsed().saturating_sub(*written) < KEPT
             {
-                return page.clone();
+                return Some(page.clone());
             }
-            let page = write().await;
+            let page = write().await?;
             *last = Some((clock.elapsed(), page.clone()));
-            page
+            Some(page)
         })
     })
 }
@@ -45,17 +98,20 @@ mod tests {
                 let number = count.fetch_add(1, Ordering::SeqCst);
                 Box::pin(async move {
                     tokio::task::yield_now().await;
-                    number.to_string()
+                    (number != 2).then(|| number.to_string())
                 })
             }),
             clock.clone(),
         );
         let (one, two) = tokio::join!(page(), page());
-        assert_eq!((one.as_str(), two.as_str()), ("0", "0"));
+        assert_eq!((one.as_deref(), two.as_deref()), (Some("0"), Some("0")));
         clock.advance(Duration::from_millis(4_999));
-        assert_eq!(page().await, "0");
+        assert_eq!(page().await.as_deref(), Some("0"));
         clock.advance(Duration::from_millis(1));
-        assert_eq!(page().await, "1");
+        assert_eq!(page().await.as_deref(), Some("1"));
         assert_eq!(written.load(Ordering::SeqCst), 2);
+        clock.advance(KEPT);
+        assert_eq!(page().await, None, "an old page is not given for one that cannot be written");
+        assert_eq!(page().await.as_deref(), Some("3"), "and that is tried at once again");
     }
 }

@@ -22,8 +22,8 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// The largest head of a request, in bytes.
 const HEAD_BYTES: usize = 8 << 10;
 
-/// Writes the page of figures.
-pub type Page = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = String> + Send>> + Send + Sync>;
+/// Writes the page of figures; none when they cannot be read now.
+pub type Page = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Option<String>> + Send>> + Send + Sync>;
 
 /// What is served.
 #[derive(Clone)]
@@ -87,7 +87,12 @@ impl Http {
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let path = target.split('?').next().unwrap_or_default();
         match (method, path) {
-            ("GET", "/metrics") => ("200 OK", (self.page)().await),
+            ("GET", "/metrics") => match (self.page)().await {
+                Some(page) => ("200 OK", page),
+                None => {
+                    ("503 Service Unavailable", "the figures cannot be read; the log says why\n".to_owned())
+                }
+            },
             ("GET", "/healthz") => ("200 OK", "ok\n".to_owned()),
             ("GET", "/readyz") if self.readiness.is_ready() => ("200 OK", "ready\n".to_owned()),
             ("GET", "/readyz") => {
@@ -119,7 +124,7 @@ mod tests {
     use super::*;
 
     fn http(readiness: Readiness) -> Http {
-        Http { readiness, page: Arc::new(|| Box::pin(async { "rekey_up 1\n".to_owned() })) }
+        Http { readiness, page: Arc::new(|| Box::pin(async { Some("rekey_up 1\n".to_owned()) })) }
     }
 
     /// What comes back for `request`.
@@ -159,6 +164,13 @@ mod tests {
         let (head, body) = page.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("content-length: 11\r\n"), "{head}");
         assert_eq!(body, "rekey_up 1\n");
+    }
+
+    #[tokio::test]
+    async fn figures_that_cannot_be_read_are_no_page() {
+        let none = Http { readiness: Readiness::of(&[]), page: Arc::new(|| Box::pin(async { None })) };
+        let said = asked(&none, &get("/metrics")).await;
+        assert!(said.starts_with("HTTP/1.1 503 "), "{said}");
     }
 
     #[tokio::test]

@@ -1,11 +1,15 @@
 //! The life of a rotation, from end to end.
 
+use std::time::Duration;
+
 use rekey_model::Version;
 use rekey_rotation::{EmergencyId, Event, Phase};
 use rekey_runtime::random;
 
 use super::driver::Fault;
 use super::stage::Stage;
+use crate::executor::Reconciling;
+use crate::{alarms, metrics};
 
 fn v(number: u64) -> Version {
     Version::new(number).unwrap()
@@ -136,7 +140,7 @@ async fn a_password_that_somebody_else_changed_is_told_and_not_overwritten() {
     assert!(alarm.message.contains("v1 does not work: login refused"), "{alarm:?}");
     assert_eq!(stage.target.lock().roles[&role].secret, b"changed by hand");
     stage.target.lock().roles.get_mut(&role).unwrap().secret = ours;
-    stage.clock.advance(std::time::Duration::from_mins(1));
+    stage.clock.advance(Duration::from_mins(1));
     stage.until_report("no alarm any more", |report| !failing(report)).await;
 }
 
@@ -200,7 +204,7 @@ async fn a_holder_that_has_not_heard_of_a_shorter_bound_counts_by_the_one_it_has
 async fn a_lease_that_was_granted_is_kept_by_a_controller_that_grants_shorter_ones() {
     let mut stage = Stage::settled().await;
     stage.crash().await;
-    stage.lease = std::time::Duration::from_millis(100);
+    stage.lease = Duration::from_millis(100);
     stage.mute(0, false);
     stage.start();
     for _ in 0..50 {
@@ -224,7 +228,7 @@ async fn a_refusal_by_one_holder_sends_all_back_as_soon_as_it_is_written_down() 
             assert!(why.contains("no such field"), "{why}");
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
     panic!("nobody heard of it");
 }
@@ -263,4 +267,30 @@ async fn a_new_life_says_that_it_goes_on_only_when_what_was_left_is_taken_up() {
         stage.step().await;
     }
     panic!("never resumed");
+}
+
+#[tokio::test]
+async fn the_figures_count_every_alarm_that_status_shows() {
+    let stage = Stage::settled().await;
+    stage.commit(Event::Hold { reason: "freeze".to_owned(), by: "test".to_owned() }).await.unwrap();
+    let waits = Reconciling {
+        because: "test".to_owned(),
+        heard: 0,
+        silent: Vec::new(),
+        silence_left: Duration::ZERO,
+        settle_left: Duration::ZERO,
+        hurried: false,
+    };
+    let of_controller = alarms::of_controller(Some(&waits), &[]);
+    let alarms = of_controller.into_iter().map(|notice| (None, notice)).collect();
+    let whole = metrics::Whole { reconciling: Some(waits), alarms, panics: 0 };
+    let report = stage.report().await;
+    assert!(alarms::of_credential(&report).iter().any(|notice| notice.kind == "held"));
+    let page = metrics::page(&[report], &[], stage.clock.now(), &whole);
+    for line in [
+        "rekey_alarms{credential=\"orders/db\",alarm=\"held\"} 1",
+        "rekey_alarms{credential=\"\",alarm=\"reconciling\"} 1",
+    ] {
+        assert!(page.contains(line), "{line} is not in {page}");
+    }
 }
