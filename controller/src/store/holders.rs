@@ -75,7 +75,7 @@ pub struct HolderRow {
     pub withdrawn: bool,
     /// What it reported last.
     pub reported: Option<Reported>,
-    /// When it said goodbye, had dropped what was withdrawn, was dismissed or removed: it counts no longer.
+    /// When it said goodbye, had dropped what was withdrawn, or was removed: it counts no longer.
     pub gone: Option<Moment>,
 }
 
@@ -226,7 +226,7 @@ impl Tx {
     }
 
     /// The instance counts no longer as a holder of the credential, from now on and until its next hello: it has
-    /// dropped it, or an operator dismissed it. The first time stays.
+    /// dropped it, or an operator removed it. The first time stays.
     pub async fn let_go(&mut self, instance: InstanceId, name: &CredentialName) -> Result<(), StoreError> {
         let now = moment(self.now());
         let sql = holding!("gone = COALESCE(gone, $3)");

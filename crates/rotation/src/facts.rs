@@ -139,7 +139,7 @@ pub struct HolderFacts {
     pub acked: Option<Acked>,
     /// What its processes say they use.
     pub usage: Usage,
-    /// When it said goodbye, lost the grant, or was dismissed by an operator; none: it has not.
+    /// When it said goodbye, lost the grant, or was removed by an operator; none: it has not.
     pub gone: Option<Moment>,
 }
 

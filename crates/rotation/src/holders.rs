@@ -133,7 +133,7 @@ impl Ledger {
         u32::try_from(silent.count()).unwrap_or(u32::MAX)
     }
 
-    /// When a holder that had not acknowledged last said goodbye or was dismissed.
+    /// When a holder that had not acknowledged last said goodbye or was removed.
     pub(crate) fn last_goodbye(&self, facts: &Facts<'_>) -> Option<Moment> {
         let unacked = facts.holders.iter().filter(|holder| !holder.has_acked(self.order));
         unacked.filter_map(|holder| holder.gone).reduce(later)
