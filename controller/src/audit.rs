@@ -75,12 +75,8 @@ words! {
         End = "end",
         /// A version is ended at the target.
         Ended = "ended",
-        /// Holders were told never to serve a version again.
-        Fence = "fence",
-        /// A holder that is away is no longer waited for.
-        Discount = "discount",
-        /// An operator said that a holder is not to be waited for.
-        Dismiss = "dismiss",
+        /// An operator let a rotation go on although no holder was live.
+        NoHolders = "no-holders",
         /// A holder refused a change.
         Nack = "nack",
         /// A sidecar joined.
@@ -109,14 +105,12 @@ words! {
         Init = "init",
         /// A controller took the store.
         Start = "start",
-        /// The store was put back from a backup.
+        /// A store that was put back began a new life, which only reconciles at first.
         Restore = "restore",
         /// The mode of the store changed.
         Mode = "mode",
         /// A credential was taken up again after the store was restored.
         Reconcile = "reconcile",
-        /// A copy of the store was made.
-        Backup = "backup",
     }
 }
 

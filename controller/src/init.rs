@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rekey_model::SecretBytes;
 use rekey_runtime::Clock;
 
+use crate::audit::{Actor, Entry, Outcome, Verb};
 use crate::ca::{Admin, Authority, CaError, Role, Server, Sidecar};
 use crate::config::Config;
 use crate::seal::{Column, Kek, KekError, Place, Seal, SealError, Subject};
@@ -71,6 +72,7 @@ pub async fn init(config: &Config, clock: &Clock) -> Result<(), InitError> {
     make::<Sidecar>(config, clock, &store, &seal).await?;
     make::<Admin>(config, clock, &store, &seal).await?;
     publish(&config.ca_file, &pem)?;
+    record(&store, Verb::Init).await?;
     store.close().await;
     Ok(())
 }
@@ -99,7 +101,15 @@ pub async fn open(config: &Config, clock: &Clock) -> Result<(Store, Seal, Author
         sidecar: load(&store, &seal).await?,
         admin: load(&store, &seal).await?,
     };
+    record(&store, Verb::Start).await?;
     Ok((store, seal, authorities))
+}
+
+async fn record(store: &Store, verb: Verb) -> Result<(), StoreError> {
+    let mut tx = store.begin().await?;
+    let entry = Entry::new(Actor::controller(), verb, Outcome::Done);
+    tx.audit(&entry.because(crate::app::software())).await?;
+    tx.commit().await
 }
 
 async fn finished(store: &Store) -> Result<bool, StoreError> {
@@ -204,6 +214,9 @@ mod tests {
         assert_eq!(std::fs::read(&config.kek_file).unwrap(), kek);
         let (store, _seal, authorities) = open(&config, &clock).await.unwrap();
         assert_eq!(std::fs::read_to_string(&config.ca_file).unwrap(), authorities.server.certificate_pem());
+        let audit = store.audit(None, None, 10).await.unwrap();
+        let verbs: Vec<&str> = audit.iter().map(|record| record.verb.as_str()).collect();
+        assert_eq!(verbs, ["start", "init"], "newest first");
         store.close().await;
     }
 

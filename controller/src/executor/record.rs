@@ -42,7 +42,7 @@ fn of_event(event: &Event, actor: &Actor, after: &Ledger) -> Option<Entry> {
         Event::Refused { version, why, .. } => (Verb::Phase, Some(*version), format!("refused: {why}")),
         Event::Failed { why, .. } => (Verb::Nack, next, why.clone()),
         Event::Rollback { reason } => (Verb::Rollback, next, reason.clone()),
-        Event::NoHolders { reason } => (Verb::Dismiss, next, reason.clone()),
+        Event::NoHolders { reason } => (Verb::NoHolders, next, reason.clone()),
         Event::Ended { version, sessions, .. } => {
             (Verb::Ended, Some(*version), format!("{sessions} sessions ended"))
         }

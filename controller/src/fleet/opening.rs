@@ -148,8 +148,7 @@ impl Fleet {
         let why = format!("{} ({}) has seen more than the store knew", who.spiffe, who.instance);
         let incarnation = tx.begin_life(seen, &why).await?;
         tracing::error!(%incarnation, %why, "the controller only reconciles from now on");
-        let entry = Entry::new(Actor::controller(), Verb::Mode, Outcome::Done);
-        let entry = entry.because(format!("reconcile-only: {why}"));
+        let entry = Entry::new(Actor::controller(), Verb::Restore, Outcome::Done).because(why);
         tx.audit(&Entry { holder: Some(who.instance), ..entry }).await?;
         Ok(true)
     }

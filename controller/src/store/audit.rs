@@ -1,12 +1,13 @@
 //! The audit's rows: appended in the transaction of what they tell of, read, and walked.
 
-use rekey_model::CredentialName;
+use rekey_model::{CredentialName, Moment};
+use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::columns::{Columns, number};
 use super::meta::Meta;
 use super::{Store, StoreError, Tx};
-use crate::audit::{Broken, Chain, Entry, Record};
+use crate::audit::{Actor, Broken, Chain, Entry, Outcome, Record, Verb};
 
 /// How many records are read at a time.
 const PAGE: i64 = 500;
@@ -48,7 +49,35 @@ impl Tx {
     /// Records `entry`: with this transaction, or not at all.
     pub async fn audit(&mut self, entry: &Entry) -> Result<(), StoreError> {
         let record = Record::of(entry, self.audit_end(), self.now(), self.meta.installation);
-        sqlx::query(
+        let (seq, hash) = (record.seq, record.hash);
+        insert(self.connection(), record).await?;
+        self.audit_grew(seq, hash);
+        Ok(())
+    }
+}
+
+/// Records that the life which `meta` tells of has begun, in the transaction in which it does.
+pub(super) async fn life_began(
+    on: &mut AnyConnection,
+    meta: &mut Meta,
+    now: Moment,
+) -> Result<(), StoreError> {
+    let entry = Entry::new(Actor::controller(), Verb::Restore, Outcome::Done);
+    let entry = entry.because(meta.because.clone().unwrap_or_default());
+    let place = (meta.audit_seq.saturating_add(1), meta.audit_head);
+    let record = Record::of(&entry, place, now, meta.installation);
+    (meta.audit_seq, meta.audit_head) = (record.seq, record.hash);
+    insert(on, record).await?;
+    sqlx::query("UPDATE meta SET audit_seq = $1, audit_head = $2")
+        .bind(number(meta.audit_seq)?)
+        .bind(meta.audit_head.to_vec())
+        .execute(on)
+        .await?;
+    Ok(())
+}
+
+async fn insert(on: &mut AnyConnection, record: Record) -> Result<(), StoreError> {
+    sqlx::query(
             "INSERT INTO audit (seq, time_wall, installation, actor_kind, actor, authenticated, verb, credential, \
              version, rotation, holder, outcome, request, reason, prev, hash) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
@@ -69,11 +98,9 @@ impl Tx {
         .bind(record.reason)
         .bind(record.prev.to_vec())
         .bind(record.hash.to_vec())
-        .execute(self.connection())
+        .execute(on)
         .await?;
-        self.audit_grew(record.seq, record.hash);
-        Ok(())
-    }
+    Ok(())
 }
 
 impl Store {

@@ -5,9 +5,10 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rekey_model::Incarnation;
+use rekey_model::{Incarnation, Moment};
 use rekey_runtime::Clock;
 
+use super::audit::life_began;
 use super::dialect::{Dialect, Use, whole};
 use super::meta::Meta;
 use super::mirror::{Mirror, sync_folder};
@@ -38,7 +39,7 @@ impl Store {
         }
         let unfinished = beside(to, ".restoring");
         copy_file(from, &unfinished)?;
-        let meta = begin_life(&unfinished, to).await?;
+        let meta = begin_life(&unfinished, to, clock.now()).await?;
         remove_log_of_the_lost(to)?;
         // A link, since a rename would replace what came there meanwhile.
         std::fs::hard_link(&unfinished, to).map_err(OpenError::making(to))?;
@@ -86,7 +87,7 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), OpenError> {
 
 /// Checks the copy and begins its new life: above the copy's own, and above that of the store that was lost, as far as
 /// the file beside it knows.
-async fn begin_life(copy: &Path, to: &Path) -> Result<Meta, OpenError> {
+async fn begin_life(copy: &Path, to: &Path, now: Moment) -> Result<Meta, OpenError> {
     let dialect = Dialect::Sqlite(copy.to_owned());
     let pool = dialect.connect(Use::Write).await?;
     let begun = async {
@@ -98,8 +99,9 @@ async fn begin_life(copy: &Path, to: &Path) -> Result<Meta, OpenError> {
         let missing = || OpenError::Missing(copy.display().to_string());
         let before = Meta::read(&mut tx).await?.ok_or_else(missing)?;
         let (incarnation, epoch) = Mirror::seen(&mirror_beside(to)).unwrap_or((Incarnation(0), 0));
-        let meta = before.reborn((incarnation, epoch), "it was restored from a copy");
+        let mut meta = before.reborn((incarnation, epoch), "it was restored from a copy");
         meta.write(&mut tx).await?;
+        life_began(&mut tx, &mut meta, now).await?;
         tx.commit().await.map_err(StoreError::Unanswered)?;
         Ok::<_, OpenError>(meta)
     };

@@ -11,6 +11,7 @@ use rekey_runtime::{Clock, random};
 use sqlx::AnyPool;
 use tokio::sync::broadcast;
 
+use super::audit::life_began;
 use super::dialect::{Dialect, Use};
 use super::meta::{InstallationId, LifeId, Meta, believe_alive};
 use super::mirror::{Mirror, Verdict};
@@ -267,7 +268,8 @@ async fn claim(
         Some(path) if !elsewhere(path) => Mirror::judge(path, &before)?,
         _none => Verdict::Level,
     };
-    let meta = match verdict {
+    let older = matches!(verdict, Verdict::Older { .. });
+    let mut meta = match verdict {
         Verdict::Level => Meta { epoch: before.epoch.saturating_add(1), ..before },
         Verdict::Older { incarnation, epoch } => {
             tracing::warn!(
@@ -277,6 +279,9 @@ async fn claim(
         }
     };
     meta.write(&mut tx).await?;
+    if older {
+        life_began(&mut tx, &mut meta, now).await?;
+    }
     if meta.mode == Mode::ReconcileOnly {
         believe_alive(&mut tx, now).await?;
     }

@@ -24,6 +24,9 @@ async fn a_copy_is_whole_and_only_reconciles() {
     let now = restored.meta().await.unwrap();
     assert_eq!((now.mode, now.incarnation), (Mode::ReconcileOnly, Incarnation(2)));
     assert_eq!(now.installation, then.installation, "what is sealed opens");
+    let told = restored.audit(None, None, 10).await.unwrap();
+    assert_eq!((told[0].verb.as_str(), told[0].reason.as_str()), ("restore", "it was restored from a copy"));
+    assert!(restored.verify_audit().await.unwrap().is_ok());
     assert!(now.life != then.life && now.epoch > then.epoch);
     assert_eq!(restored.credential(&row.name).await.unwrap().unwrap().id, row.id);
     assert!(restored.credential(&name("later")).await.unwrap().is_none());
@@ -70,7 +73,7 @@ async fn a_copy_is_made_while_others_write() {
     let to = stage.folder.path().join("restored.db");
     let restored = restore(&copy, &to, stage.clock.clone()).await.unwrap();
     assert!(restored.credentials().await.unwrap().len() <= 50);
-    assert_eq!(restored.verify_audit().await.unwrap(), Ok(0));
+    assert_eq!(restored.verify_audit().await.unwrap(), Ok(1), "that it was restored");
 }
 
 #[tokio::test]

@@ -79,7 +79,11 @@ both! {
         assert_eq!((now.mode, now.incarnation), (Mode::ReconcileOnly, Incarnation(2)));
         assert!(now.life != then.life && now.epoch > then.epoch);
         // It is said once; the next start finds nothing new, and the mode stays.
-        let again = stage.open().await.meta().await.unwrap();
+        let store = stage.open().await;
+        let again = store.meta().await.unwrap();
+        let told = store.audit(None, None, 10).await.unwrap();
+        assert_eq!(told.iter().filter(|record| record.verb == "restore").count(), 1, "{told:?}");
+        assert!(store.verify_audit().await.unwrap().is_ok());
         assert_eq!((again.mode, again.incarnation), (Mode::ReconcileOnly, Incarnation(2)));
     }
 
