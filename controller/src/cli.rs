@@ -38,7 +38,7 @@ pub enum Command {
     Dev(Dev),
     /// Copy the store while it is in use (SQLite). The KEK file is not in the copy: keep both, apart.
     Backup(Backup),
-    /// Put a copy back as the store. It only reconciles: it revokes, and changes nothing else.
+    /// Put a copy back as the store. It reconciles with the sidecars first: until then it only revokes.
     Restore(Restore),
 }
 

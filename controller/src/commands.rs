@@ -63,7 +63,7 @@ async fn put_back(wanted: &Restore, clock: &Clock) -> Result<ExitCode> {
     let config = Config::read(&wanted.config)?;
     let StoreConfig::Sqlite(to) = &config.store else {
         bail!(
-            "this store is on PostgreSQL: restore it with pg_restore; the controller notices and only reconciles"
+            "this store is on PostgreSQL: restore it with pg_restore; the controller notices and reconciles first"
         );
     };
     let store = backup::restore(&wanted.from, to, clock.clone())
@@ -71,7 +71,7 @@ async fn put_back(wanted: &Restore, clock: &Clock) -> Result<ExitCode> {
         .with_context(|| format!("restore {}", shown(&wanted.from)))?;
     store.close().await;
     tracing::warn!(
-        "restored; the controller will only reconcile and revoke: `rekeyctl status` says what is next"
+        "restored; the controller reconciles with its sidecars first: `rekeyctl reconcile` says what it waits for"
     );
     Ok(ExitCode::SUCCESS)
 }

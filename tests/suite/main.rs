@@ -16,6 +16,7 @@ mod operators;
 mod other_users;
 mod poison;
 mod redis;
+mod restore;
 mod revoke;
 mod rotate;
 mod secrets;

@@ -115,13 +115,18 @@ impl Story {
     /// Waits until every service has logged in and queried so many times more.
     pub(crate) fn let_work(&self, times: u64) {
         for number in 1..=self.services.len() {
-            let before = self.counts(number);
-            let worked = poll(PATIENCE, || {
-                let now = self.counts(number);
-                now.logins >= before.logins + times && now.queries >= before.queries + times
-            });
-            assert!(worked, "service {number} does not work: {before:?}, then {:?}", self.counts(number));
+            self.let_work_of(number, times);
         }
+    }
+
+    /// Waits until the service `number` has logged in and queried so many times more.
+    pub(crate) fn let_work_of(&self, number: usize, times: u64) {
+        let before = self.counts(number);
+        let worked = poll(PATIENCE, || {
+            let now = self.counts(number);
+            now.logins >= before.logins + times && now.queries >= before.queries + times
+        });
+        assert!(worked, "service {number} does not work: {before:?}, then {:?}", self.counts(number));
     }
 
     /// No service has failed at anything, none has ended, and the database holds only the current version's login.
