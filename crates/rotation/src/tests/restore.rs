@@ -160,6 +160,16 @@ fn what_was_cut_in_the_lost_life_is_cut_again_and_never_taken_up() {
 }
 
 #[test]
+fn what_was_not_cut_is_taken_up_before_nothing_is() {
+    let told = vec![claim(9, 3), fencing(10, &[3])];
+    let mut world = reconcile(World::settled(), told, shown_as(&[1, 3]));
+    assert_eq!((world.ledger.current, world.ledger.owed), (Some(v(1)), false));
+    assert_eq!(world.ledger.endings[&v(3)].cause, Cause::Emergency);
+    until_calm(&mut world);
+    assert_eq!(left(&world), [1]);
+}
+
+#[test]
 fn endings_lose_their_evidence_but_emergencies_and_what_is_refused_already() {
     for phase in [Phase::Retiring, Phase::Undoing] {
         let world = reconcile(World::in_phase(phase), Vec::new(), shown_as(&[1, 2]));
