@@ -60,7 +60,11 @@ impl Ledger {
 
     /// The store was restored: it has no secret of the current version, or left another one behind.
     fn restored(&self) -> Option<Why> {
-        if self.is_foreign() { Some(Why::Foreign) } else { self.leftover().map(|_| Why::Leftover) }
+        if self.is_foreign() {
+            return Some(Why::Foreign);
+        }
+        // What the target is still to be asked about may not be there at all.
+        self.leftover().filter(|_| !self.restore.unlisted).map(|_| Why::Leftover)
     }
 
     /// The current version is older than the schedule allows.

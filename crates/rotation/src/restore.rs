@@ -93,6 +93,7 @@ impl Ledger {
         self.take_claims_in(facts);
         self.outnumber(listing, JUMP);
         if self.deleted.is_none() {
+            self.take_claimed_names_in(listing, facts);
             let current = self.most_recent(known_order, listing, facts);
             self.take_up(current, facts.now);
             self.take_strays_in(listing, facts.now);
@@ -118,6 +119,10 @@ impl Ledger {
         let fenced = self.take_claims_in(facts);
         self.order = order;
         self.restore.unlisted |= unknown && self.deleted.is_none();
+        if unknown && self.deleted.is_none() && facts.policy.overlap == Overlap::Both {
+            // What the target does not know, if it can tell, is pruned when it is asked.
+            self.take_claimed_names_in(&Listing::Unasked, facts);
+        }
         if !fenced.is_empty() {
             // Also where none is known here: some holder may have it.
             self.order = order.next();
@@ -166,12 +171,30 @@ impl Ledger {
         }
         self.restore.written.get_or_insert(self.order);
         self.take_claims_in(facts);
+        self.take_claimed_names_in(&Listing::Unasked, facts);
+        self.cut_what_is_fenced(facts);
+    }
+
+    /// What holders serve is known from here on by its name, unless the target says that there is no such thing.
+    fn take_claimed_names_in(&mut self, listing: &Listing, facts: &Facts<'_>) {
         for (version, handle) in facts.claims.iter().filter_map(|claim| claim.serves.as_ref()) {
-            if self.record_of(handle).is_none() && !self.versions.contains_key(version) {
-                self.versions.insert(*version, VersionRecord::stray(handle, false, facts.now));
+            if listing.may_accept(handle) {
+                self.insert_stray(*version, handle, false, facts.now);
             }
         }
-        self.cut_what_is_fenced(facts);
+    }
+
+    /// Makes a name known; under another number, if something else has that.
+    fn insert_stray(&mut self, version: Version, handle: &Handle, adopted: bool, now: Moment) {
+        if self.record_of(handle).is_some() {
+            return;
+        }
+        let mut number = version;
+        if self.versions.contains_key(&version) {
+            number = self.next_version();
+            self.last_version = Some(number);
+        }
+        self.versions.insert(number, VersionRecord::stray(handle, adopted, now));
     }
 
     /// No number that the target shows is ever used again, and none of `jump` after it.
@@ -270,15 +293,7 @@ impl Ledger {
         // Before the adoption the application's own login is nobody's business.
         let adopted_once = self.versions.values().any(|it| it.adopted) || shown.iter().any(|it| !it.adopted);
         for one in shown.iter().filter(|it| adopted_once || !it.adopted) {
-            if self.record_of(&one.handle).is_some() {
-                continue;
-            }
-            let mut version = one.version;
-            if self.versions.contains_key(&version) {
-                version = self.next_version();
-                self.last_version = Some(version);
-            }
-            self.versions.insert(version, VersionRecord::stray(&one.handle, one.adopted, now));
+            self.insert_stray(one.version, &one.handle, one.adopted, now);
         }
         let open = self.open_rotation().and_then(|open| open.next);
         for (version, record) in &mut self.versions {

@@ -250,6 +250,23 @@ fn a_version_in_use_is_not_ended_because_a_restore_left_it_behind() {
 }
 
 #[test]
+fn a_target_that_cannot_list_is_believed_to_have_what_holders_tell() {
+    let told = vec![claim(9, 3), claim(8, 2), fencing(7, &[5]), claim(6, 5)];
+    let mut world = reconcile(World::settled(), told, Listing::CannotTell);
+    assert_eq!(left(&world), [1, 2, 3], "what was cut is being ended");
+    assert_eq!(world.ledger.endings.keys().copied().collect::<Vec<_>>(), [v(5)]);
+    until_calm(&mut world);
+    assert_eq!(left(&world), [1006]);
+    world.listing = Listing::CannotTell;
+    world.claims = vec![claim(70, 9)];
+    world.ok(&Event::Heard);
+    world.claims.clear();
+    assert_eq!(left(&world), [9, 1006]);
+    until_calm(&mut world);
+    assert_eq!(left(&world), [1006]);
+}
+
+#[test]
 fn a_hold_keeps_what_the_holders_have() {
     let mut world = World::settled();
     world.ok(&Event::Hold { reason: "freeze".to_owned(), by: "test".to_owned() });
