@@ -183,7 +183,7 @@ impl Store {
 
 impl Store {
     /// Opens a store to look at: it takes no epoch, so that a controller that has it open goes on, and changes nothing.
-    /// [`Store::begin`] is refused ([`StoreError::OnlyLooking`]).
+    /// [`Store::begin`] is refused ([`super::StoreError::OnlyLooking`]).
     pub async fn look(config: &StoreConfig, clock: Clock) -> Result<Self, OpenError> {
         let dialect = config.dialect()?;
         if let Some(path) = dialect.path() {
