@@ -109,6 +109,7 @@ fn every_command_answers_in_json_as_the_manual_says() {
         "status",
         "list",
         "inventory export",
+        "reconcile",
         "whoami",
         "version",
         "exit-codes",

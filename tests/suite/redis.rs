@@ -104,6 +104,8 @@ impl Application {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let client = runtime.block_on(builder.connect()).unwrap();
+            // It was declared a moment ago: the sidecar may hear of it a moment later.
+            assert!(poll(PATIENCE, || runtime.block_on(client.get(CACHE)).is_ok()), "nothing to read");
             let (mut failures, mut held): (Vec<String>, Option<(u32, Client)>) = (Vec::new(), None);
             while !stopped.load(Ordering::SeqCst) {
                 let credential = runtime.block_on(client.get(CACHE)).unwrap();

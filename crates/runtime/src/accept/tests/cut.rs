@@ -80,9 +80,9 @@ async fn a_connection_without_a_certificate_does_not_last() {
     begin(&mut client, &mut served).await;
     let mut byte = [0];
     let mut reading = tokio_test::task::spawn(served.read(&mut byte));
-    for _ in 0..6 {
+    for _ in 0..5 {
         tokio_test::assert_pending!(reading.poll());
-        secure.door.clock.advance(Duration::from_secs(10));
+        secure.door.clock.advance(Limits::controller().anonymous_life / 5);
     }
     tokio_test::assert_ready!(reading.poll()).unwrap_err();
 }
