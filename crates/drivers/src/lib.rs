@@ -4,6 +4,7 @@
 //! knows a phase: what an answer means for a rotation is decided elsewhere.
 
 mod driver;
+mod fault;
 pub mod mysql;
 mod plug;
 pub mod postgres;

@@ -1,4 +1,4 @@
-//! What went wrong, in terms of what may have happened at the server.
+//! What an error of PostgreSQL means.
 
 use std::error::Error as _;
 use std::io;
@@ -6,31 +6,9 @@ use std::io;
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
-use crate::DriverError;
-
-/// The longest text of a server that is passed on.
-const LONGEST: usize = 500;
-
-/// Why a call did not succeed. Texts hold names, never secrets.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
-    /// The server cannot be reached, or asks to wait.
-    #[error("{0}")]
-    Away(String),
-    /// All was done, but what it should bring about takes longer.
-    #[error("{0}")]
-    NotYet(String),
-    /// The server or one of our checks says no.
-    #[error("{0}")]
-    No(String),
-}
+pub(super) use crate::fault::{Fault, one_line};
 
 impl Fault {
-    /// A check of ours says no.
-    pub(super) fn no(why: impl Into<String>) -> Self {
-        Self::No(why.into())
-    }
-
     /// What went wrong at a login. Nothing was done yet, whatever it was.
     pub(super) fn of_login(error: &Error) -> Self {
         if let Some(code) = error.code() {
@@ -59,25 +37,6 @@ impl Fault {
 
     fn by_code(code: &SqlState, text: String) -> Self {
         if asks_to_wait(code.code()) { Self::Away(text) } else { Self::No(text) }
-    }
-
-    /// The same with words about where it happened.
-    #[must_use]
-    pub(super) fn during(self, what: &str) -> Self {
-        match self {
-            Self::Away(text) => Self::Away(format!("{what}: {text}")),
-            Self::NotYet(text) => Self::NotYet(format!("{what}: {text}")),
-            Self::No(text) => Self::No(format!("{what}: {text}")),
-        }
-    }
-
-    /// As the caller of a driver sees it; `touched` when something may have been committed.
-    pub(super) fn reported(self, touched: bool) -> DriverError {
-        match self {
-            Self::Away(_) if touched => DriverError::Unknown(Box::new(self)),
-            Self::Away(_) | Self::NotYet(_) => DriverError::Unavailable(Box::new(self)),
-            Self::No(_) => DriverError::Refused(Box::new(self)),
-        }
     }
 }
 
@@ -111,16 +70,6 @@ fn told(error: &Error) -> String {
     }
 }
 
-/// `text` without control characters, shortened.
-pub(super) fn one_line(text: &str) -> String {
-    let mut line: String =
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST + 1).collect();
-    if line.chars().count() > LONGEST {
-        line = line.chars().take(LONGEST).chain(['…']).collect();
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,20 +82,5 @@ mod tests {
         for no in ["28P01", "28000", "42501", "42601", "42704", "42710", "2BP01", "23505", "3D000", "0LP01"] {
             assert!(!asks_to_wait(no), "{no}");
         }
-    }
-
-    #[test]
-    fn what_may_have_happened_is_unknown_only_after_something_was_committed() {
-        let away = || Fault::Away("a".into());
-        assert!(matches!(away().reported(false), DriverError::Unavailable(_)));
-        assert!(matches!(away().reported(true), DriverError::Unknown(_)));
-        assert!(matches!(Fault::no("n").reported(true), DriverError::Refused(_)));
-        assert!(matches!(Fault::NotYet("n".into()).reported(true), DriverError::Unavailable(_)));
-    }
-
-    #[test]
-    fn a_servers_words_stay_on_one_line() {
-        assert_eq!(one_line("a\nb\u{1b}[31mc"), "a b [31mc");
-        assert_eq!(one_line(&"x".repeat(10_000)).chars().count(), LONGEST + 1);
     }
 }
