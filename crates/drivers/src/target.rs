@@ -1,15 +1,18 @@
-//! What the settings of several kinds of target have in common: TLS, and where it may be left out.
+//! What the settings of several kinds of target have in common: TLS and where it may be left out, limits of time, the
+//! files that are named.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use rekey_settings::Section;
+use rekey_model::{SecretBytes, Span};
+use rekey_settings::{Section, read_secret_file, read_text};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::Problem;
+use crate::{BuildError, Problem};
 
 /// TLS to a target, as it is written: `tls.mode`, `tls.ca_file`, `tls.server_name`.
 #[derive(Debug, Clone, Default)]
@@ -93,6 +96,43 @@ impl TlsSettings {
                 Ok(Some(Tls { config, server_name: self.server_name.clone() }))
             }
         }
+    }
+}
+
+/// Notes with a section of `driver` what is wrong with the settings in it.
+pub(crate) fn note(section: &Section<'_>, driver: &str, problems: Vec<Problem>) {
+    for problem in problems {
+        let remedy = format!("docs/drivers.md says what `{driver}` takes");
+        section.problem(&problem.field, problem.message, remedy);
+    }
+}
+
+/// The rotator's password and the text of the authorities, read anew at each use, so that both can be changed without a
+/// restart.
+pub(crate) fn read_files(
+    password_file: &Path,
+    tls: &TlsSettings,
+) -> Result<(SecretBytes, Option<String>), BuildError> {
+    let password = read_secret_file(password_file).map_err(BuildError::File)?;
+    let authority = tls.ca_file.as_deref().map(|path| {
+        read_text(path).map_err(|error| BuildError::File(format!("{}: {error}", path.display())))
+    });
+    Ok((password, authority.transpose()?))
+}
+
+/// What is wrong with the limits of a call: with each of its `parts`, and with the whole, which is at least the first two
+/// of them: a connection, and one statement or command.
+pub(crate) fn check_times(problems: &mut Vec<Problem>, parts: &[(&'static str, Span)], call: Span) {
+    let whole = [("call_timeout", call, 300)];
+    for (field, time, most) in parts.iter().map(|(field, time)| (*field, *time, 60)).chain(whole) {
+        if time.get() < Duration::from_millis(10) || time.get() > Duration::from_secs(most) {
+            problems.push(Problem::new(field, format!("is 10ms to {most}s")));
+        }
+    }
+    if let [(one, connect), (other, step), ..] = parts
+        && call.get() < connect.get() + step.get()
+    {
+        problems.push(Problem::new("call_timeout", format!("is at least {one} and {other} together")));
     }
 }
 

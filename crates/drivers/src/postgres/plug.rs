@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rekey_model::{Handle, Label, Span};
-use rekey_settings::{Section, check_secret_file, read_secret_file, read_text};
+use rekey_settings::{Section, check_secret_file};
 
 use super::settings::{Account, Adopt, TargetSettings};
 use super::{NAME, Postgres, quote};
-use crate::target::TlsSettings;
-use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Plan, Problem, Strategy};
+use crate::target::{TlsSettings, note, read_files};
+use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Plan, Strategy};
 
 /// What PostgreSQL brings along.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +22,7 @@ impl crate::Plug for Plug {
 
     fn target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
         let settings = read_target(section, folder)?;
-        note(section, settings.problems());
+        note(section, NAME, settings.problems());
         if let Err(reason) = check_secret_file(&settings.password_file) {
             section.problem("password_file", reason, "");
         }
@@ -47,7 +47,7 @@ impl crate::Plug for Plug {
             search_path,
             probes,
         };
-        note(section, account.problems());
+        note(section, NAME, account.problems());
         Some(account)
     }
 
@@ -94,21 +94,10 @@ impl crate::Plug for Plug {
         account: &Account,
         owner: Owner,
     ) -> Result<Arc<dyn Driver>, BuildError> {
-        let password = read_secret_file(&target.password_file).map_err(BuildError::File)?;
-        let authority = target.tls.ca_file.as_deref().map(|path| {
-            read_text(path).map_err(|error| BuildError::File(format!("{}: {error}", path.display())))
-        });
-        let authority = authority.transpose()?;
+        let (password, authority) = read_files(&target.password_file, &target.tls)?;
         let target = target.with(password, authority.as_deref().map(str::as_bytes));
         let driver = target.and_then(|target| Postgres::new(target, account.clone(), owner));
         driver.map(|driver| Arc::new(driver) as Arc<dyn Driver>).map_err(BuildError::Mismatch)
-    }
-}
-
-fn note(section: &Section<'_>, problems: Vec<Problem>) {
-    for problem in problems {
-        let remedy = format!("docs/drivers.md says what `{NAME}` takes");
-        section.problem(&problem.field, problem.message, remedy);
     }
 }
 

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 
 use super::quote::{self, LONGEST_NAME};
 use crate::Problem;
-use crate::target::{Tls, TlsMode, TlsSettings};
+use crate::target::{Tls, TlsMode, TlsSettings, check_times};
 
 /// A PostgreSQL server as the controller's own config describes it: `targets.NAME.postgres`.
 #[derive(Debug, Clone)]
@@ -170,23 +170,12 @@ impl TargetSettings {
     }
 
     fn check_times(&self, problems: &mut Vec<Problem>) {
-        let times = [
-            ("connect_timeout", self.connect_timeout, 60),
-            ("statement_timeout", self.statement_timeout, 60),
-            ("transit", self.transit, 60),
-            ("call_timeout", self.call_timeout, 300),
+        let parts = [
+            ("connect_timeout", self.connect_timeout),
+            ("statement_timeout", self.statement_timeout),
+            ("transit", self.transit),
         ];
-        for (field, time, most) in times {
-            if time.get() < Duration::from_millis(10) || time.get() > Duration::from_secs(most) {
-                problems.push(Problem::new(field, format!("is 10ms to {most}s")));
-            }
-        }
-        if self.call_timeout.get() < self.connect_timeout.get() + self.statement_timeout.get() {
-            problems.push(Problem::new(
-                "call_timeout",
-                "is at least connect_timeout and statement_timeout together",
-            ));
-        }
+        check_times(problems, &parts, self.call_timeout);
         let life = self.pending_life.get();
         if life < Duration::from_secs(1) || life > Duration::from_hours(30 * 24) {
             problems.push(Problem::new("pending_life", "is 1s to 30d"));

@@ -10,7 +10,7 @@ use rekey_model::{SecretBytes, Span};
 use schemars::JsonSchema;
 
 use crate::Problem;
-use crate::target::{Tls, TlsSettings};
+use crate::target::{Tls, TlsSettings, check_times};
 
 /// Once for each node, by an administrator, where what changes is kept by `ACL SAVE`. Then `ACL SETUSER rekey >…` with
 /// the rotator's password.
@@ -206,20 +206,8 @@ impl TargetSettings {
     }
 
     fn check_times(&self, problems: &mut Vec<Problem>) {
-        let times = [
-            ("connect_timeout", self.connect_timeout, 60),
-            ("command_timeout", self.command_timeout, 60),
-            ("call_timeout", self.call_timeout, 300),
-        ];
-        for (field, time, most) in times {
-            if time.get() < Duration::from_millis(10) || time.get() > Duration::from_secs(most) {
-                problems.push(Problem::new(field, format!("is 10ms to {most}s")));
-            }
-        }
-        if self.call_timeout.get() < self.connect_timeout.get() + self.command_timeout.get() {
-            let message = "is at least connect_timeout and command_timeout together";
-            problems.push(Problem::new("call_timeout", message));
-        }
+        let parts = [("connect_timeout", self.connect_timeout), ("command_timeout", self.command_timeout)];
+        check_times(problems, &parts, self.call_timeout);
     }
 }
 
