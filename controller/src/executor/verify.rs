@@ -59,7 +59,7 @@ impl Executor {
         let fields = self.fields(seen.id, version).await?;
         let outcome = match self.0.drivers.driver(&seen.spec) {
             Ok(driver) => {
-                let _room = self.0.lanes.permit(seen.spec.driver.target().as_str(), false).await;
+                let _room = self.room_at(seen.spec.driver.target().as_str()).await;
                 driver.probe(&fields, None).await
             }
             Err(error) => Err(DriverError::Unavailable(Box::new(error))),

@@ -261,10 +261,9 @@ impl Session {
 
     /// Notes durably what is no longer granted: a snapshot takes it away, and its dropping is to be acknowledged.
     async fn withdraw_all_but(&mut self, views: &[Arc<View>]) -> Result<(), Refusal> {
-        let stays = |name: &&CredentialName| views.iter().any(|view| view.seen.name == **name);
-        let lost: Vec<CredentialName> = self.granted.iter().filter(|name| !stays(name)).cloned().collect();
-        let lost: Vec<CredentialName> =
-            lost.into_iter().filter(|name| self.fleet.views().view(name).is_some()).collect();
+        let stays = |name: &CredentialName| views.iter().any(|view| view.seen.name == *name);
+        let is_lost = |name: &&CredentialName| !stays(name) && self.fleet.views().view(name).is_some();
+        let lost: Vec<CredentialName> = self.granted.iter().filter(is_lost).cloned().collect();
         if lost.is_empty() {
             return Ok(());
         }
