@@ -9,6 +9,7 @@ pub mod mysql;
 mod plug;
 pub mod postgres;
 pub mod redis;
+mod scram;
 mod table;
 mod target;
 

@@ -1,6 +1,4 @@
-//! Names and values inside SQL, and the verifier that stands for a password.
-
-use rekey_model::SecretBytes;
+//! Names and values inside SQL.
 
 /// The longest name: PostgreSQL cuts a longer one off without an error, and then it names something else.
 pub(super) const LONGEST_NAME: usize = 63;
@@ -28,11 +26,6 @@ pub(super) fn literal(text: &str) -> String {
     }
 }
 
-/// The SCRAM-SHA-256 verifier of a password, which the server stores as it is: the password itself is never sent.
-pub(super) fn verifier(password: &SecretBytes) -> String {
-    postgres_protocol::password::scram_sha_256(password.expose())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,12 +45,5 @@ mod tests {
         assert_eq!(literal("it's"), "'it''s'");
         assert_eq!(literal(r"\' OR 1"), r" E'\\'' OR 1'");
         assert_eq!(literal("a\0b"), "'ab'");
-    }
-
-    #[test]
-    fn a_verifier_needs_no_quoting() {
-        let made = verifier(&SecretBytes::new(b"it's \\ $ \" secret".to_vec()));
-        assert!(made.starts_with("SCRAM-SHA-256$4096:"));
-        assert!(made.bytes().all(|c| c.is_ascii_alphanumeric() || b"+/=$:-".contains(&c)), "{made}");
     }
 }

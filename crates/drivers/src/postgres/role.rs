@@ -9,8 +9,8 @@ use rekey_model::{FieldName, Fields, Handle, SecretBytes, Version};
 use super::fault::Fault;
 use super::link::{Link, column};
 use super::{Marked, Postgres, quote};
-use crate::Owner;
-use crate::{Expiry, Found, Installed, Intent, ListedVersion};
+use crate::scram;
+use crate::{Expiry, Found, Installed, Intent, ListedVersion, Owner};
 
 const LOOK: &str = "SELECT r.oid, r.rolcanlogin, pg_has_role(current_user, r.oid, 'USAGE'), \
     shobj_description(r.oid, 'pg_authid'), r.rolsuper OR r.rolreplication OR r.rolbypassrls OR r.rolcreaterole \
@@ -203,7 +203,7 @@ impl Postgres {
         }
         let name = name(&intent.handle)?;
         let until = quote::literal(&self.soon(link).await?);
-        let verifier = quote::literal(&quote::verifier(secret));
+        let verifier = quote::literal(&scram::verifier(intent.handle.as_str(), secret));
         let marker = quote::literal(&format!("{}{}", marker_of(&self.owner), intent.version.get()));
         link.run(&format!("CREATE ROLE {name} LOGIN PASSWORD {verifier} VALID UNTIL {until}")).await?;
         link.run(&format!("COMMENT ON ROLE {name} IS {marker}")).await?;
@@ -222,7 +222,7 @@ impl Postgres {
             return Err(Fault::no(format!("{} was revoked already", intent.handle)));
         }
         let name = name(&intent.handle)?;
-        let verifier = quote::literal(&quote::verifier(secret));
+        let verifier = quote::literal(&scram::verifier(intent.handle.as_str(), secret));
         // One that is in use by now keeps what it has: nothing shortens the life of a version that is served.
         let endless = link.row(ENDLESS, &[&intent.handle.as_str()]).await?;
         let endless = endless.map(|row| column::<bool>(&row, 0)).transpose()? == Some(true);
