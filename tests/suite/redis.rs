@@ -36,7 +36,7 @@ fn nodes() -> [Redis; 2] {
     [(), ()].map(|()| {
         let node = Redis::start(Options::default());
         node.run(
-            "ACL SETUSER rekey reset on -@all +acl|setuser +acl|getuser +acl|dryrun +acl|save +client|list \
+            "ACL SETUSER rekey reset on -@all +acl|setuser +acl|getuser +acl|dryrun +acl|save +config|get +client|list \
              +client|kill +client|setname +time",
         );
         node.run("ACL SETUSER rekey >rotator-password");

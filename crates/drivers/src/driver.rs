@@ -19,7 +19,19 @@ pub type Source = Box<dyn Error + Send + Sync>;
 ///
 /// Every verb may be repeated: twice is once. No call outlives the deadline that the driver states for it at the
 /// target, so that after [`Driver::settle`] no earlier call can land any more.
+///
+/// Only [`Driver::check`] and [`Driver::list`] have a default, which says that nothing is known. A driver that stands
+/// before others (several targets for one credential, a wrapper) passes on every verb, these two included: `check` of
+/// several is what all of them lack together.
 pub trait Driver: Send + Sync + fmt::Debug {
+    /// Looks as the rotator whether everything is there that rotations of this account need, and changes nothing. What
+    /// is missing is named all at once, each with what mends it; an empty list: nothing is. `Unavailable`: nobody could
+    /// be asked, or the target takes no change now (a standby, read-only), and that may pass by itself. The default,
+    /// for targets where the rotator needs no right that can be looked at, finds nothing missing.
+    fn check(&self) -> DriverFuture<'_, Vec<Lack>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
     /// Makes the intended version valid beside the current one, with the expiry of a version that is not in use yet.
     /// If it exists already under our name, sets the secret again. A login that the account adopts keeps its secret:
     /// it is made sure that the secret is right, and only then that it can be watched and ended.
@@ -55,6 +67,23 @@ pub trait Driver: Send + Sync + fmt::Debug {
 
     /// How long after a call was given up it may still take effect at the target, at the most.
     fn settle(&self) -> Duration;
+}
+
+/// Something at a target that rotations need and that is missing: a right of the rotator, its login, a role, a database.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {remedy}")]
+pub struct Lack {
+    /// What is missing, and where.
+    pub what: String,
+    /// What mends it: the exact statement, where there is one.
+    pub remedy: String,
+}
+
+impl Lack {
+    /// `what` is missing, and `remedy` mends it.
+    pub fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { what: what.into(), remedy: remedy.into() }
+    }
 }
 
 /// A version that is to be made: durable before the target is touched (I9).

@@ -14,8 +14,8 @@ mod table;
 mod target;
 
 pub use driver::{
-    Age, Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Listed, ListedVersion,
-    Proof, Session, Sessions, Source, Usage,
+    Age, Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Lack, Listed,
+    ListedVersion, Proof, Session, Sessions, Source, Usage,
 };
 pub use plug::{Account, BuildError, Claim, Claimed, Facts, Names, Owner, Plan, Plug, Target};
 pub use table::{ALL, Class, Kind, Strategy, kind, names};

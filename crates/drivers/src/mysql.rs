@@ -5,6 +5,7 @@
 //! credential, except the one login that the credential declares as adopted.
 
 mod account;
+mod check;
 mod fault;
 mod link;
 mod plug;
@@ -28,11 +29,11 @@ pub use rights::{RIGHTS_FOR_CREDENTIAL, RIGHTS_FOR_TARGET};
 pub use settings::{Account, Adopt, Target, TargetSettings};
 
 use crate::{
-    Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Listed, Owner, Problem, Proof,
-    Sessions, Usage,
+    Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Lack, Listed, Owner, Problem,
+    Proof, Sessions, Usage,
 };
 use fault::Fault;
-use link::{Link, Login, text};
+use link::{Link, Login};
 
 /// The driver's name.
 pub const NAME: &str = "mysql";
@@ -67,8 +68,8 @@ impl Mysql {
         result.map_err(|fault| fault.reported(touched.load(Ordering::Relaxed)))
     }
 
-    /// A session of the rotator. Without `PROCESS` it would be shown its own sessions alone, and take that for all.
-    async fn rotator<'a>(&self, touched: &'a AtomicBool) -> Result<Link<'a>, Fault> {
+    /// A session of the rotator, whatever it may do.
+    async fn admin<'a>(&self, touched: &'a AtomicBool) -> Result<Link<'a>, Fault> {
         let login = Login {
             route: &self.target.route,
             tls: self.target.tls.as_ref(),
@@ -77,22 +78,30 @@ impl Mysql {
             password: &self.target.password,
             timeouts: self.target.timeouts,
         };
+        let mut link = Link::open(&login, touched).await?;
+        link.bind(self.target.timeouts).await?;
+        Ok(link)
+    }
+
+    /// A session of the rotator. Without `PROCESS` it would be shown its own sessions alone, and take that for all.
+    async fn rotator<'a>(&self, touched: &'a AtomicBool) -> Result<Link<'a>, Fault> {
         let during = |fault: Fault| fault.during("as the rotator");
-        let mut link = Link::open(&login, touched).await.map_err(during)?;
-        link.bind(self.target.timeouts).await.map_err(during)?;
-        let own = "SELECT PRIVILEGE_TYPE FROM information_schema.USER_PRIVILEGES \
-            WHERE REPLACE(GRANTEE, '''', '') = CURRENT_USER()";
-        let held = link.rows(own).await.map_err(during)?;
-        for right in rights::CHECKED {
-            if !held.iter().any(|row| text(row, 0) == Some(right)) {
-                return Err(Fault::no(format!("the rotator has no {right}")));
-            }
+        let mut link = self.admin(touched).await.map_err(during)?;
+        if let Some(right) = check::missing(&mut link).await.map_err(during)?.first() {
+            return Err(Fault::no(format!("the rotator has no {right}")));
         }
         Ok(link)
     }
 }
 
 impl Driver for Mysql {
+    fn check(&self) -> DriverFuture<'_, Vec<Lack>> {
+        Box::pin(async move {
+            let touched = AtomicBool::new(false);
+            self.bounded(&touched, self.lacks(&touched)).await
+        })
+    }
+
     /// For the adopted login: checks it; its password is not touched.
     fn install<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Installed> {
         Box::pin(async move {

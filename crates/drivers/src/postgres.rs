@@ -4,6 +4,7 @@
 //! sent. A comment on the role is our marker. Nothing here touches a role that carries no marker of this credential,
 //! except the one login that the account declares as adopted.
 
+mod check;
 mod fault;
 mod gate;
 mod link;
@@ -28,8 +29,8 @@ pub use settings::{Account, Adopt, Target, TargetSettings};
 
 pub use crate::target::{TlsMode, TlsSettings};
 use crate::{
-    Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Listed, Owner, Problem, Proof,
-    Sessions, Usage,
+    Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Lack, Listed, Owner, Problem,
+    Proof, Sessions, Usage,
 };
 use fault::Fault;
 use link::{Link, Login};
@@ -107,6 +108,13 @@ impl Postgres {
 }
 
 impl Driver for Postgres {
+    fn check(&self) -> DriverFuture<'_, Vec<Lack>> {
+        Box::pin(async move {
+            let touched = AtomicBool::new(false);
+            self.bounded(&touched, self.lacks(&touched)).await
+        })
+    }
+
     /// For the adopted login: checks it and makes sure that it can be watched and ended; its password is not touched.
     fn install<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Installed> {
         Box::pin(async move {

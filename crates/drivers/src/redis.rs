@@ -5,6 +5,7 @@
 //! password that we did not make stay as they are. Redis undoes nothing when a connection is lost and keeps no limit for
 //! us, so a call ends the connections of earlier ones before it looks or changes: what they sent cannot land any more.
 
+mod check;
 mod clients;
 mod fault;
 mod link;
@@ -25,7 +26,7 @@ pub use settings::{Account, Adopt, Persist, RIGHTS, RIGHTS_FOR_REWRITE, Target, 
 
 pub use crate::target::{TlsMode, TlsSettings};
 use crate::{
-    Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Owner, Problem, Proof,
+    Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Lack, Owner, Problem, Proof,
     Sessions, Usage,
 };
 use fault::{Fault, Touched, worst};
@@ -96,6 +97,13 @@ impl Redis {
 }
 
 impl Driver for Redis {
+    fn check(&self) -> DriverFuture<'_, Vec<Lack>> {
+        Box::pin(async move {
+            let touched = Touched::default();
+            self.bounded(&touched, self.lacks(&touched)).await
+        })
+    }
+
     fn install<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Installed> {
         Box::pin(async move {
             let touched = Touched::default();

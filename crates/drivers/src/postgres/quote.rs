@@ -16,6 +16,16 @@ pub(super) fn identifier(name: &str) -> Result<String, NotAName> {
     Ok(format!("\"{}\"", name.replace('"', "\"\"")))
 }
 
+/// `name` as a person would write it: quoted only where it has to be.
+pub(super) fn shown(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let begins = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    if begins && name.chars().all(plain) {
+        return name.to_owned();
+    }
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 /// `text` as a literal, whatever `standard_conforming_strings` says. A NUL, which no text can hold, is left out.
 pub(super) fn literal(text: &str) -> String {
     let doubled = text.replace('\0', "").replace('\'', "''");
@@ -37,6 +47,15 @@ mod tests {
         assert_eq!(identifier(&"ä".repeat(31)).unwrap().len(), 64);
         for bad in ["", "a\0b", &"a".repeat(64), &"ä".repeat(32)] {
             assert_eq!(identifier(bad), Err(NotAName));
+        }
+    }
+
+    #[test]
+    fn names_are_shown_as_people_write_them() {
+        for (name, expected) in
+            [("orders_2", "orders_2"), ("2x", "\"2x\""), ("Orders", "\"Orders\""), ("a\"b", "\"a\"\"b\"")]
+        {
+            assert_eq!(shown(name), expected);
         }
     }
 

@@ -15,11 +15,11 @@ use crate::target::{Tls, TlsSettings, check_times};
 /// Once for each node, by an administrator, where what changes is kept by `ACL SAVE`. Then `ACL SETUSER rekey >…` with
 /// the rotator's password.
 pub const RIGHTS: &str = "ACL SETUSER rekey reset on -@all +acl|setuser +acl|getuser +acl|dryrun +acl|save \
-    +client|list +client|kill +client|setname +time";
+    +config|get +client|list +client|kill +client|setname +time";
 
 /// The same where it is kept by `CONFIG REWRITE`.
 pub const RIGHTS_FOR_REWRITE: &str = "ACL SETUSER rekey reset on -@all +acl|setuser +acl|getuser +acl|dryrun \
-    +config|rewrite +client|list +client|kill +client|setname +time";
+    +config|rewrite +info +client|list +client|kill +client|setname +time";
 
 /// The nodes of a Redis as the controller's own config describes them: `targets.NAME.redis`.
 #[derive(Debug, Clone)]

@@ -19,9 +19,9 @@ type Held<'a> = (Link<'a>, User);
 /// A user as a node shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct User {
-    on: bool,
+    pub(super) on: bool,
     /// Whether any password logs in.
-    open: bool,
+    pub(super) open: bool,
     passwords: Vec<String>,
 }
 
@@ -196,7 +196,7 @@ impl Redis {
         Ok(user)
     }
 
-    async fn user(&self, link: &mut Link<'_>) -> Result<Option<User>, Fault> {
+    pub(super) async fn user(&self, link: &mut Link<'_>) -> Result<Option<User>, Fault> {
         let answer = link.ask(&["ACL", "GETUSER", &self.account.user]).await?;
         if answer == Reply::Nil {
             return Ok(None);
@@ -216,30 +216,10 @@ impl Redis {
 
     /// Whether the rotator may do all that it will have to.
     async fn check_rights(&self, link: &mut Link<'_>) -> Result<(), Fault> {
-        let persist: &[&str] = match self.target.persist {
-            Persist::AclFile => &["acl", "save"],
-            Persist::ConfigRewrite => &["config", "rewrite"],
-            Persist::None => &["acl", "getuser", "name"],
-        };
-        let needed: [&[&str]; 7] = [
-            persist,
-            &["acl", "setuser", "name"],
-            &["acl", "getuser", "name"],
-            &["client", "list"],
-            &["client", "kill", "user", "name"],
-            &["client", "setname", "name"],
-            &["time"],
-        ];
-        let rotator = self.target.user.as_str();
-        for command in needed {
-            let answer = link.ask(&[&["ACL", "DRYRUN", rotator], command].concat()).await?;
-            if answer.text() != Some("OK") {
-                let right =
-                    command.iter().take(2).copied().filter(|word| *word != "name").collect::<Vec<_>>();
-                return Err(Fault::no(format!("the rotator {rotator} may not +{}", right.join("|"))));
-            }
+        match self.missing_rights(link).await?.first() {
+            Some(right) => Err(Fault::no(format!("the rotator {} may not {right}", self.target.user))),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn fields(&self, secret: &Arc<SecretBytes>) -> Result<Fields, Fault> {

@@ -30,6 +30,7 @@ pub(crate) trait Subject {
 
 /// Runs all of it.
 pub(crate) async fn all(subject: &dyn Subject) {
+    what_is_missing_is_named(subject).await;
     twice_is_once(subject).await;
     a_revoked_version_fails_its_probe(subject).await;
     a_lost_answer_is_unknown_and_is_found(subject).await;
@@ -43,6 +44,17 @@ pub(crate) async fn all(subject: &dyn Subject) {
 async fn end(driver: &dyn Driver, handle: &Handle) {
     driver.revoke(handle, Sessions::End).await.unwrap();
     driver.clean_up(handle).await.unwrap();
+}
+
+async fn what_is_missing_is_named(subject: &dyn Subject) {
+    assert_eq!(subject.driver().check().await.unwrap(), [], "all that the manual names is there");
+    let lacks = subject.without_rights().check().await.unwrap();
+    assert!(!lacks.is_empty(), "a rotator that may do nothing lacks something");
+    for lack in lacks {
+        assert!(!lack.what.is_empty() && !lack.remedy.is_empty(), "{lack:?}");
+    }
+    let away = subject.nobody_listens().check().await.unwrap_err();
+    assert!(matches!(away, DriverError::Unavailable(_)), "{away:?}");
 }
 
 async fn twice_is_once(subject: &dyn Subject) {

@@ -1,6 +1,7 @@
 //! MariaDB: a real server for all tests, a database, a role and a rotator of its own for each.
 
 mod adoption;
+mod check;
 mod rights;
 mod world;
 
@@ -15,7 +16,7 @@ use crate::conformance::{self, Subject, refused};
 use crate::proxy::Proxy;
 use world::World;
 
-impl Subject for World {
+impl Subject for World<'_> {
     fn driver(&self) -> &dyn Driver {
         &self.driver
     }
@@ -50,7 +51,7 @@ impl Subject for World {
     }
 }
 
-async fn a_whole_life(world: &World, driver: &dyn Driver) {
+async fn a_whole_life(world: &World<'_>, driver: &dyn Driver) {
     let intent = world.intent(1);
     let installed = driver.install(&intent).await.unwrap();
     driver.probe(&installed.fields, None).await.unwrap();

@@ -1,6 +1,7 @@
 //! PostgreSQL: a real cluster for all tests, a database, roles and a rotator of its own for each.
 
 mod adoption;
+mod check;
 mod hostile;
 mod poison;
 mod revocation;

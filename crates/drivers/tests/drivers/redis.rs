@@ -1,6 +1,7 @@
 //! Redis: two real nodes for each test, a user and a rotator of its own on both.
 
 mod adoption;
+mod check;
 mod nodes;
 mod rights;
 mod secrecy;

@@ -17,7 +17,7 @@ fn adopted(world: &World, password: &str) -> Intent {
     }
 }
 
-fn world() -> World {
+fn world() -> World<'static> {
     let world = World::made(|_, account| {
         let login = format!("{}legacy", account.prefix);
         account.adopt = Some(Adopt { login, from: "%".into() });

@@ -23,8 +23,8 @@ pub(crate) fn shared() -> &'static Mariadb {
 }
 
 /// One test's world.
-pub(crate) struct World {
-    pub(crate) server: &'static Mariadb,
+pub(crate) struct World<'s> {
+    pub(crate) server: &'s Mariadb,
     pub(crate) driver: Driver,
     /// Names of this world begin with it.
     pub(crate) name: String,
@@ -35,7 +35,7 @@ pub(crate) struct World {
 /// A session of the vendor's own client; it ends when dropped.
 pub(crate) struct Consumer(Child);
 
-impl World {
+impl World<'static> {
     /// A world as most tests need it.
     pub(crate) fn new() -> Self {
         Self::made(|_, _| {})
@@ -43,8 +43,18 @@ impl World {
 
     /// A world with other settings.
     pub(crate) fn made(change: impl FnOnce(&mut TargetSettings, &mut Account)) -> Self {
+        Self::made_at(shared(), change)
+    }
+}
+
+impl<'s> World<'s> {
+    /// A world at a server of its own.
+    pub(crate) fn at(server: &'s Mariadb) -> Self {
+        Self::made_at(server, |_, _| {})
+    }
+
+    fn made_at(server: &'s Mariadb, change: impl FnOnce(&mut TargetSettings, &mut Account)) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let server = shared();
         let name = format!("w{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let ours = |sql: &str| {
             sql.replace("orders_app", &format!("{name}_app")).replace("rekey", &format!("{name}_rekey"))

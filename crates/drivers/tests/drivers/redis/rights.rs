@@ -19,7 +19,9 @@ fn the_manual_shows_the_rights_that_the_tests_run_with() {
 async fn every_right_is_needed_and_named_when_it_is_missing_at_one_node() {
     let world = World::new();
     let intent = world.intent(1);
-    let rights: Vec<&str> = RIGHTS.split(' ').filter(|word| word.starts_with('+')).collect();
+    let rights = RIGHTS.split(' ').filter(|word| word.starts_with('+'));
+    // The one that only the look beforehand needs.
+    let rights: Vec<&str> = rights.filter(|right| *right != "+config|get").collect();
     assert_eq!(rights.len(), 8);
     for right in rights {
         world.nodes[1].run(&format!("ACL SETUSER rekey {}", right.replace('+', "-")));
