@@ -18,7 +18,7 @@ test: ## Format, lints, tidy and all tests against what apt and cargo give
 	@scripts/setup.sh postgresql redis mariadb
 	@scripts/test.sh
 
-interop: ## The PostgreSQL suites again, on PostgreSQL 18 (needs Java and Maven)
+interop: ## PostgreSQL 18, OpenBao, Kubernetes: real parts beyond apt (needs Maven, Go; first build 12 min)
 	@scripts/setup.sh postgresql redis mariadb
 	@scripts/interop.sh
 
@@ -40,6 +40,7 @@ generate: ## Write the generated code and documents anew
 check: ## Format and lints only
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
+	cargo clippy --workspace --test interop --all-features -- -D warnings
 
 audit: ## Licences, bans and advisories (needs cargo-deny and its advisory database)
 	cargo deny check

@@ -1,4 +1,4 @@
-//! Starts real parts privately, for tests and the demo: a PostgreSQL cluster, a Redis, our own binaries, certificates.
+//! Starts real parts privately, for tests and the demo: a PostgreSQL cluster, a Redis, an OpenBao, our own binaries, certificates.
 //!
 //! Every part lives in its own temporary folder, listens on loopback or a Unix socket at a free place, and ends with
 //! its handle. A part that is missing on this machine fails loudly and names the line that installs it.
@@ -10,7 +10,11 @@
 
 pub mod cargo;
 pub mod certificates;
+mod guarded;
+pub mod http;
+pub mod kube;
 pub mod mariadb;
+pub mod openbao;
 pub mod postgres;
 pub mod process;
 pub mod redis;
