@@ -34,10 +34,12 @@ use rekey_runtime::{Clock, Connections};
 use crate::ca::{self, Authority};
 use crate::executor::{Drivers, Executor};
 use crate::fleet::Fleet;
+use crate::policy::Policy;
 use crate::spec::claims::Known;
 use crate::store::Store;
 use crate::targets::Targets;
 
+pub(crate) use differ::differing;
 pub use guard::AdminService;
 
 /// What the admin API is made of.
@@ -51,6 +53,8 @@ pub struct AdminParts {
     pub fleet: Fleet,
     /// What specs may name, and the drivers for it.
     pub targets: Targets,
+    /// What the config asks of declarations.
+    pub policy: Policy,
     /// Issues the leaves of operators.
     pub authority: Authority<ca::Admin>,
     /// The installation's name.
@@ -86,7 +90,8 @@ struct Inner {
 impl Admin {
     /// The API over `parts`.
     pub fn new(parts: AdminParts) -> Self {
-        let known = Known { trust_domain: parts.domain, targets: parts.targets.kinds() };
+        let known =
+            Known { trust_domain: parts.domain, targets: parts.targets.kinds(), policy: parts.policy };
         Self(Arc::new(Inner {
             store: parts.store,
             executor: parts.executor,

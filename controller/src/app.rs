@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::executor::{Executor, Parts, Settings};
 use crate::fleet::{Fleet, FleetConfig, FleetParts};
 use crate::init::{self, Authorities, InitError};
+use crate::policy::Policy;
 use crate::store::{Store, StoreError};
 use crate::targets::Targets;
 
@@ -54,6 +55,7 @@ pub struct App {
     admin: Admin,
     listeners: Listeners,
     clock: Clock,
+    policy: Policy,
 }
 
 impl App {
@@ -64,6 +66,7 @@ impl App {
         let Authorities { server, sidecar, admin } = authorities;
         let listeners = Listeners::bind(&config, server, (&sidecar, &admin), &clock)?;
         let address = listeners.admin_address(&config);
+        config.policy.take_effect(&store).await?;
         let targets = Targets::new(config.targets.clone(), store.installation());
         let executor = Executor::new(Parts {
             store: store.clone(),
@@ -94,6 +97,7 @@ impl App {
             executor: executor.clone(),
             fleet: fleet.clone(),
             targets,
+            policy: config.policy.clone(),
             authority: admin,
             domain: config.trust_domain,
             ca_pem: listeners.ca_pem().to_owned(),
@@ -102,7 +106,7 @@ impl App {
             connections: listeners.admin.connections.clone(),
         });
         let readiness = Readiness::of(&["executor", "fleet", "admin"]);
-        Ok(Self { tasks, readiness, store, executor, fleet, admin, listeners, clock })
+        Ok(Self { tasks, readiness, store, executor, fleet, admin, listeners, clock, policy: config.policy })
     }
 
     /// Runs until `signal`, or until a part that nothing goes without ends.
@@ -188,7 +192,10 @@ impl App {
     fn http(&self) -> Http {
         let (executor, store, clock) = (self.executor.clone(), self.store.clone(), self.clock.clone());
         let doors = self.listeners.counted();
-        let page = figures::kept(figures::read(executor, store, clock, doors), self.clock.clone());
+        let page = figures::kept(
+            figures::read((executor, store, self.policy.clone()), clock, doors),
+            self.clock.clone(),
+        );
         Http { readiness: self.readiness.clone(), page }
     }
 }

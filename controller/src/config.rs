@@ -3,6 +3,7 @@
 //! It names the targets, their addresses and the rotator's logins; a credential's spec can only name a target. Relative
 //! paths are below the folder of the file.
 
+mod policy;
 mod targets;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use rekey_drivers::Target;
 use rekey_model::{Label, Span, TrustDomain};
 use rekey_settings::{Document, Problem, Problems, Section, read_text};
 
+use crate::policy::Policy;
 use crate::store::{PostgresStore, StoreConfig, StoreTls};
 
 /// The settings of one controller, checked.
@@ -41,6 +43,8 @@ pub struct Config {
     pub lease: Duration,
     /// How often a current version is tried while no rotation is open.
     pub verify: Duration,
+    /// What every declaration must have, and what it may take from a class.
+    pub policy: Policy,
     /// The databases and services where credentials are made, by name.
     pub targets: BTreeMap<Label, Target>,
 }
@@ -103,6 +107,7 @@ impl Config {
         let rejoin_window = of_identity("rejoin_window", Duration::from_hours(7 * 24), REJOIN);
         let lease = within(section, "lease", Duration::from_secs(30), LEASE);
         let verify = within(section, "verify", crate::executor::VERIFY, VERIFY);
+        let policy = policy::take(section);
         let targets =
             section.optional_section("targets").map(|s| targets::take(&s, folder)).unwrap_or_default();
         Some(Self {
@@ -117,6 +122,7 @@ impl Config {
             rejoin_window,
             lease,
             verify,
+            policy,
             targets,
         })
     }

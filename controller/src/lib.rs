@@ -20,6 +20,7 @@ pub mod fleet;
 pub mod identity;
 pub mod init;
 pub mod metrics;
+pub mod policy;
 pub mod seal;
 pub mod spec;
 pub mod store;

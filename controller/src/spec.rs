@@ -5,6 +5,7 @@
 //! beside each other, and which targets exist, is [`claims`]' business.
 
 pub mod claims;
+mod class;
 mod problem;
 mod rules;
 pub mod schema;
@@ -18,6 +19,7 @@ use rekey_model::{CredentialName, FieldName, Grant, Label, Span, SpiffeId};
 use rekey_settings::Document;
 use serde_json::Value;
 
+pub use class::{TAKEN, Taken};
 pub use problem::Problem;
 
 use crate::template::Template;
@@ -31,6 +33,8 @@ pub struct Spec {
     pub owner: Label,
     /// Where it belongs, such as `production`.
     pub environment: Label,
+    /// What it has from a class of the controller's config.
+    pub taken: Option<Taken>,
     /// What its owner wants to find it by.
     pub labels: BTreeMap<Label, Label>,
     /// How and where it is changed.
@@ -106,10 +110,11 @@ impl Offline {
 }
 
 impl Spec {
-    /// Reads a spec, or names everything that is wrong with it.
+    /// Reads a spec, with what it took from its class ([`TAKEN`]), or names everything that is wrong with it.
     pub fn parse(json: &Value) -> Result<Self, Vec<Problem>> {
-        let document = Document::of_json("", json);
-        let spec = document.and_then(|document| document.read(sections::spec));
+        let document = Document::of_json("", &class::whole(json));
+        let spec =
+            document.and_then(|document| document.read(|root| sections::spec(root, class::fields(json))));
         spec.map_err(|problems| problems.0.into_iter().map(Problem::from).collect())
     }
 }

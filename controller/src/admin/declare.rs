@@ -14,7 +14,8 @@ use super::differ::differences;
 use super::refusal::Refusal;
 use super::{Admin, show};
 use crate::audit::{Entry, Outcome, Verb};
-use crate::spec::{Problem, Spec, claims};
+use crate::policy::{GIVEN, Policy};
+use crate::spec::{Problem, Spec, TAKEN, claims};
 use crate::store::{CredentialRow, Tx};
 
 /// The most declarations in one request.
@@ -39,7 +40,7 @@ impl Admin {
             return Err(Refusal::invalid("specs_json", format!("at most {MOST} declarations at a time")));
         }
         let mut problems = Vec::new();
-        let declared = read(&asked.specs_json, &mut problems);
+        let declared = read(&asked.specs_json, &self.0.known.policy, &mut problems);
         let mut tx = self.0.store.begin().await?;
         let rows = tx.load_all().await?;
         self.check(&declared, &rows, &mut problems);
@@ -106,7 +107,7 @@ impl Admin {
 }
 
 /// Reads every declaration, and notes every problem of those that do not read.
-fn read(specs: &[String], problems: &mut Vec<wire::SpecProblem>) -> Vec<Declared> {
+fn read(specs: &[String], policy: &Policy, problems: &mut Vec<wire::SpecProblem>) -> Vec<Declared> {
     let mut declared = Vec::new();
     for (place, text) in specs.iter().enumerate() {
         if text.len() > LARGEST {
@@ -114,19 +115,42 @@ fn read(specs: &[String], problems: &mut Vec<wire::SpecProblem>) -> Vec<Declared
             problems.push(placed(place, problem));
             continue;
         }
-        let json: Value = match serde_json::from_str(text) {
+        let mut json: Value = match serde_json::from_str(text) {
             Ok(json) => json,
             Err(_syntax) => {
                 problems.push(placed(place, Problem::new("", "is no JSON", "send one JSON document")));
                 continue;
             }
         };
-        match Spec::parse(&json) {
-            Ok(spec) => declared.push(Declared { place, json, spec }),
-            Err(found) => problems.extend(found.into_iter().map(|problem| placed(place, problem))),
-        }
+        let found = match (take(policy, &mut json), Spec::parse(&json)) {
+            (Ok(()), Ok(spec)) => {
+                declared.push(Declared { place, json, spec });
+                continue;
+            }
+            (Ok(()), Err(found)) => found,
+            (Err(problem), read) => without_class(problem, read.err().unwrap_or_default()),
+        };
+        problems.extend(found.into_iter().map(|problem| placed(place, problem)));
     }
     declared
+}
+
+/// Has a declaration take what its class gives.
+fn take(policy: &Policy, json: &mut Value) -> Result<(), Problem> {
+    if json.get(TAKEN).is_some() {
+        let remedy = "take it out: the controller writes there what a declaration took from its class";
+        return Err(Problem::new(TAKEN, "is not yours to declare", remedy));
+    }
+    policy.complete(json)
+}
+
+/// The problems of a declaration that took nothing: what its class might have given is no problem of its own.
+fn without_class(problem: Problem, found: Vec<Problem>) -> Vec<Problem> {
+    let given = |field: &str| {
+        GIVEN.iter().any(|(section, key, _)| field == *section || field == format!("{section}.{key}"))
+    };
+    let own = found.into_iter().filter(|it| it.message != "is missing" || !given(&it.field));
+    std::iter::once(problem).chain(own).collect()
 }
 
 fn placed(place: usize, problem: Problem) -> wire::SpecProblem {

@@ -22,6 +22,11 @@ pub(super) fn differences(before: &Value, after: &Value) -> Vec<FieldDifference>
         .collect()
 }
 
+/// The paths of the fields in which `before` and `after` differ.
+pub(crate) fn differing(before: &Value, after: &Value) -> Vec<String> {
+    differences(before, after).into_iter().map(|difference| difference.field).collect()
+}
+
 /// Every field that is no section, by its path. A null is no field.
 fn fields(spec: &Value) -> BTreeMap<String, &Value> {
     fn below<'a>(path: &str, value: &'a Value, found: &mut BTreeMap<String, &'a Value>) {

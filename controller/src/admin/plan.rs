@@ -7,6 +7,7 @@ use super::caller::Caller;
 use super::refusal::Refusal;
 use super::{Admin, show};
 use crate::executor::Report;
+use crate::spec::Spec;
 
 impl Admin {
     pub(super) async fn plan_rotation(
@@ -42,12 +43,27 @@ fn steps(report: &Report) -> Vec<String> {
     ];
     if let Some(old) = ledger.current.and_then(|current| ledger.version(current)) {
         steps.push(format!(
-            "keep both valid for at least {}, and until nobody was seen on {} for {}; after {} an alarm",
-            grace.floor, old.handle, grace.quiet, grace.deadline
+            "keep both valid for at least {}, and until nobody was seen on {} for {}; after {} an alarm{}",
+            grace.floor,
+            old.handle,
+            grace.quiet,
+            grace.deadline,
+            origin(&report.spec)
         ));
         steps.push(format!("end {}: {}", old.handle, plan.end));
     }
     steps
+}
+
+/// Which of these times are not the declaration's own.
+fn origin(spec: &Spec) -> String {
+    let Some(taken) = &spec.taken else { return String::new() };
+    let times: Vec<&str> = taken.fields.iter().filter_map(|field| field.strip_prefix("grace.")).collect();
+    if times.is_empty() {
+        String::new()
+    } else {
+        format!(" ({} from class {})", times.join(", "), taken.class)
+    }
 }
 
 fn warnings(report: &Report) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 use rekey_model::CredentialName;
 use rekey_proto::admin as wire;
+use serde_json::Value;
 
 use super::caller::Caller;
 use super::reconcile::told;
@@ -10,6 +11,7 @@ use super::roles::Role;
 use super::{Admin, show};
 use crate::alarms;
 use crate::executor::{CommitError, Report};
+use crate::spec::TAKEN;
 use crate::store::CredentialRow;
 
 /// How many past rotations are shown.
@@ -45,16 +47,21 @@ impl Admin {
     }
 
     async fn status_of(&self, row: CredentialRow) -> Result<wire::CredentialStatus, Refusal> {
-        let spec_json = row.spec.to_string();
+        let (spec_json, from_class_json) = apart(&row.spec);
+        let notices = self.0.known.policy.notices(&row.spec);
         match self.0.executor.report(&row.name).await {
-            Ok(Some(report)) => Ok(status(&report, spec_json)),
+            Ok(Some(report)) => {
+                let mut status = status(&report);
+                status.alarms.extend(show::alarms(notices));
+                Ok(wire::CredentialStatus { spec_json, from_class_json, ..status })
+            }
             // Deleted in between.
             Ok(None) => Err(Refusal::no_credential(row.name.as_str())),
             // One that does not read must not hide the others.
             Err(CommitError::Spec(name)) => {
                 let alarms = show::alarms(vec![alarms::of_unreadable(&name)]);
                 let name = name.to_string();
-                Ok(wire::CredentialStatus { name, spec_json, alarms, ..Default::default() })
+                Ok(wire::CredentialStatus { name, spec_json, from_class_json, alarms, ..Default::default() })
             }
             Err(error) => Err(Refusal::of_commit(&row.name, error)),
         }
@@ -86,7 +93,14 @@ impl Admin {
     }
 }
 
-fn status(report: &Report, spec_json: String) -> wire::CredentialStatus {
+/// What somebody declared, and what that took from its class; each as JSON.
+fn apart(stored: &Value) -> (String, String) {
+    let mut declared = stored.clone();
+    let taken = declared.as_object_mut().and_then(|map| map.remove(TAKEN));
+    (declared.to_string(), taken.map(|taken| taken.to_string()).unwrap_or_default())
+}
+
+fn status(report: &Report) -> wire::CredentialStatus {
     let (spec, ledger) = (&report.spec, &report.ledger);
     wire::CredentialStatus {
         name: spec.name.to_string(),
@@ -100,8 +114,7 @@ fn status(report: &Report, spec_json: String) -> wire::CredentialStatus {
         holders: Some(show::count(report)),
         alarms: show::alarms(alarms::of_credential(report)),
         held: show::hold(ledger),
-        spec_json,
         order: ledger.order.0,
-        history: Vec::new(),
+        ..Default::default()
     }
 }

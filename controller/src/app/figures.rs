@@ -11,6 +11,7 @@ use rekey_runtime::{Clock, telemetry};
 use tokio::sync::Mutex;
 
 use crate::executor::{CommitError, Executor};
+use crate::policy::Policy;
 use crate::store::Store;
 use crate::{alarms, metrics};
 
@@ -19,15 +20,15 @@ const KEPT: Duration = Duration::from_secs(5);
 
 /// The page of what is in the store and at `doors`; none when the store does not answer.
 pub(super) fn read(
-    executor: Executor,
-    store: Store,
+    (executor, store, policy): (Executor, Store, Policy),
     clock: Clock,
     doors: Vec<(&'static str, Connections)>,
 ) -> Page {
     Arc::new(move || {
-        let (executor, store, clock, doors) = (executor.clone(), store.clone(), clock.clone(), doors.clone());
+        let (executor, store, policy) = (executor.clone(), store.clone(), policy.clone());
+        let (clock, doors) = (clock.clone(), doors.clone());
         Box::pin(async move {
-            match write(&executor, &store, &clock, &doors).await {
+            match write((&executor, &store, &policy), &clock, &doors).await {
                 Ok(page) => Some(page),
                 Err(error) => {
                     tracing::warn!(error = with_causes(&error), "the figures cannot be read");
@@ -39,13 +40,13 @@ pub(super) fn read(
 }
 
 async fn write(
-    executor: &Executor,
-    store: &Store,
+    (executor, store, policy): (&Executor, &Store, &Policy),
     clock: &Clock,
     doors: &[(&'static str, Connections)],
 ) -> Result<String, CommitError> {
     let (mut reports, mut notices) = (Vec::new(), Vec::new());
     for row in store.credentials().await? {
+        notices.extend(policy.notices(&row.spec).into_iter().map(|notice| (Some(row.name.clone()), notice)));
         match executor.report(&row.name).await {
             Ok(report) => reports.extend(report),
             // One that does not read must not hide the others.

@@ -54,3 +54,21 @@ fn a_target_needs_a_password_file_that_only_we_can_read() {
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(read(&target).unwrap().targets.len(), 1);
 }
+
+#[test]
+fn what_is_asked_of_declarations_is_read_and_a_class_gives_nothing_unknown() {
+    let policy = "environments: [staging, production]\nrequired: { labels: [cost-center] }\nclasses:\n  databases:\n    \
+        grace: { floor: 1h }\n    environments:\n      production: { schedule: { every: 90d } }\n";
+    let asked = read(&format!("{GOOD}{policy}")).unwrap().policy;
+    assert_eq!((asked.labels.len(), asked.environments.len()), (1, 2));
+    let class = asked.classes.values().next().unwrap();
+    assert_eq!(class.usual["grace"]["floor"], "1h");
+    assert_eq!(class.environments.values().next().unwrap()["schedule"]["every"], "90d");
+    let bad =
+        policy.replace("floor: 1h", "flor: 1h").replace("90d", "often").replace("production: {", "prod: {");
+    let said = read(&format!("{GOOD}{bad}")).unwrap_err();
+    for wanted in ["grace.flor", "production.schedule.every", "classes.databases.environments"] {
+        let wanted = wanted.replace("production", "prod");
+        assert!(said.contains(&wanted), "{wanted} is not in\n{said}");
+    }
+}

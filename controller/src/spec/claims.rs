@@ -8,6 +8,7 @@ use rekey_settings::nearest;
 
 use super::Spec;
 use super::problem::Problem;
+use crate::policy::Policy;
 
 /// What the controller's config says that a spec may refer to.
 #[derive(Debug, Clone)]
@@ -16,11 +17,13 @@ pub struct Known {
     pub trust_domain: TrustDomain,
     /// Each target's name, and the driver it is for.
     pub targets: BTreeMap<String, &'static str>,
+    /// What every declaration must have, and what it may take.
+    pub policy: Policy,
 }
 
 /// What in `spec` does not fit the controller's config.
 pub fn against_config(spec: &Spec, known: &Known) -> Vec<Problem> {
-    let mut problems = Vec::new();
+    let mut problems = known.policy.unmet(spec);
     target(spec, known, &mut problems);
     for (i, grant) in spec.deliver.to.iter().enumerate() {
         let sidecars = format!("spiffe://{}/sidecar/", known.trust_domain);

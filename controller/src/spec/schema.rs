@@ -23,15 +23,18 @@ pub struct Credential {
     /// Where it belongs, such as `production`.
     #[schemars(length(min = 1, max = 128))]
     pub environment: String,
+    /// A class of the controller's config: what is not said in `schedule`, `grace` and `deliver` is taken from it.
+    #[schemars(length(min = 1, max = 128))]
+    pub class: Option<String>,
     /// What you want to find it by; at most 32.
     #[schemars(extend("maxProperties" = super::sections::MOST_LABELS))]
     pub labels: Option<BTreeMap<String, String>>,
     /// When it is rotated without being asked. Left out: only by hand.
     pub schedule: Option<Schedule>,
     /// How the version before is ended.
-    pub grace: Grace,
+    pub grace: Option<Grace>,
     /// Who gets it.
-    pub deliver: Deliver,
+    pub deliver: Option<Deliver>,
     /// Fields made of those that the driver gives, such as
     /// `database_url: "postgres://{username|url}:{password|url}@{host}:{port}/{database|url}"`; `|url`, `|shell` and
     /// `|json` make a value safe there, `{{` is a brace. They change with the next version.
@@ -44,7 +47,7 @@ pub struct Credential {
 #[schemars(deny_unknown_fields)]
 pub struct Schedule {
     /// How old a version gets; longer than `grace.floor`, `grace.quiet` and `grace.max_reconnect` together.
-    pub every: Span,
+    pub every: Option<Span>,
     /// By how much a rotation may come later, drawn at random. Left out: not at all.
     pub jitter: Option<Span>,
 }
@@ -54,13 +57,13 @@ pub struct Schedule {
 #[schemars(deny_unknown_fields)]
 pub struct Grace {
     /// How long an application may keep using a connection it has, at the most. You declare it.
-    pub max_reconnect: Span,
+    pub max_reconnect: Option<Span>,
     /// The least time that both versions are valid; at least `max_reconnect`.
-    pub floor: Span,
+    pub floor: Option<Span>,
     /// How long nobody may have been seen on the old version; above zero.
-    pub quiet: Span,
+    pub quiet: Option<Span>,
     /// When an unfinished grace alarms; longer than `floor` and `quiet` together. Nothing is ended by it.
-    pub deadline: Span,
+    pub deadline: Option<Span>,
 }
 
 /// Who gets a credential.
@@ -72,7 +75,7 @@ pub struct Deliver {
     pub to: Option<Vec<Grant>>,
     /// What a sidecar does while the controller is away: serve until the version ends (or `offline_for` has passed), or
     /// stop when its lease has ended.
-    pub offline: Offline,
+    pub offline: Option<Offline>,
     /// How long a sidecar may serve it alone. Left out: without end, and only a person may discount a silent one.
     pub offline_for: Option<Span>,
 }
@@ -116,8 +119,24 @@ pub fn schema() -> Value {
         set(schema.get_mut("properties"), name, account);
     }
     set(Some(&mut schema), "oneOf", choices.into());
+    set(Some(&mut schema), "if", json!({ "required": ["class"] }));
+    set(Some(&mut schema), "then", json!({}));
+    set(Some(&mut schema), "else", without_class());
     set(Some(&mut schema), "$id", "https://example.invalid/rekey/credential.schema.json".into());
     schema
+}
+
+/// What must be said where no class gives it.
+fn without_class() -> Value {
+    let needed = |keys: &[&str]| json!({ "required": keys });
+    json!({
+        "required": ["grace", "deliver"],
+        "properties": {
+            "schedule": needed(&["every"]),
+            "grace": needed(&["max_reconnect", "floor", "quiet", "deadline"]),
+            "deliver": needed(&["offline"]),
+        },
+    })
 }
 
 /// Every account has a target beside what its driver knows.

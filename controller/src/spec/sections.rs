@@ -7,7 +7,7 @@ use rekey_drivers::Account;
 use rekey_model::{FieldName, Grant, Label, Span};
 use rekey_settings::Section;
 
-use super::{Deliver, Grace, Offline, Schedule, Spec, rules};
+use super::{Deliver, Grace, Offline, Schedule, Spec, Taken, rules};
 use crate::template::Template;
 
 /// The most sidecars or groups of sidecars that one credential goes to.
@@ -17,11 +17,12 @@ const MOST_FIELDS: usize = 16;
 /// The most labels of one credential.
 pub(super) const MOST_LABELS: usize = 32;
 
-/// Reads a whole spec. What is wrong is noted with the section.
-pub(super) fn spec(root: &Section<'_>) -> Option<Spec> {
+/// Reads a whole spec, of which `taken` is from its class. What is wrong is noted with the section.
+pub(super) fn spec(root: &Section<'_>, taken: Vec<String>) -> Option<Spec> {
     let name = root.required_like("credential", "orders/db");
     let owner = root.required_like("owner", "team-orders");
     let environment = root.required_like("environment", "production");
+    let class: Option<Label> = root.optional_like("class", "databases");
     let labels = root.optional_section("labels").map(|labels| read_labels(&labels)).unwrap_or_default();
     let driver = driver(root);
     let schedule = root.optional_section("schedule").and_then(|schedule| read_schedule(&schedule));
@@ -37,6 +38,7 @@ pub(super) fn spec(root: &Section<'_>) -> Option<Spec> {
         name: name?,
         owner: owner?,
         environment: environment?,
+        taken: class.map(|class| Taken { class, fields: taken }),
         labels,
         driver: driver?,
         schedule,

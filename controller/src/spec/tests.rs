@@ -91,8 +91,9 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
         (with("/owner", json!("a\u{1b}[2J")), "owner", "control", "team-orders"),
         (with("/environment", Value::Null), "environment", "is missing", "production"),
         (with("/labels", json!([])), "labels", "settings of its own", "below it"),
+        (with("/class", json!("")), "class", "1 to 128", "databases"),
         (with("/ower", json!("x")), "ower", "no such setting", "did you mean `owner`?"),
-        (with("/zzzzzzzzz", json!("x")), "zzzzzzzzz", "no such setting", "known here: credential, deliver"),
+        (with("/zzzzzzzzz", json!("x")), "zzzzzzzzz", "no such setting", "known here: class, credential, deliver"),
         (with("/postgres", Value::Null), "", "one of these must be set: postgres", "add the one"),
         (with("/postgres/target", Value::Null), "postgres.target", "is missing", "orders-pg"),
         (with("/postgres/host", json!("10.0.0.1")), "postgres.host", "no such setting", "known here: adopt"),
@@ -197,7 +198,8 @@ fn what_is_no_section_at_all_is_refused() {
 
 fn known() -> Known {
     let targets = [("orders-pg".to_owned(), "postgres"), ("billing-pg".to_owned(), "postgres")];
-    Known { trust_domain: "rekey.local".parse().unwrap(), targets: targets.into() }
+    let trust_domain = "rekey.local".parse().unwrap();
+    Known { trust_domain, targets: targets.into(), policy: crate::policy::Policy::default() }
 }
 
 fn named(name: &str, prefix: &str) -> Spec {

@@ -28,6 +28,9 @@ struct Credential {
     name: String,
     owner: String,
     environment: String,
+    class: Option<String>,
+    /// What it took from its class.
+    from_class: Value,
     target: String,
     current: Option<u64>,
     order: u64,
@@ -110,10 +113,13 @@ impl Status {
 impl Credential {
     fn of(wire: wire::CredentialStatus) -> Self {
         let holders = Holders::of(wire.holders.as_ref());
+        let (class, from_class) = taken(&wire);
         Self {
             name: wire.name,
             owner: wire.owner,
             environment: wire.environment,
+            class,
+            from_class,
             target: wire.target,
             current: (wire.current != 0).then_some(wire.current),
             order: wire.order,
@@ -233,6 +239,9 @@ fn full(credential: &Credential, now: Option<At>, style: Style) -> String {
     );
     let Holders { counting, live, acknowledged } = credential.holders;
     text += &format!("  holders: {counting} counted, {live} connected, {acknowledged} have the latest\n");
+    if let Some(class) = &credential.class {
+        text += &format!("  class {}: {}\n", printable(class), said(&credential.from_class));
+    }
     if credential.next_rotation.is_some() {
         text += &format!("  next rotation: {}\n", told(credential.next_rotation, now));
     }
@@ -270,11 +279,35 @@ fn versions(versions: &[Version], now: Option<At>) -> String {
     columns(["VERSION", "STAGE", "NAME AT TARGET", "PROMOTED", "ENDED", "SESSIONS"], rows)
 }
 
+/// The class of a credential, and what it took from it; null: it names none.
+fn taken(wire: &wire::CredentialStatus) -> (Option<String>, Value) {
+    let spec: Value = serde_json::from_str(&wire.spec_json).unwrap_or_default();
+    let class = spec.get("class").and_then(Value::as_str).map(str::to_owned);
+    (class, serde_json::from_str(&wire.from_class_json).unwrap_or_default())
+}
+
+/// What a class gave, in one line.
+fn said(from_class: &Value) -> String {
+    let mut said = Vec::new();
+    for (section, values) in from_class.as_object().into_iter().flatten() {
+        for (key, value) in values.as_object().into_iter().flatten() {
+            said.push(format!("{section}.{key} {}", value.as_str().unwrap_or("?")));
+        }
+    }
+    if said.is_empty() {
+        "gives nothing".to_owned()
+    } else {
+        printable(&format!("gives {}", said.join(", ")))
+    }
+}
+
 /// How a credential is declared.
 #[derive(Debug, Serialize)]
 pub struct Declared {
     name: String,
     spec: Value,
+    class: Option<String>,
+    from_class: Value,
 }
 
 impl Declared {
@@ -282,12 +315,18 @@ impl Declared {
     pub fn of(wire: wire::StatusResponse) -> Option<Self> {
         let credential = wire.credentials.into_iter().next()?;
         let spec = serde_json::from_str(&credential.spec_json).unwrap_or(Value::Null);
-        Some(Self { name: credential.name, spec })
+        let (class, from_class) = taken(&credential);
+        Some(Self { name: credential.name, spec, class, from_class })
     }
 }
 
 impl View for Declared {
     fn text(&self, _style: Style) -> String {
-        crate::yaml::document(&self.spec)
+        let own = crate::yaml::document(&self.spec);
+        let Some(class) = &self.class else { return own };
+        // As a comment, so that the whole can be applied again.
+        let taken = crate::yaml::document(&self.from_class);
+        let taken: Vec<String> = taken.lines().map(|line| format!("# {line}")).collect();
+        format!("{own}# from class {}:\n{}\n", printable(class), taken.join("\n"))
     }
 }

@@ -101,7 +101,9 @@ impl Item {
         let labels = labels.into_iter().flatten().map(|(key, value)| {
             (key.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
         });
-        let every = spec.pointer("/schedule/every").and_then(Value::as_str);
+        let taken: Value = serde_json::from_str(&credential.from_class_json).unwrap_or_default();
+        let every = |from: &Value| from.pointer("/schedule/every").and_then(Value::as_str).map(str::to_owned);
+        let every = every(&spec).or_else(|| every(&taken));
         let max_age = every.and_then(|every| every.parse::<Span>().ok()).map(|every| every.get().as_secs());
         let current = credential.versions.iter().find(|version| version.version == credential.current);
         let last_rotated = current.and_then(|current| At::said(current.promoted_ms));

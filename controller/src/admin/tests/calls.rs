@@ -261,3 +261,39 @@ async fn what_was_done_by_hand_stands_in_the_audit_with_who_says_so() {
         assert_eq!(world.root().record(wrong).await.unwrap_err().code(), Code::InvalidArgument);
     }
 }
+
+#[tokio::test]
+async fn a_credential_takes_from_its_class_and_nobody_declares_what_it_took() {
+    let world = World::new().await;
+    let mut own = spec("orders/db", "orders_app");
+    let map = own.as_object_mut().unwrap();
+    map.remove("grace");
+    map.insert("class".to_owned(), "databases".into());
+    map.insert("environment".to_owned(), "production".into());
+    let apply = async |spec: &serde_json::Value| {
+        let request = wire::ApplyRequest { specs_json: vec![spec.to_string()], dry_run: false };
+        world.root().apply(request).await.unwrap().into_inner().problems
+    };
+    let fields = |problems: &[wire::SpecProblem]| -> Vec<String> {
+        problems.iter().map(|it| it.field.clone()).collect()
+    };
+    let mut unknown = own.clone();
+    unknown["class"] = "database".into();
+    unknown["owner"] = "".into();
+    let problems = apply(&unknown).await;
+    assert_eq!(fields(&problems), ["class", "owner"], "what the class might give is no problem of its own");
+    assert!(problems[0].remedy.contains("databases"));
+    let mut forged = own.clone();
+    forged["from_class"] = serde_json::json!({ "grace": { "floor": "1ms" } });
+    assert_eq!(fields(&apply(&forged).await), ["from_class"]);
+    assert_eq!(apply(&own).await, []);
+    assert_eq!(apply(&own).await, []);
+    let status = world.until(|status| status.current == 1).await;
+    let declared: serde_json::Value = serde_json::from_str(&status.spec_json).unwrap();
+    assert_eq!(declared, own, "what is shown can be applied again");
+    assert!(status.from_class_json.contains("90d"), "{}", status.from_class_json);
+    assert_ne!(status.next_rotation_ms, 0);
+    let plan = wire::PlanRotateRequest { name: "orders/db".to_owned() };
+    let steps = world.root().plan_rotate(plan).await.unwrap().into_inner().steps;
+    assert!(steps.iter().any(|step| step.contains("quiet from class databases")), "{steps:?}");
+}

@@ -18,6 +18,7 @@ use crate::admin::{Admin, Inner};
 use crate::ca::{self, Authority};
 use crate::executor::{Executor, Parts, Settings};
 use crate::fleet::{Fleet, FleetConfig, FleetParts};
+use crate::policy::{Class, Policy};
 use crate::seal::{Kek, Seal};
 use crate::spec::claims::Known;
 use crate::store::{Store, StoreConfig};
@@ -70,7 +71,11 @@ impl World {
             executor,
             fleet,
             drivers: Arc::new(Obedient),
-            known: Known { trust_domain: domain(), targets: [("pg".to_owned(), "postgres")].into() },
+            known: Known {
+                trust_domain: domain(),
+                targets: [("pg".to_owned(), "postgres")].into(),
+                policy: policy(),
+            },
             authority,
             ca_pem: "ca".to_owned(),
             address: "localhost:1".to_owned(),
@@ -147,6 +152,24 @@ impl World {
         }
         panic!("never")
     }
+}
+
+/// One class, which gives less time in production.
+fn policy() -> Policy {
+    let map = |json: serde_json::Value| json.as_object().unwrap().clone();
+    let class = Class {
+        usual: map(serde_json::json!({
+            "schedule": { "every": "365d" },
+            "grace": { "max_reconnect": "10ms", "floor": "50ms", "quiet": "50ms", "deadline": "1h" },
+            "deliver": { "offline": "fail-closed" },
+        })),
+        environments: [(
+            "production".parse().unwrap(),
+            map(serde_json::json!({ "schedule": { "every": "90d" } })),
+        )]
+        .into(),
+    };
+    Policy { classes: [("databases".parse().unwrap(), class)].into(), ..Policy::default() }
 }
 
 pub(in crate::admin) fn spec(name: &str, prefix: &str) -> serde_json::Value {

@@ -226,7 +226,7 @@ pub struct CredentialStatus {
     /// The brake, if it is on.
     #[prost(message, optional, tag = "11")]
     pub held: ::core::option::Option<HoldStatus>,
-    /// The declaration, as JSON.
+    /// The declaration, as JSON, without what it took from its class.
     #[prost(string, tag = "12")]
     pub spec_json: ::prost::alloc::string::String,
     /// Rises with each change of what holders are to serve.
@@ -235,6 +235,9 @@ pub struct CredentialStatus {
     /// Past rotations, newest first, at most 10; only when one credential was asked for.
     #[prost(message, repeated, tag = "14")]
     pub history: ::prost::alloc::vec::Vec<RotationStatus>,
+    /// What it took from its class, as JSON: sections of a declaration. Empty: it names no class.
+    #[prost(string, tag = "15")]
+    pub from_class_json: ::prost::alloc::string::String,
 }
 /// One version.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
