@@ -13,6 +13,7 @@ mod record;
 mod report;
 mod secrets;
 mod seen;
+mod unsure;
 mod verify;
 mod watch;
 
@@ -23,7 +24,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use rekey_drivers::Driver;
+use rekey_drivers::{Class, Driver};
 use rekey_model::{CredentialName, Moment};
 use rekey_rotation::{Event, Mode, Step};
 use rekey_runtime::{CancellationToken, Clock, Spawner};
@@ -45,6 +46,7 @@ use self::agenda::{Agenda, LONGEST};
 use self::lanes::{Lanes, Task};
 use self::reconcile::Reconcile;
 use self::seen::{Seen, Settles};
+use self::unsure::Unsure;
 use self::verify::Failing;
 use self::watch::Watch;
 
@@ -60,6 +62,12 @@ const REPORTS: usize = 2;
 pub trait Drivers: Send + Sync + fmt::Debug {
     /// The driver for the credential that `spec` declares.
     fn driver(&self, spec: &Spec) -> Result<Arc<dyn Driver>, TargetError>;
+
+    /// Who makes the secret of the credential that `spec` declares, and how many values its account takes.
+    fn made(&self, spec: &Spec) -> (Class, Option<u32>) {
+        let kind = spec.driver.kind();
+        (kind.class, kind.slots)
+    }
 }
 
 impl Drivers for Targets {
@@ -106,6 +114,7 @@ struct Inner {
     lanes: Lanes,
     watch: Watch,
     failing: Failing,
+    unsure: Unsure,
     settles: Settles,
     reports: Semaphore,
     reconcile: Reconcile,
@@ -145,6 +154,7 @@ impl Executor {
             lanes,
             watch,
             failing: Failing::default(),
+            unsure: Unsure::default(),
             settles,
             reports: Semaphore::new(REPORTS),
             reconcile: Reconcile::default(),
@@ -205,7 +215,10 @@ impl Executor {
             match self.commit(&row.name, Event::Resumed, Actor::controller()).await {
                 Ok(_) | Err(CommitError::OutOfOrder(_) | CommitError::NoSuchCredential(_)) => {}
                 Err(CommitError::Store(error)) => return Err(error),
-                Err(error) => tracing::error!(credential = %row.name, %error, "not resumed"),
+                Err(error) => {
+                    tracing::error!(credential = %row.name, %error, "not resumed");
+                    self.0.unsure.of_any(&row.name);
+                }
             }
             agenda.soon(row.name, self.0.clock.elapsed());
         }
@@ -276,6 +289,7 @@ impl Executor {
             self.0.lanes.forget(name);
             self.0.watch.forget(name);
             self.0.failing.forget(name);
+            self.0.unsure.forget(name);
             return Ok(None);
         };
         if seen.ledger.after(&Event::Look, &seen.facts()).is_ok_and(|after| after != seen.ledger) {

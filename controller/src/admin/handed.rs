@@ -57,8 +57,7 @@ impl Admin {
             return Err(Refusal::OutOfOrder(name.clone(), why));
         }
         let driver = self.0.drivers.driver(&spec)?;
-        let intent =
-            Intent { version: Version::FIRST, handle: adopt.clone(), secret: Some(Arc::new(password)) };
+        let intent = Intent::chosen(Version::FIRST, adopt.clone(), Arc::new(password));
         let installed = driver.install(&intent).await.map_err(|error| target(&error))?;
         driver.probe(&installed.fields, None).await.map_err(|error| target(&error))?;
         let adopted = self.0.executor.adopt(&spec, &installed.fields, caller.actor()).await;

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use rekey_drivers::{DriverError, Expiry, Found, Session, Sessions, Usage};
-use rekey_model::{CredentialName, Version};
+use rekey_drivers::{
+    Driver, DriverError, Expiry, Found, Installed, Intent, Listed, Session, Sessions, Usage,
+};
+use rekey_model::{CredentialName, Handle, Version};
 use rekey_rotation::{Event, Step, Why};
 use rekey_runtime::random;
 
@@ -25,8 +27,13 @@ const NEWS: u32 = 3;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
     /// The driver did not do it.
-    #[error("{0}")]
-    Driver(String),
+    #[error("{why}")]
+    Driver {
+        /// Why.
+        why: String,
+        /// How long the target asked to be left alone.
+        after: Option<Duration>,
+    },
     /// The outcome was not committed.
     #[error(transparent)]
     Commit(#[from] CommitError),
@@ -37,7 +44,7 @@ pub(super) enum Trouble {
 
 impl From<DriverError> for Trouble {
     fn from(error: DriverError) -> Self {
-        Self::Driver(Causes(&error).to_string())
+        Self::Driver { why: Causes(&error).to_string(), after: error.retry_after() }
     }
 }
 
@@ -53,7 +60,8 @@ impl Executor {
             }
             Err(trouble) => {
                 let why = Causes(&trouble).to_string();
-                let failures = self.0.lanes.failed(task, why.clone(), self.0.clock.elapsed());
+                let after = if let Trouble::Driver { after, .. } = &trouble { *after } else { None };
+                let failures = self.0.lanes.failed(task, (why.clone(), after), self.0.clock.elapsed());
                 let (name, verb, version) = (&task.name, task.verb, task.version.map(Version::get));
                 if failures <= NEWS {
                     tracing::warn!(credential = %name, step = verb, version, %why, "not done; trying again");
@@ -97,16 +105,33 @@ impl Executor {
         self.commit_own(seen, Event::Begin { rotation: random::id(), why }).await
     }
 
+    /// Where the target makes the secret, it is asked first what it has: what comes later may be ours.
     async fn choose(&self, seen: &Seen, version: Version) -> Result<(), Trouble> {
+        let baseline = if seen.is_made_there() { Some(self.baseline(seen).await?) } else { None };
         let (handle, sealed) = self.draw(seen, version)?;
         let rotation = seen.ledger.open_rotation().map_or_else(random::id, |open| open.id);
-        let event = Event::Choose { rotation, version, handle };
-        self.commit_with(&seen.spec.name, &event, &Actor::controller(), Some((version, &sealed))).await?;
+        let event = Event::Choose { rotation, version, handle, baseline };
+        let secret = sealed.as_ref().map(|sealed| (version, sealed));
+        self.commit_with(&seen.spec.name, &event, &Actor::controller(), secret).await?;
         Ok(())
     }
 
-    /// Makes the version. After a lost answer this is the same call again: the name and the secret are ours.
+    async fn baseline(&self, seen: &Seen) -> Result<Vec<Handle>, Trouble> {
+        Ok(match self.0.drivers.driver(&seen.spec)?.list().await? {
+            Listed::Versions(listed) => listed.into_iter().map(|it| it.handle).collect(),
+            Listed::CannotTell => Vec::new(),
+        })
+    }
+
+    /// Makes the version. After a lost answer this is the same call again, where that makes nothing new.
     async fn install(&self, seen: &Seen, version: Version, look_first: bool) -> Result<(), Trouble> {
+        let name = &seen.spec.name;
+        if self.0.unsure.of(name, version) {
+            // What came of an earlier call was not recorded: this is recorded before there is another.
+            self.commit_own(seen, Event::Resumed).await?;
+            self.0.unsure.forget(name);
+            return Ok(());
+        }
         let driver = self.0.drivers.driver(&seen.spec)?;
         let intent = self.intent(seen, version).await?;
         let attempt = attempt_of(seen, version);
@@ -114,21 +139,43 @@ impl Executor {
             let why = format!("{} exists and is not ours", intent.handle);
             return self.commit_own(seen, Event::Refused { version, attempt, why }).await;
         }
-        match driver.install(&intent).await {
-            Ok(installed) => {
-                let sealed = self.seal_given(seen, version, &installed.fields)?;
-                let event = Event::Installed { version, attempt };
-                let secret = Some((version, &sealed));
-                self.commit_with(&seen.spec.name, &event, &Actor::controller(), secret).await?;
-                Ok(())
+        self.0.unsure.begin(name, version);
+        let recorded = match driver.install(&intent).await {
+            Ok(installed) if made_more(&*driver, &intent, &installed).await => {
+                let why = "it made more than it answered with".to_owned();
+                self.commit_own(seen, Event::Lost { version, attempt, why }).await
             }
+            Ok(installed) => self.record_installed(seen, &intent, installed).await,
             Err(error @ DriverError::Unknown(_)) => {
                 let why = Causes(&error).to_string();
-                self.commit_own(seen, Event::Lost { version, attempt, why }).await?;
-                Err(error.into())
+                let lost = self.commit_own(seen, Event::Lost { version, attempt, why }).await;
+                lost.and(Err(error.into()))
             }
-            Err(error) => self.refused(seen, version, error).await,
+            Err(error) => {
+                // Nothing happened, whether that is recorded or not.
+                self.0.unsure.forget(name);
+                self.refused(seen, version, error).await
+            }
+        };
+        if !matches!(&recorded, Err(Trouble::Commit(error)) if !matches!(error, CommitError::OutOfOrder(_))) {
+            self.0.unsure.forget(name);
         }
+        recorded
+    }
+
+    async fn record_installed(
+        &self,
+        seen: &Seen,
+        intent: &Intent,
+        installed: Installed,
+    ) -> Result<(), Trouble> {
+        let version = intent.version;
+        let sealed = self.seal_given(seen, version, &installed.fields)?;
+        let handle = intent.secret.is_none().then_some(installed.handle);
+        let event = Event::Installed { version, attempt: attempt_of(seen, version), handle };
+        let secret = Some((version, &sealed));
+        self.commit_with(&seen.spec.name, &event, &Actor::controller(), secret).await?;
+        Ok(())
     }
 
     /// A refusal counts; anything else is tried again.
@@ -187,6 +234,9 @@ impl Executor {
 
     /// Ends a version. Where its sessions are spared and some are there, they are shown and waited for.
     async fn end(&self, seen: &Seen, version: Version) -> Result<Duration, Trouble> {
+        if seen.ledger.is_unanswered(version) {
+            return self.end_unseen(seen, version).await.map(|()| Duration::ZERO);
+        }
         let (name, policy) = (&seen.spec.name, seen.facts().policy);
         let driver = self.0.drivers.driver(&seen.spec)?;
         let spares = seen.ledger.spares_sessions(version);
@@ -208,7 +258,21 @@ impl Executor {
         Ok(Duration::ZERO)
     }
 
+    /// Ends whatever the call for a version made, whose answer nobody has.
+    async fn end_unseen(&self, seen: &Seen, version: Version) -> Result<(), Trouble> {
+        let driver = self.0.drivers.driver(&seen.spec)?;
+        let intent = self.intent(seen, version).await?;
+        let asked = self.0.clock.now();
+        match end_strangers(&*driver, &intent).await {
+            Ok(sessions) => self.commit_own(seen, Event::Ended { version, asked, sessions }).await,
+            Err(error) => self.ending_refused(seen, version, error).await,
+        }
+    }
+
     async fn clean_up(&self, seen: &Seen, version: Version) -> Result<(), Trouble> {
+        if seen.ledger.is_unanswered(version) {
+            return self.commit_own(seen, Event::CleanedUp { version }).await;
+        }
         let driver = self.0.drivers.driver(&seen.spec)?;
         match driver.clean_up(&handle_of(seen, version)?).await {
             Ok(()) => self.commit_own(seen, Event::CleanedUp { version }).await,
@@ -229,6 +293,29 @@ impl Executor {
         }
         Err(error.into())
     }
+}
+
+/// Ends and removes what an intent made that nobody has the secret of; gives the sessions ended.
+async fn end_strangers(driver: &dyn Driver, intent: &Intent) -> Result<u32, DriverError> {
+    let Found::Strangers(strangers) = driver.find(intent).await? else { return Ok(0) };
+    let mut sessions = 0_u32;
+    for stranger in strangers.iter().filter(|it| intent.may_have_made(it)) {
+        let cut = driver.revoke(stranger, Sessions::End).await?;
+        driver.clean_up(stranger).await?;
+        sessions = sessions.saturating_add(cut.sessions_ended);
+    }
+    Ok(sessions)
+}
+
+/// Whether the target shows more than it answered with, where it makes the secret: somebody between repeated the call.
+async fn made_more(driver: &dyn Driver, intent: &Intent, installed: &Installed) -> bool {
+    if intent.secret.is_some() {
+        return false;
+    }
+    let mut known = intent.known.clone();
+    known.push(installed.handle.clone());
+    let found = driver.find(&Intent { known, ..intent.clone() }).await;
+    matches!(found, Ok(Found::Strangers(strangers)) if !strangers.is_empty())
 }
 
 /// How many of an account's sessions may have begun with the value that is being left: all, until everybody has moved

@@ -25,6 +25,11 @@ const CAP: Duration = Duration::from_secs(30);
 /// The longest wait after failures to cut.
 const CAP_URGENT: Duration = Duration::from_secs(2);
 
+/// The longest wait that a target may ask for.
+const LONGEST: Duration = Duration::from_hours(1);
+/// The longest that it may ask a cut to wait.
+const LONGEST_URGENT: Duration = Duration::from_secs(30);
+
 /// One thing to be done about one credential.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Task {
@@ -102,12 +107,19 @@ impl Lanes {
         self.poke(&task.name);
     }
 
-    /// The task was not done; says how often in a row now.
-    pub(super) fn failed(&self, task: &Task, why: String, elapsed: Duration) -> u32 {
+    /// The task was not done, and the target may have asked to be left alone for a while; says how often in a row now.
+    pub(super) fn failed(
+        &self,
+        task: &Task,
+        (why, after): (String, Option<Duration>),
+        elapsed: Duration,
+    ) -> u32 {
         let mut tasks = lock(&self.tasks);
         let standing = tasks.entry(task.clone()).or_insert_with(|| Standing::new(task.urgent));
         standing.busy = false;
-        standing.next_try = elapsed.saturating_add(standing.backoff.failed());
+        let longest = if task.urgent { LONGEST_URGENT } else { LONGEST };
+        let wait = standing.backoff.failed().max(after.unwrap_or_default().min(longest));
+        standing.next_try = elapsed.saturating_add(wait);
         standing.trouble = Some(why);
         let failures = standing.backoff.failures();
         drop(tasks);

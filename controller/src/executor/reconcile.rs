@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use rekey_drivers::Listed;
 use rekey_model::{CredentialName, InstanceId, Moment};
-use rekey_rotation::{Event, Facts, Ledger, Listing, Mode, OutOfOrder, Overlap, Policy, Shown};
+use rekey_rotation::{Event, Facts, Ledger, Listing, Making, Mode, OutOfOrder, Overlap, Policy, Shown};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::commit::keep_secrets;
@@ -293,6 +293,8 @@ async fn blind(tx: &mut Tx, row: &CredentialRow, event: &Event) -> Result<Ledger
         settle: long,
         adopts: false,
         overlap: Overlap::Both,
+        making: Making::Ours,
+        slots: None,
         verify_every: long,
         verify_after: long,
     };

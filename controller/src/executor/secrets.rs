@@ -21,17 +21,24 @@ use crate::template;
 const CHOSEN: &str = "chosen";
 
 impl Executor {
-    /// Draws and seals the secret of a version, 32 random bytes as text, and its name.
-    pub(super) fn draw(&self, seen: &Seen, version: Version) -> Result<(Handle, Sealed), CommitError> {
+    /// Draws the name of a version; and its secret, 32 random bytes as text, which is sealed, unless the target makes that.
+    pub(super) fn draw(
+        &self,
+        seen: &Seen,
+        version: Version,
+    ) -> Result<(Handle, Option<Sealed>), CommitError> {
+        if seen.is_made_there() {
+            return Ok((draw_handle(seen, version, None)?, None));
+        }
         let mut bytes = Zeroizing::new([0_u8; 32]);
         random::fill(bytes.as_mut_slice());
         let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()));
         let secret = SecretBytes::new(text.as_bytes().to_vec());
-        let handle = draw_handle(seen, version, &secret)?;
+        let handle = draw_handle(seen, version, Some(&secret))?;
         let name = CHOSEN.parse().map_err(|_name| CommitError::Unsealed(version))?;
         let chosen =
             Fields::new(BTreeMap::from([(name, secret)])).map_err(|_size| CommitError::Unsealed(version))?;
-        Ok((handle, self.seal_fields(seen.id, version, &chosen)?))
+        Ok((handle, Some(self.seal_fields(seen.id, version, &chosen)?)))
     }
 
     /// Seals what a driver gave, and every field that the declaration makes of it.
@@ -67,10 +74,13 @@ impl Executor {
     /// What the driver is to make: the same at every try.
     pub(super) async fn intent(&self, seen: &Seen, version: Version) -> Result<Intent, CommitError> {
         let handle = handle_of(seen, version)?;
+        let baseline = seen.ledger.version(version).and_then(|record| record.baseline.clone());
+        if let Some(baseline) = baseline {
+            return Ok(Intent { version, handle, secret: None, baseline, known: seen.ledger.answered() });
+        }
         let chosen = self.fields(seen.id, version).await?;
         let secret = chosen.get(CHOSEN).ok_or(CommitError::Unsealed(version))?;
-        let secret = Arc::new(SecretBytes::new(secret.expose().to_vec()));
-        Ok(Intent { version, handle, secret: Some(secret) })
+        Ok(Intent::chosen(version, handle, Arc::new(SecretBytes::new(secret.expose().to_vec()))))
     }
 }
 
@@ -80,7 +90,7 @@ pub(super) fn handle_of(seen: &Seen, version: Version) -> Result<Handle, CommitE
 }
 
 /// The name of a version with this secret, never used before and never again.
-fn draw_handle(seen: &Seen, version: Version, secret: &SecretBytes) -> Result<Handle, CommitError> {
+fn draw_handle(seen: &Seen, version: Version, secret: Option<&SecretBytes>) -> Result<Handle, CommitError> {
     let name = seen.spec.driver.handle(version, secret, random::nonce);
     name.parse().map_err(|_name| CommitError::Unsealed(version))
 }

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rekey_drivers::Class;
 use rekey_model::{CredentialName, Moment, Version};
 use rekey_rotation::{
-    Acked, Claim, Event, Evidence, Facts, HolderFacts, Ledger, Mode, Overlap, Phase, Policy, Schedule, Usage,
+    Acked, Claim, Event, Evidence, Facts, HolderFacts, Ledger, Making, Mode, Overlap, Phase, Policy,
+    Schedule, Usage,
 };
 use serde::Deserialize;
 
@@ -47,6 +49,11 @@ impl Seen {
             evidence: self.evidence.as_ref(),
             claims: &self.claims,
         }
+    }
+
+    /// Whether the target makes the secret.
+    pub(super) fn is_made_there(&self) -> bool {
+        self.policy.making != Making::Ours
     }
 }
 
@@ -98,7 +105,8 @@ impl Executor {
     ) -> Result<Seen, CommitError> {
         let spec = Spec::parse(&row.spec).map_err(|_problems| CommitError::Spec(row.name.clone()))?;
         let settle = self.settle(&spec);
-        let policy = policy(&spec, row.id, &self.0.settings, settle);
+        let class = self.0.drivers.made(&spec);
+        let policy = policy(&spec, class, (row.id, &self.0.settings, settle));
         let evidence = self.0.watch.evidence(&row.name);
         let holders = rows.iter().filter_map(|it| holder(it, &row.ledger, &policy)).collect();
         let listening_since = self.0.listening_since;
@@ -135,7 +143,21 @@ impl Executor {
     }
 }
 
-fn policy(spec: &Spec, id: CredentialId, settings: &Settings, settle: Duration) -> Policy {
+/// Who makes the secret, as the rotation machine says it.
+fn making(class: Class) -> Making {
+    match class {
+        Class::A => Making::Ours,
+        Class::B { token, expires } => Making::Token { life: token, expires },
+        Class::C => Making::Listed,
+        Class::D { expires } => Making::Expiring { life: expires },
+    }
+}
+
+fn policy(
+    spec: &Spec,
+    (class, slots): (Class, Option<u32>),
+    (id, settings, settle): (CredentialId, &Settings, Duration),
+) -> Policy {
     let grace = &spec.grace;
     let schedule = spec.schedule.map(|schedule| Schedule {
         every: schedule.every.get(),
@@ -156,6 +178,8 @@ fn policy(spec: &Spec, id: CredentialId, settings: &Settings, settle: Duration) 
         settle,
         adopts: spec.driver.adopt().is_some(),
         overlap: Overlap::Both,
+        making: making(class),
+        slots,
         verify_every: settings.verify,
         // Spread over the interval in 256 places, so that a start does not try everything at once.
         verify_after: settings.verify / 256 * u32::from(seed(id).to_be_bytes()[0]),

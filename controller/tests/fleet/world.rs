@@ -160,6 +160,7 @@ impl World {
         let sealed = self.seal.seal(&place, fields::write(&values).expose()).unwrap();
         tx.put_secret(row.id, version, &sealed).await.unwrap();
         let record = VersionRecord {
+            baseline: None,
             handle: format!("orders_app_{version}").parse().unwrap(),
             stage: Stage::Current,
             attempt: 1,

@@ -37,7 +37,9 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// it is made sure that the secret is right, and only then that it can be watched and ended.
     fn install<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Installed>;
 
-    /// Looks whether the intended version is there; how an unknown answer of [`Driver::install`] is resolved.
+    /// Looks whether the intended version is there; how an unknown answer of [`Driver::install`] is resolved. Where the
+    /// target makes the secret: what there is of an intent whose answer was never had ([`Found::Strangers`]); `Refused`,
+    /// with names and what to do, where ours cannot be told from somebody else's.
     fn find<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Found>;
 
     /// Logs in afresh with `fields` over the consumer's route, runs the declared probes, and compares privileges with
@@ -60,7 +62,8 @@ pub trait Driver: Send + Sync + fmt::Debug {
     fn clean_up<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, ()>;
 
     /// Every version of this credential that the target has, by our marker, and the adopted login if it is there: asked
-    /// after a restore, when the store no longer knows.
+    /// after a restore, when the store no longer knows, and before a secret is made that the target makes. Where objects
+    /// carry no marker, all of the account.
     fn list(&self) -> DriverFuture<'_, Listed> {
         Box::pin(async { Ok(Listed::CannotTell) })
     }
@@ -91,10 +94,28 @@ impl Lack {
 pub struct Intent {
     /// The version.
     pub version: Version,
-    /// What it is to be called at the target; chosen once, never reused (I15).
+    /// What it is to be called at the target; chosen once, never reused (I15). Where the target makes the secret and its
+    /// name: our marker, the same at every repetition, and its token where it takes one.
     pub handle: Handle,
-    /// The secret that we chose; none where the provider chooses.
+    /// The secret that we chose; none where the target makes it.
     pub secret: Option<Arc<SecretBytes>>,
+    /// What the target listed before the first call for this version: nothing of that is ours to end.
+    pub baseline: Vec<Handle>,
+    /// What the target calls all other versions of the credential that it has answered with.
+    pub known: Vec<Handle>,
+}
+
+impl Intent {
+    /// One whose secret we chose.
+    pub fn chosen(version: Version, handle: Handle, secret: Arc<SecretBytes>) -> Self {
+        Self { version, handle, secret: Some(secret), baseline: Vec::new(), known: Vec::new() }
+    }
+
+    /// Whether `handle` can be what a call for this version made without anybody having its secret: it came after the
+    /// first call, and is no version that is known.
+    pub fn may_have_made(&self, handle: &Handle) -> bool {
+        !self.baseline.contains(handle) && !self.known.contains(handle)
+    }
 }
 
 /// A version that the target now accepts.
@@ -107,7 +128,7 @@ pub struct Installed {
 }
 
 /// What is found under the name of an intent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     /// Nothing.
     Absent,
@@ -115,6 +136,9 @@ pub enum Found {
     Present,
     /// Something that we did not make.
     Foreign,
+    /// What calls for this intent made that nobody has the secret of, by our marker, or as all that came since in an
+    /// account that is declared ours alone. It is to be ended, and the call not repeated.
+    Strangers(Vec<Handle>),
 }
 
 /// What a successful probe has shown.
@@ -136,8 +160,8 @@ pub enum Listed {
 /// One version that a target has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedVersion {
-    /// The version that it was made for.
-    pub version: Version,
+    /// The version that it was made for; none where objects carry no marker of ours.
+    pub version: Option<Version>,
     /// What it is called.
     pub handle: Handle,
     /// Whether the target lets it log in.
@@ -212,6 +236,26 @@ pub struct Cut {
     pub sessions_ended: u32,
     /// Sessions that were left alone.
     pub sessions_left: u32,
+}
+
+/// The target asked to be left alone for a while: the source of an [`DriverError::Unavailable`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Later {
+    /// For how long, as it says.
+    pub after: Duration,
+    /// In what words.
+    pub why: String,
+}
+
+impl DriverError {
+    /// How long the target asked to be left alone, if it did.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable(source) => source.downcast_ref::<Later>().map(|later| later.after),
+            Self::Refused(_) | Self::Unknown(_) => None,
+        }
+    }
 }
 
 /// Why a driver call did not succeed, in terms of what may have happened. Its text never holds a secret.

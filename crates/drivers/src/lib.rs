@@ -14,7 +14,7 @@ mod table;
 mod target;
 
 pub use driver::{
-    Age, Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Lack, Listed,
+    Age, Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Lack, Later, Listed,
     ListedVersion, Proof, Session, Sessions, Source, Usage,
 };
 pub use plug::{Account, BuildError, Claim, Claimed, Facts, Names, Owner, Plan, Plug, Target};

@@ -223,11 +223,16 @@ impl Account {
     }
 
     /// What a version is to be called at the target: `<stem>_v<version>_<nonce>`, or what follows from its secret. `nonce`
-    /// gives that many random letters.
-    pub fn handle(&self, version: Version, secret: &SecretBytes, nonce: impl Fn(usize) -> String) -> String {
+    /// gives that many random letters. There is no secret where the target makes it.
+    pub fn handle(
+        &self,
+        version: Version,
+        secret: Option<&SecretBytes>,
+        nonce: impl Fn(usize) -> String,
+    ) -> String {
         let stem = format!("{}_{version}_", self.facts.names.stem);
         let room = self.facts.names.longest.saturating_sub(stem.len()).min(NONCE);
-        let own = self.kind.plug.handle(self.settings.as_ref(), version, secret);
+        let own = secret.and_then(|secret| self.kind.plug.handle(self.settings.as_ref(), version, secret));
         own.unwrap_or_else(|| format!("{stem}{}", nonce(room)))
     }
 

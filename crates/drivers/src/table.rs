@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::Path;
+use std::time::Duration;
 
 use rekey_settings::Section;
 use schemars::{Schema, SchemaGenerator};
@@ -17,6 +18,9 @@ pub struct Kind {
     pub strategies: &'static [Strategy],
     /// Who chooses the secret, and what follows for a lost answer.
     pub class: Class,
+    /// How many values an account takes at the most, those too that are refused and not removed; none: as many as are
+    /// ever needed.
+    pub slots: Option<u32>,
     pub(crate) plug: &'static dyn AnyPlug,
 }
 
@@ -29,11 +33,25 @@ pub enum Strategy {
     DualSecret,
 }
 
-/// Who chooses the secret.
+/// Who chooses the secret, and what follows where the answer to the call that makes a version is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// We choose: the same call is repeated after a lost answer.
+    /// We choose: the same call is repeated.
     A,
+    /// The target makes it, once for each token of ours: the same call is repeated for as long as it knows the token.
+    B {
+        /// How long that is.
+        token: Duration,
+        /// After that: how long what was made works, where it cannot be found; none: as class C.
+        expires: Option<Duration>,
+    },
+    /// The target makes it and lists what it has: what the lost call made is found and ended, and then another made.
+    C,
+    /// The target makes it and does not list it: another is made at once; what was made ends by itself.
+    D {
+        /// How long what was made works.
+        expires: Duration,
+    },
 }
 
 impl Strategy {
@@ -58,6 +76,9 @@ impl Class {
     pub fn word(self) -> &'static str {
         match self {
             Self::A => "A",
+            Self::B { .. } => "B",
+            Self::C => "C",
+            Self::D { .. } => "D",
         }
     }
 }
@@ -91,18 +112,21 @@ pub static ALL: &[Kind] = &[
         name: crate::postgres::NAME,
         strategies: &[Strategy::DualAccount],
         class: Class::A,
+        slots: None,
         plug: &Hidden::<crate::postgres::Plug>(PhantomData),
     },
     Kind {
         name: crate::redis::NAME,
         strategies: &[Strategy::DualSecret],
         class: Class::A,
+        slots: None,
         plug: &Hidden::<crate::redis::Plug>(PhantomData),
     },
     Kind {
         name: crate::mysql::NAME,
         strategies: &[Strategy::DualAccount],
         class: Class::A,
+        slots: None,
         plug: &Hidden::<crate::mysql::Plug>(PhantomData),
     },
 ];

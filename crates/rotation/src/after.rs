@@ -28,13 +28,15 @@ impl Ledger {
             E::Look => Ok(()),
             E::Adopt { handle } => self.adopt(handle, facts),
             E::Begin { rotation, why } => self.begin(*rotation, why, facts),
-            E::Choose { rotation, version, handle } => self.choose(*rotation, *version, handle, facts),
+            E::Choose { rotation, version, .. } => self.choose((*rotation, *version), event, facts),
             E::Resumed => {
                 self.resumed(now);
                 Ok(())
             }
             E::Lost { version, attempt, why } => self.lost((*version, *attempt), why, event, now),
-            E::Installed { version, attempt } => self.installed((*version, *attempt), event, now),
+            E::Installed { version, attempt, handle } => {
+                self.installed((*version, *attempt), handle.as_ref(), event, now)
+            }
             E::Probed { version, attempt } => self.probed((*version, *attempt), event, now),
             E::Lifted { version, attempt } => self.lifted((*version, *attempt), event, facts),
             E::Refused { version, attempt, why } => self.refused((*version, *attempt), why, event, facts),
@@ -112,14 +114,15 @@ impl Ledger {
     }
 
     /// Planned → Chosen; or, where a replacement is owed, none → Chosen.
-    fn choose(&mut self, id: RotationId, version: Version, handle: &Handle, facts: &Facts<'_>) -> Changed {
-        let no_edge =
-            OutOfOrder::NoEdge { event: "choose", phase: self.open_rotation().map(|open| open.phase) };
+    fn choose(&mut self, (id, version): (RotationId, Version), event: &Event, facts: &Facts<'_>) -> Changed {
+        let no_edge = self.no_edge(event);
+        let Event::Choose { handle, baseline, .. } = event else { return Err(no_edge) };
         if facts.mode == Mode::ReconcileOnly {
             return Err(OutOfOrder::Reconciling);
         }
         let name_is_new = self.versions.values().all(|record| record.handle != *handle);
-        if version != self.next_version() || !name_is_new || self.deleted.is_some() {
+        let has_room = self.lacks_room(facts).is_none();
+        if version != self.next_version() || !name_is_new || !has_room || self.deleted.is_some() {
             return Err(no_edge);
         }
         match self.open_rotation() {
@@ -133,7 +136,8 @@ impl Ledger {
             }
             Some(_) | None => return Err(no_edge),
         }
-        self.versions.insert(version, VersionRecord::chosen(handle, facts.now));
+        let record = VersionRecord { baseline: baseline.clone(), ..VersionRecord::chosen(handle, facts.now) };
+        self.versions.insert(version, record);
         self.last_version = Some(version);
         self.update(|rotation| {
             rotation.phase = Phase::Chosen;
@@ -157,9 +161,28 @@ impl Ledger {
         Ok(())
     }
 
-    fn installed(&mut self, subject: (Version, u32), event: &Event, now: Moment) -> Changed {
+    fn installed(
+        &mut self,
+        subject: (Version, u32),
+        handle: Option<&Handle>,
+        event: &Event,
+        now: Moment,
+    ) -> Changed {
         let making = [Phase::Chosen, Phase::CutOver];
-        if self.awaited(subject, &making).ok_or_else(|| self.no_edge(event))? == Phase::CutOver {
+        let phase = self.awaited(subject, &making).ok_or_else(|| self.no_edge(event))?;
+        if let Some(handle) = handle {
+            let mut others = self.versions.iter().filter(|(version, _)| **version != subject.0);
+            if let Some((other, _)) = others.find(|(_, record)| record.handle == *handle) {
+                // What it made, if anything, is not what it answered with.
+                let why = format!("the target answered with {handle}, which is {other}");
+                return self.lost(subject, &why, event, now);
+            }
+            if let Some(record) = self.versions.get_mut(&subject.0) {
+                record.handle = handle.clone();
+                record.baseline = None;
+            }
+        }
+        if phase == Phase::CutOver {
             self.cut_is_over(subject.0, now);
         }
         self.update(|rotation| {
@@ -299,7 +322,8 @@ impl Ledger {
     fn ending_refused(&mut self, version: Version, why: &str, event: &Event, facts: &Facts<'_>) -> Changed {
         let no_edge = self.no_edge(event);
         let ending = self.endings.get_mut(&version).ok_or(no_edge)?;
-        ending.refusals = ending.refusals.saturating_add(1);
+        // What was told often enough is no news.
+        ending.refusals = ending.refusals.saturating_add(1).min(facts.policy.budget);
         ending.last_error = Some(why.to_owned());
         let spent = ending.refusals >= facts.policy.budget && ending.state != EndingState::Ended;
         self.update(|rotation| {
@@ -366,6 +390,7 @@ impl VersionRecord {
     pub(crate) fn chosen(handle: &Handle, now: Moment) -> Self {
         Self {
             handle: handle.clone(),
+            baseline: None,
             stage: Stage::Pending,
             attempt: 0,
             adopted: false,

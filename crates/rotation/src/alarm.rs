@@ -83,7 +83,7 @@ impl Ledger {
             alarms.extend(self.rotation_alarms(open, facts));
         }
         for (version, ending) in &self.endings {
-            alarms.extend(ending.alarm(*version, facts));
+            alarms.extend(self.ending_alarm(*version, ending, facts));
         }
         for (version, record) in self.versions.iter().filter(|(_, it)| it.adopted && !it.stage.is_final()) {
             let message =
@@ -153,16 +153,17 @@ impl Ledger {
     }
 }
 
-impl Ending {
-    fn alarm(&self, version: Version, facts: &Facts<'_>) -> Option<Alarm> {
-        if self.refusals < facts.policy.budget {
-            let overdue = facts.now.at_least_since(self.since) > facts.policy.deadline;
-            let message = format!("overdue: waits for {}", self.waits_for(version, facts));
+impl Ledger {
+    fn ending_alarm(&self, version: Version, ending: &Ending, facts: &Facts<'_>) -> Option<Alarm> {
+        if ending.refusals < facts.policy.budget {
+            let by_time = self.only_expires(Some(version), facts);
+            let overdue = facts.now.at_least_since(ending.since) > facts.policy.deadline && !by_time;
+            let message = format!("overdue: waits for {}", self.ending_waits_for(version, ending, facts));
             let next_command = Some("who NAME");
             return overdue.then_some(Alarm { kind: AlarmKind::EndingOverdue, message, next_command });
         }
-        let why = self.last_error.as_deref().unwrap_or("the target refused");
-        let (kind, what) = match self.state {
+        let why = ending.last_error.as_deref().unwrap_or("the target refused");
+        let (kind, what) = match ending.state {
             EndingState::Intended | EndingState::Settling => (AlarmKind::Stuck, "cannot be ended"),
             EndingState::Ended => (AlarmKind::CleanUpRefused, "is ended, but what it left cannot be removed"),
         };

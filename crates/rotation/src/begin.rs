@@ -45,7 +45,8 @@ impl Ledger {
     /// Whether the replacement of a cut version is to begin now. A hold does not stop it.
     pub(crate) fn replacement_begins(&self, facts: &Facts<'_>) -> bool {
         let free = self.deleted.is_none() && facts.mode == Mode::Normal && self.open_rotation().is_none();
-        self.owed && free && self.pause_left(PAUSE_OWED, facts).is_zero()
+        let has_room = self.lacks_room(facts).is_none();
+        self.owed && free && has_room && self.pause_left(PAUSE_OWED, facts).is_zero()
     }
 
     /// Whether the application's login of today has still to be handed in.

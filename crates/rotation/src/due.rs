@@ -137,10 +137,12 @@ impl Ledger {
         match open.phase {
             Phase::Planned => {
                 let free = self.held.is_none() || open.replacement;
-                free.then(|| Step::Choose { version: self.next_version() })
+                (free && self.lacks_room(facts).is_none())
+                    .then(|| Step::Choose { version: self.next_version() })
             }
             Phase::Chosen => {
-                let version = next.filter(|version| self.unsettled_for(*version, facts).is_zero())?;
+                let settled = |version: &Version| self.unsettled_for(*version, facts).is_zero();
+                let version = next.filter(|_| !self.is_lost(open, facts)).filter(settled)?;
                 let look_first = self.version(version).is_some_and(|record| record.doubt.is_some());
                 Some(Step::Install { version, look_first })
             }
@@ -169,10 +171,10 @@ impl Ledger {
         }
     }
 
-    /// How long a call that makes `version` may still land.
+    /// How long a call that makes `version` may still land, or what it made may work.
     pub(crate) fn unsettled_for(&self, version: Version, facts: &Facts<'_>) -> Duration {
         let doubt = self.version(version).and_then(|record| record.doubt);
-        let settle = facts.policy.settle + facts.policy.slack;
+        let settle = facts.policy.settle + facts.policy.slack + self.outlives(version, facts);
         doubt.map_or(Duration::ZERO, |since| settle.saturating_sub(facts.now.at_least_since(since)))
     }
 
@@ -181,19 +183,22 @@ impl Ledger {
         let mut waiting = match self.open_rotation() {
             Some(open) => self.phase_waits_for(open, facts),
             None if self.awaits_adoption(facts) => vec!["the password of the login to adopt".to_owned()],
-            None if self.owed => vec!["the replacement of the revoked version".to_owned()],
+            None if self.owed => {
+                let waits = self.lacks_room(facts).map(|room| format!(", which waits for {room}"));
+                vec![format!("the replacement of the revoked version{}", waits.unwrap_or_default())]
+            }
             None => Vec::new(),
         };
         for (version, ending) in &self.endings {
-            waiting.push(ending.waits_for(*version, facts));
+            waiting.push(self.ending_waits_for(*version, ending, facts));
         }
         waiting
     }
 
     fn phase_waits_for(&self, open: &Rotation, facts: &Facts<'_>) -> Vec<String> {
-        let Some(next) = open.next else { return self.hold_or("a name and a secret to be drawn") };
+        let Some(next) = open.next else { return self.hold_or(&self.choice_waits_for(facts)) };
         match open.phase {
-            Phase::Planned => self.hold_or("a name and a secret to be drawn"),
+            Phase::Planned => self.hold_or(&self.choice_waits_for(facts)),
             Phase::Chosen => match self.unsettled_for(next, facts) {
                 Duration::ZERO => vec![format!("the target to make {next}")],
                 left => vec![format!("{} until no lost call can make {next} any more", ToGo(left))],
@@ -228,6 +233,10 @@ impl Ledger {
         }
     }
 
+    fn choice_waits_for(&self, facts: &Facts<'_>) -> String {
+        self.lacks_room(facts).unwrap_or_else(|| "a name and a secret to be drawn".to_owned())
+    }
+
     fn hold_or(&self, otherwise: &str) -> Vec<String> {
         vec![self.held.as_ref().map_or_else(|| otherwise.to_owned(), |held| format!("held: {}", held.reason))]
     }
@@ -253,18 +262,30 @@ impl Ledger {
         };
         let verify = self.verify_in(facts).map(|(_, left)| left).filter(|left| !left.is_zero());
         let calm = verify.map_or(calm, |left| calm.min(left));
-        if emergency || self.owed || !self.endings.is_empty() { calm.min(OPEN) } else { calm }
+        let ending = self.endings.iter().map(|(version, ending)| self.look_at(*version, ending, facts)).min();
+        let calm = ending.map_or(calm, |ending| calm.min(ending));
+        if emergency || self.owed { calm.min(OPEN) } else { calm }
     }
 }
 
-impl Ending {
-    /// What it waits for, as far as anybody knows.
-    pub(crate) fn waits_for(&self, version: Version, facts: &Facts<'_>) -> String {
+impl Ledger {
+    /// In how long an ending is looked at: what only time ends is left alone meanwhile.
+    fn look_at(&self, version: Version, ending: &Ending, facts: &Facts<'_>) -> Duration {
+        let settling = ending.state == EndingState::Settling;
+        if settling { self.unsettled_for(version, facts).clamp(OPEN, IDLE) } else { OPEN }
+    }
+
+    /// What an ending waits for, as far as anybody knows.
+    pub(crate) fn ending_waits_for(&self, version: Version, ending: &Ending, facts: &Facts<'_>) -> String {
         let sessions = match facts.evidence {
             Some(Evidence::Busy { version: of, sessions }) if *of == version => *sessions,
             Some(_) | None => 0,
         };
-        match self.state {
+        match ending.state {
+            EndingState::Settling if self.only_expires(Some(version), facts) => format!(
+                "{version}, which may have been made and nobody has the secret of, to expire by itself: {} to go",
+                ToGo(self.unsettled_for(version, facts))
+            ),
             EndingState::Intended | EndingState::Settling if sessions > 0 => {
                 format!("the end of {sessions} sessions on {version}, which takes no login any more")
             }

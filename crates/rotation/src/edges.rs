@@ -37,6 +37,7 @@ impl Ledger {
         let Some(open) = self.open_rotation().cloned() else { return false };
         let (next, old) = (open.next, open.old);
         match open.phase {
+            Phase::Chosen if self.is_lost(&open, facts) => self.give_up(&open, facts),
             Phase::Chosen | Phase::Staged | Phase::Barrier => self.prepare_cut(&open, facts),
             Phase::Proven if self.may_promote(&open) => self.promote(&open, facts),
             Phase::Rolling if self.all_acked(facts) => self.enter_grace(facts),
@@ -52,7 +53,9 @@ impl Ledger {
             Phase::Retiring | Phase::StuckRetiring if self.has_ended(old) => {
                 self.close(Phase::Done, facts.now)
             }
-            Phase::Undoing | Phase::StuckUndoing if self.has_ended(next) => {
+            Phase::Undoing | Phase::StuckUndoing
+                if self.has_ended(next) || self.only_expires(next, facts) =>
+            {
                 self.close(Phase::Abandoned, facts.now)
             }
             Phase::Planned

@@ -31,10 +31,14 @@ pub enum Event {
         rotation: RotationId,
         /// The number, which must be the one after the last.
         version: Version,
-        /// The name at the target.
+        /// The name at the target; where the target makes secret and name, our marker until it answers.
         handle: Handle,
+        /// What the target listed before the first call, where it makes the secret; none where we do.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        baseline: Option<Vec<Handle>>,
     },
-    /// The controller started: a call of its former life that makes the chosen version may still be on its way.
+    /// A call that makes the chosen version may be on its way, and nobody waits for the answer: the controller started,
+    /// or could not record what came of it.
     Resumed,
     /// The answer to the making of a version was lost.
     Lost {
@@ -51,6 +55,9 @@ pub enum Event {
         version: Version,
         /// Which attempt.
         attempt: u32,
+        /// What the target calls it, where the target says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        handle: Option<Handle>,
     },
     /// A version works: login, probes, privileges.
     Probed {

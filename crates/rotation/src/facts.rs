@@ -69,6 +69,10 @@ pub struct Policy {
     pub adopts: bool,
     /// Whether two versions can be valid at once.
     pub overlap: Overlap,
+    /// Who makes the secret, and what follows where the answer is lost.
+    pub making: Making,
+    /// How many values the target takes at the most, those that are being ended too; none: more than are ever needed.
+    pub slots: Option<u32>,
     /// How often the current version is tried while no rotation is open.
     pub verify_every: Duration,
     /// How long the controller has to run before it first does: different for each credential.
@@ -82,6 +86,27 @@ pub enum Overlap {
     Both,
     /// The new one kills the old one at once: readers wait behind a barrier meanwhile.
     Neither(Barrier),
+}
+
+/// Who makes the secret of a version, and what follows where the answer to that call is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Making {
+    /// We do: the same call is repeated (class A).
+    Ours,
+    /// The target does, once for each token of ours: the same call is repeated while the token is known (class B).
+    Token {
+        /// How long the target knows a token.
+        life: Duration,
+        /// After that, what was made ends by itself when it is so old; none: it is found in a list.
+        expires: Option<Duration>,
+    },
+    /// The target does, and lists what it made: that is found and ended before another is made (class C).
+    Listed,
+    /// The target does, and does not list it: another is made at once, and what was made ends by itself (class D).
+    Expiring {
+        /// How long what was made works.
+        life: Duration,
+    },
 }
 
 /// How readers are made to wait while the only valid value changes.

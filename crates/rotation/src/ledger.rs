@@ -69,6 +69,10 @@ pub struct AfterRestore {
 pub struct VersionRecord {
     /// What it is called at the target.
     pub handle: Handle,
+    /// What the target listed before the first call that makes this version, for as long as its answer was not had: only
+    /// where the target makes the secret. `handle` is our marker until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Vec<Handle>>,
     /// Where it stands.
     pub stage: Stage,
     /// Which attempt at this version `handle` belongs to. An answer to another attempt changes nothing.

@@ -19,6 +19,7 @@ mod facts;
 mod guard;
 mod holders;
 mod ledger;
+mod making;
 mod phase;
 mod refusal;
 mod restore;
@@ -30,7 +31,7 @@ pub use emergency::{Emergency, EmergencyId, EmergencyKind, Fencing};
 pub use ending::{Cause, Ending, EndingState};
 pub use event::{AtTarget, Event, Why};
 pub use facts::{
-    Acked, Barrier, Evidence, Facts, HolderFacts, Missing, Mode, Overlap, Policy, Schedule, Usage,
+    Acked, Barrier, Evidence, Facts, HolderFacts, Making, Missing, Mode, Overlap, Policy, Schedule, Usage,
 };
 pub use guard::Unmet;
 pub use ledger::{AfterRestore, Hold, Ledger, VersionRecord};

@@ -31,11 +31,12 @@ pub struct Claim {
     pub fenced: BTreeSet<Version>,
 }
 
-/// One version as the target shows it, by our marker.
+/// One version as the target shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Shown {
-    /// The version that the marker names.
-    pub version: Version,
+    /// The version that the marker names; none where objects carry no marker.
+    #[serde(default)]
+    pub version: Option<Version>,
     /// What it is called.
     pub handle: Handle,
     /// Whether the target lets it log in.
@@ -199,7 +200,7 @@ impl Ledger {
 
     /// No number that the target shows is ever used again, and none of `jump` after it.
     fn outnumber(&mut self, listing: &Listing, jump: u64) {
-        let shown = listing.shown().iter().map(|shown| shown.version).max();
+        let shown = listing.shown().iter().filter_map(|shown| shown.version).max();
         let last = self.last_version.max(shown).map_or(0, Version::get);
         self.last_version = Version::new(last.saturating_add(jump));
     }
@@ -209,6 +210,8 @@ impl Ledger {
         self.update(|open| open.last_error = Some("the store was restored".to_owned()));
         self.close(Phase::Abandoned, now);
         self.previous = None;
+        // What the target listed then says nothing of the keys of the life that was lost: none of them is a stranger.
+        self.versions.values_mut().for_each(|record| record.baseline = None);
         // What failed, failed in another life.
         if let Some(last) = &mut self.rotation {
             last.failed = false;
@@ -252,8 +255,9 @@ impl Ledger {
             let accepted = listing.shown().iter().filter(|it| it.accepted && !it.adopted);
             let mut accepted: Vec<&Shown> = accepted.collect();
             accepted.sort_by_key(|it| std::cmp::Reverse(it.version));
-            let first = accepted.into_iter().find(|it| usable(it.version, &it.handle))?;
-            Some((first.version, first.handle.clone()))
+            let mut marked = accepted.into_iter().filter_map(|it| Some((it.version?, &it.handle)));
+            let (version, handle) = marked.find(|(version, handle)| usable(*version, handle))?;
+            Some((version, handle.clone()))
         };
         // A store that had cut its current version and not replaced it yet still owes that.
         let nothing_owed = !self.owed && !self.resting;
@@ -291,9 +295,10 @@ impl Ledger {
     fn take_strays_in(&mut self, listing: &Listing, now: Moment) {
         let Listing::Shown(shown) = listing else { return };
         // Before the adoption the application's own login is nobody's business.
-        let adopted_once = self.versions.values().any(|it| it.adopted) || shown.iter().any(|it| !it.adopted);
-        for one in shown.iter().filter(|it| adopted_once || !it.adopted) {
-            self.insert_stray(one.version, &one.handle, one.adopted, now);
+        let marked = || shown.iter().filter_map(|it| Some((it.version?, it)));
+        let adopted_once = self.versions.values().any(|it| it.adopted) || marked().any(|(_, it)| !it.adopted);
+        for (version, one) in marked().filter(|(_, it)| adopted_once || !it.adopted) {
+            self.insert_stray(version, &one.handle, one.adopted, now);
         }
         let open = self.open_rotation().and_then(|open| open.next);
         for (version, record) in &mut self.versions {

@@ -5,6 +5,7 @@ mod errors;
 mod explore;
 mod grace;
 mod guard;
+mod making;
 mod properties;
 mod restore;
 mod schedule;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rekey_drivers::{
-    Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Listed, ListedVersion, Proof,
-    Session, Sessions, Source, Usage,
+    Class, Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Later, Listed,
+    ListedVersion, Proof, Session, Sessions, Source, Usage,
 };
 use rekey_model::{Fields, Handle, SecretBytes, Version};
 use tokio::sync::Notify;
@@ -29,6 +29,16 @@ pub(super) enum Fault {
     Hangs,
     /// It happens when [`Target::let_land`] says so, if somebody still waits for it then.
     Late,
+    /// The answer is lost first, and it happens a little later.
+    Later,
+    /// Somebody between repeats it: it happens twice, and the last answer comes.
+    Twice,
+    /// Not now, says the target (429), and how long to wait.
+    Wait,
+    /// It says that it was done, and nothing was.
+    Lie,
+    /// It is done, and what it answers cannot be used: nothing comes of it that could be recorded.
+    Odd,
 }
 
 /// One login at the target.
@@ -38,10 +48,41 @@ pub(super) struct Role {
     pub(super) accepted: bool,
     pub(super) lasting: bool,
     pub(super) sessions: u32,
+    /// The token of ours that it was made with.
+    pub(super) token: String,
+    /// When it stops working by itself unless it is to last, in the controller's time.
+    pub(super) dies: Option<Duration>,
+}
+
+/// What the target asks for with [`Fault::Wait`].
+pub(super) const WAIT: Duration = Duration::from_millis(700);
+/// When what was to happen later does.
+const LATER: Duration = Duration::from_millis(150);
+
+/// Who makes the secrets, and under what rules.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
+    pub(super) class: Class,
+    pub(super) slots: Option<u32>,
+    /// Whether everything in the account is declared ours.
+    pub(super) exclusive: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { class: Class::A, slots: None, exclusive: true }
+    }
 }
 
 #[derive(Debug, Default)]
 pub(super) struct State {
+    pub(super) rules: Rules,
+    /// How many secrets the target has made.
+    pub(super) made: u32,
+    /// Since the controller's start.
+    elapsed: Duration,
+    /// What happens later, and when.
+    later: Vec<(Duration, Intent)>,
     pub(super) roles: BTreeMap<String, Role>,
     pub(super) faults: BTreeMap<&'static str, VecDeque<Fault>>,
     pub(super) calls: Vec<String>,
@@ -70,6 +111,11 @@ impl Target {
         self.1.notify_waiters();
     }
 
+    /// The time is `elapsed`.
+    pub(super) fn tick(&self, elapsed: Duration) {
+        self.lock().tick(elapsed);
+    }
+
     pub(super) fn accepted(&self) -> Vec<String> {
         self.lock().roles.iter().filter(|(_, role)| role.accepted).map(|(name, _)| name.clone()).collect()
     }
@@ -93,6 +139,13 @@ impl Target {
                 Err(DriverError::Unknown(source("the line broke")))
             }
             Some(Fault::CallLost) => Err(DriverError::Unknown(source("the line broke"))),
+            Some(Fault::Wait) => {
+                let later = Later { after: WAIT, why: "too many requests".to_owned() };
+                Err(DriverError::Unavailable(Box::new(later)))
+            }
+            Some(Fault::Later | Fault::Twice | Fault::Lie | Fault::Odd) => {
+                panic!("only the making of a version goes wrong like this")
+            }
             Some(Fault::Refused) => Err(DriverError::Refused(source("not allowed"))),
             Some(Fault::Away) => Err(DriverError::Unavailable(source("nobody there"))),
             Some(Fault::Hangs) => std::future::pending().await,
@@ -112,33 +165,136 @@ impl Drivers for Target {
     fn driver(&self, _spec: &Spec) -> Result<Arc<dyn Driver>, TargetError> {
         Ok(Arc::new(self.clone()))
     }
+
+    fn made(&self, _spec: &Spec) -> (Class, Option<u32>) {
+        let state = self.lock();
+        (state.rules.class, state.rules.slots)
+    }
+}
+
+impl State {
+    /// Time passes: what was to happen later does, and what was not to last ends.
+    fn tick(&mut self, elapsed: Duration) {
+        self.elapsed = elapsed;
+        let (due, later) = std::mem::take(&mut self.later).into_iter().partition(|(at, _)| *at <= elapsed);
+        self.later = later;
+        let due: Vec<(Duration, Intent)> = due;
+        for (_, intent) in due {
+            drop(self.make(&intent));
+        }
+        self.roles.retain(|_, role| role.lasting || role.dies.is_none_or(|dies| dies > elapsed));
+    }
+
+    fn make(&mut self, intent: &Intent) -> Result<Installed, DriverError> {
+        match self.rules.class {
+            Class::A => Ok(self.make_ours(intent)),
+            Class::B { .. } | Class::C | Class::D { .. } => self.make_theirs(intent),
+        }
+    }
+
+    fn make_ours(&mut self, intent: &Intent) -> Installed {
+        let role = self.roles.entry(intent.handle.to_string()).or_default();
+        let secret = intent.secret.as_ref().unwrap().expose().to_vec();
+        if !role.secret.is_empty() && role.secret != secret {
+            self.wrong.push(format!("{} was made with two secrets", intent.handle));
+        }
+        role.accepted = true;
+        role.lasting = false;
+        role.secret.clone_from(&secret);
+        answer(intent.handle.as_str(), secret)
+    }
+
+    /// The target makes name and secret; with a token that it knows it answers as before.
+    fn make_theirs(&mut self, intent: &Intent) -> Result<Installed, DriverError> {
+        if intent.secret.is_some() {
+            self.wrong.push("we chose a secret that the target makes".to_owned());
+        }
+        let token = intent.handle.to_string();
+        let mut known = self.roles.iter().filter(|_| matches!(self.rules.class, Class::B { .. }));
+        if let Some((name, role)) = known.find(|(_, role)| role.token == token) {
+            return Ok(answer(name, role.secret.clone()));
+        }
+        if self.rules.slots.is_some_and(|slots| self.roles.len() >= slots as usize) {
+            let names: Vec<&str> = self.roles.keys().map(String::as_str).collect();
+            let why = format!("both slots are taken, by {}", names.join(" and "));
+            return Err(DriverError::Refused(source(&why)));
+        }
+        self.made += 1;
+        let (name, secret) = (format!("key{}", self.made), format!("secret{}", self.made).into_bytes());
+        let dies = match self.rules.class {
+            Class::D { expires } => Some(self.elapsed + expires),
+            Class::A | Class::B { .. } | Class::C => None,
+        };
+        let role = Role { secret: secret.clone(), accepted: true, token, dies, ..Role::default() };
+        self.roles.insert(name.clone(), role);
+        Ok(answer(&name, secret))
+    }
+
+    fn make_oddly(&mut self, intent: &Intent, fault: Fault) -> Result<Installed, DriverError> {
+        match fault {
+            Fault::Later => {
+                self.later.push((self.elapsed + LATER, intent.clone()));
+                Err(DriverError::Unknown(source("no answer in time")))
+            }
+            Fault::Twice => self.make(intent).and_then(|_first| self.make(intent)),
+            Fault::Lie => Ok(answer("nothing", b"nothing".to_vec())),
+            Fault::Odd => {
+                let handle = self.make(intent)?.handle;
+                Ok(Installed { fields: Fields::new(BTreeMap::new()).unwrap(), handle })
+            }
+            Fault::AnswerLost
+            | Fault::CallLost
+            | Fault::Refused
+            | Fault::Away
+            | Fault::Hangs
+            | Fault::Late
+            | Fault::Wait => panic!("{fault:?} is not odd"),
+        }
+    }
+
+    fn find(&mut self, intent: &Intent) -> Result<Found, DriverError> {
+        let candidates = self.roles.iter().filter(|(name, _)| intent.may_have_made(&name.parse().unwrap()));
+        let by_token = matches!(self.rules.class, Class::B { .. });
+        let ours = candidates.filter(|(_, role)| !by_token || role.token == intent.handle.as_str());
+        let strangers: Vec<Handle> = ours.map(|(name, _)| name.parse().unwrap()).collect();
+        match self.rules.class {
+            Class::A if self.roles.contains_key(intent.handle.as_str()) => Ok(Found::Present),
+            Class::A | Class::D { .. } => Ok(Found::Absent),
+            Class::B { .. } | Class::C if strangers.is_empty() => Ok(Found::Absent),
+            Class::C if !self.rules.exclusive => {
+                Err(DriverError::Refused(source(&format!("{} may be somebody else's", strangers[0]))))
+            }
+            Class::B { .. } | Class::C => Ok(Found::Strangers(strangers)),
+        }
+    }
+}
+
+/// What a consumer gets.
+fn answer(name: &str, secret: Vec<u8>) -> Installed {
+    let fields = BTreeMap::from([
+        ("username".parse().unwrap(), SecretBytes::new(name.as_bytes().to_vec())),
+        ("password".parse().unwrap(), SecretBytes::new(secret)),
+    ]);
+    Installed { fields: Fields::new(fields).unwrap(), handle: name.parse().unwrap() }
 }
 
 impl Driver for Target {
     fn install<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Installed> {
-        Box::pin(self.call("install", &intent.handle, move |state| {
-            let role = state.roles.entry(intent.handle.to_string()).or_default();
-            let secret = intent.secret.as_ref().unwrap().expose().to_vec();
-            if !role.secret.is_empty() && role.secret != secret {
-                state.wrong.push(format!("{} was made with two secrets", intent.handle));
-            }
-            let role = state.roles.entry(intent.handle.to_string()).or_default();
-            role.accepted = true;
-            role.lasting = false;
-            role.secret.clone_from(&secret);
-            let fields = BTreeMap::from([
-                ("username".parse().unwrap(), SecretBytes::new(intent.handle.as_str().as_bytes().to_vec())),
-                ("password".parse().unwrap(), SecretBytes::new(secret)),
-            ]);
-            Ok(Installed { fields: Fields::new(fields).unwrap(), handle: intent.handle.clone() })
-        }))
+        let mut state = self.lock();
+        let special = [Fault::Later, Fault::Twice, Fault::Lie, Fault::Odd];
+        let next = state.faults.get("install").and_then(VecDeque::front).copied();
+        if let Some(fault) = next.filter(|fault| special.contains(fault)) {
+            state.faults.entry("install").or_default().pop_front();
+            state.calls.push(format!("install {}", intent.handle));
+            let outcome = state.make_oddly(intent, fault);
+            return Box::pin(async move { outcome });
+        }
+        drop(state);
+        Box::pin(self.call("install", &intent.handle, move |state| state.make(intent)))
     }
 
     fn find<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Found> {
-        Box::pin(self.call("find", &intent.handle, move |state| {
-            let found = state.roles.contains_key(intent.handle.as_str());
-            Ok(if found { Found::Present } else { Found::Absent })
-        }))
+        Box::pin(self.call("find", &intent.handle, move |state| state.find(intent)))
     }
 
     fn probe<'a>(&'a self, fields: &'a Fields, _old: Option<&'a Handle>) -> DriverFuture<'a, Proof> {
@@ -206,10 +362,13 @@ impl Driver for Target {
         let handle: Handle = "all".parse().unwrap();
         Box::pin(async move {
             self.call("list", &handle, |state| {
+                if matches!(state.rules.class, Class::D { .. }) {
+                    return Ok(Listed::CannotTell);
+                }
                 let version =
                     |name: &str| name.split("_v").nth(1)?.split('_').next()?.parse::<Version>().ok();
                 let one = |(name, role): (&String, &Role)| ListedVersion {
-                    version: version(name).unwrap(),
+                    version: version(name),
                     handle: name.parse().unwrap(),
                     accepted: role.accepted,
                     adopted: false,

@@ -9,7 +9,7 @@ use rekey_rotation::{Claim, Event, Ledger, Phase, Why};
 use rekey_runtime::{Clock, Tasks, random};
 use tokio::sync::oneshot;
 
-use super::driver::Target;
+use super::driver::{Rules, Target};
 use crate::audit::Actor;
 use crate::executor::{CommitError, Executor, Outcome, Parts, Report, Settings};
 use crate::seal::{Kek, Seal};
@@ -57,8 +57,8 @@ fn spec() -> serde_json::Value {
 }
 
 impl Stage {
-    /// Three holders, nothing made yet, an executor running.
-    pub(super) async fn new() -> Self {
+    /// Three holders, nothing made yet, an executor running; secrets are made by `rules`.
+    async fn with_rules(rules: Rules) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual();
         let config = StoreConfig::Sqlite(folder.path().join("store.db"));
@@ -80,6 +80,7 @@ impl Stage {
             config,
             _folder: folder,
         };
+        stage.target.lock().rules = rules;
         for _ in 0..3 {
             stage.join().await;
         }
@@ -89,7 +90,12 @@ impl Stage {
 
     /// Version 1 is current and nothing is open.
     pub(super) async fn settled() -> Self {
-        let mut stage = Self::new().await;
+        Self::settled_with(Rules::default()).await
+    }
+
+    /// The same where the target makes secrets by `rules`.
+    pub(super) async fn settled_with(rules: Rules) -> Self {
+        let mut stage = Self::with_rules(rules).await;
         stage
             .until("v1 is current and nothing is open", |ledger| {
                 ledger.current.is_some() && ledger.open_rotation().is_none()
@@ -251,6 +257,7 @@ impl Stage {
     /// A little time passes: the clock moves, holders say what they have to say, the executor runs.
     pub(super) async fn step(&mut self) {
         self.clock.advance(TICK);
+        self.target.tick(self.clock.elapsed());
         self.speak().await;
         tokio::time::sleep(Duration::from_millis(1)).await;
         let wrong = self.target.lock().wrong.clone();

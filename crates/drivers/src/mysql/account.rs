@@ -163,7 +163,7 @@ impl Mysql {
                 Standing::Adopted(shown) => (Version::FIRST, shown, true),
                 Standing::Absent | Standing::Foreign => continue,
             };
-            versions.push(ListedVersion { version, handle, accepted: !shown.locked, adopted });
+            versions.push(ListedVersion { version: Some(version), handle, accepted: !shown.locked, adopted });
         }
         link.close().await;
         Ok(versions)

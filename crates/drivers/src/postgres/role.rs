@@ -180,13 +180,18 @@ impl Postgres {
                 continue;
             };
             let accepted = marked.can_log_in;
-            versions.push(ListedVersion { version, handle, accepted, adopted: false });
+            versions.push(ListedVersion { version: Some(version), handle, accepted, adopted: false });
         }
         if let Some(handle) = self.account.adopt.as_ref().and_then(|adopt| adopt.login.parse().ok()) {
             let mut link = self.rotator(&self.target.admin_database, touched).await?;
             if let Standing::Adopted(role) = self.standing(&mut link, &handle).await? {
                 let version = Version::FIRST;
-                versions.push(ListedVersion { version, handle, accepted: role.can_log_in, adopted: true });
+                versions.push(ListedVersion {
+                    version: Some(version),
+                    handle,
+                    accepted: role.can_log_in,
+                    adopted: true,
+                });
             }
             link.close().await;
         }

@@ -201,6 +201,7 @@ async fn versions_that_carry_our_mark_are_listed() {
     world.driver.revoke(&one.handle, Sessions::Leave).await.unwrap();
     world.sql(&format!("CREATE USER {}_v3_stranger", world.name));
     let Listed::Versions(listed) = world.driver.list().await.unwrap() else { panic!("it can tell") };
-    let shown: Vec<_> = listed.iter().map(|v| (v.version, v.handle.clone(), v.accepted, v.adopted)).collect();
+    let shown: Vec<_> =
+        listed.iter().map(|v| (v.version.unwrap(), v.handle.clone(), v.accepted, v.adopted)).collect();
     assert_eq!(shown, [(one.version, one.handle, false, false), (two.version, two.handle, true, false)]);
 }

@@ -116,7 +116,12 @@ fn a_request_that_is_repeated_does_not_cut_its_own_replacement() {
     let event = world.revoke(None);
     world.ok(&event);
     let id = rekey_model::RotationId::from_bits(77);
-    world.ok(&Event::Choose { rotation: id, version: v(2), handle: "app_v2_x".parse().unwrap() });
+    world.ok(&Event::Choose {
+        rotation: id,
+        version: v(2),
+        handle: "app_v2_x".parse().unwrap(),
+        baseline: None,
+    });
     let before = world.ledger.clone();
     world.ok(&event);
     assert_eq!(world.ledger, before);

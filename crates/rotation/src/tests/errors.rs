@@ -180,7 +180,7 @@ fn e09_an_emergency_on_a_pending_version_closes_its_rotation_and_is_cut_when_no_
     let revoke = world.revoke(Some(2));
     world.ok(&revoke);
     assert_eq!(world.ledger.rotation.as_ref().unwrap().phase, Phase::Abandoned);
-    let late = Event::Installed { version: v(2), attempt: 0 };
+    let late = Event::Installed { version: v(2), attempt: 0, handle: None };
     assert!(world.try_event(&late).is_err(), "the late answer changes nothing");
     world.ok(&world.ended(2));
     assert_eq!(world.ledger.emergencies[0].cut, None, "a call may still land");
@@ -365,6 +365,7 @@ fn a_version_number_and_a_name_are_never_used_again() {
         rotation: world.ledger.open_rotation().unwrap().id,
         version,
         handle: handle.parse().unwrap(),
+        baseline: None,
     };
     let (number, name) = (again(v(2), "new"), again(v(3), "app_v2"));
     let good = again(v(3), "new");

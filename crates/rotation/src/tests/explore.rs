@@ -11,9 +11,12 @@ mod search;
 
 use search::{Found, explore};
 
+use crate::Making;
+
 /// A scenario: its budgets of commands and faults, and how many states are looked at, at the most.
 pub(super) struct Scenario {
     name: &'static str,
+    making: Making,
     budgets: &'static [(&'static str, u8)],
     most: usize,
 }
@@ -21,32 +24,64 @@ pub(super) struct Scenario {
 const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "plain",
+        making: Making::Ours,
         budgets: &[("rotate", 1), ("fail", 1), ("crash", 1), ("lost", 1), ("poison", 1)],
         most: 100_000,
     },
     Scenario {
         name: "holders",
+        making: Making::Ours,
         budgets: &[("rotate", 1), ("lease", 1), ("restart", 1), ("fail", 1)],
         most: 40_000,
     },
     Scenario {
         name: "hold",
+        making: Making::Ours,
         budgets: &[("rotate", 1), ("hold", 1), ("fail", 1), ("stuck", 1)],
         most: 40_000,
     },
-    Scenario { name: "twice", budgets: &[("rotate", 2), ("fail", 1), ("crash", 1)], most: 40_000 },
-    Scenario { name: "emergency", budgets: &[("rotate", 1), ("revoke", 1), ("fail", 1)], most: 40_000 },
+    Scenario {
+        name: "twice",
+        making: Making::Ours,
+        budgets: &[("rotate", 2), ("fail", 1), ("crash", 1)],
+        most: 40_000,
+    },
+    Scenario {
+        name: "emergency",
+        making: Making::Ours,
+        budgets: &[("rotate", 1), ("revoke", 1), ("fail", 1)],
+        most: 40_000,
+    },
     Scenario {
         name: "emergency, lost answers",
+        making: Making::Ours,
         budgets: &[("rotate", 1), ("revoke", 1), ("crash", 1), ("lost", 1)],
         most: 40_000,
     },
     Scenario {
         name: "emergency, stuck and held",
+        making: Making::Ours,
         budgets: &[("rotate", 1), ("revoke", 1), ("stuck", 1), ("hold", 1)],
         most: 40_000,
     },
-    Scenario { name: "two emergencies", budgets: &[("rotate", 1), ("revoke", 2)], most: 40_000 },
+    Scenario {
+        name: "two emergencies",
+        making: Making::Ours,
+        budgets: &[("rotate", 1), ("revoke", 2)],
+        most: 40_000,
+    },
+    Scenario {
+        name: "class C",
+        making: Making::Listed,
+        budgets: &[("rotate", 1), ("crash", 1), ("lost", 2), ("poison", 1)],
+        most: 100_000,
+    },
+    Scenario {
+        name: "class C, emergency",
+        making: Making::Listed,
+        budgets: &[("rotate", 1), ("revoke", 1), ("crash", 1), ("lost", 1)],
+        most: 60_000,
+    },
 ];
 
 fn check(name: &str) {
@@ -94,4 +129,14 @@ fn an_emergency_while_stuck_or_held_breaks_no_invariant() {
 #[test]
 fn two_emergencies_break_no_invariant() {
     check("two emergencies");
+}
+
+#[test]
+fn secrets_that_the_target_makes_break_no_invariant() {
+    check("class C");
+}
+
+#[test]
+fn an_emergency_where_the_target_makes_the_secret_breaks_no_invariant() {
+    check("class C, emergency");
 }

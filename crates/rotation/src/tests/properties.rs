@@ -50,11 +50,25 @@ pub(super) fn deed() -> impl Strategy<Value = Deed> {
     ]
 }
 
+/// Who makes the secret, and how many values the target takes.
+fn making() -> impl Strategy<Value = (Making, Option<u32>)> {
+    let life = std::time::Duration::from_secs(2);
+    let making = prop_oneof![
+        3 => Just(Making::Ours),
+        3 => Just(Making::Listed),
+        1 => Just(Making::Expiring { life }),
+        1 => Just(Making::Token { life, expires: None }),
+        1 => Just(Making::Token { life, expires: Some(life) }),
+    ];
+    (making, prop_oneof![2 => Just(None), 1 => Just(Some(2))])
+}
+
 impl World {
     pub(super) fn event_of(&mut self, deed: &Deed) -> Option<Event> {
         Some(match *deed {
             Deed::Begin => self.beginning(),
             Deed::Choose => self.choosing(),
+            Deed::Answer(0, number) => self.making(v(number)),
             Deed::Answer(kind, number) => answer(kind, number),
             Deed::Ending(0, number) => self.ended(number),
             Deed::Ending(1, number) => Event::CleanedUp { version: v(number) },
@@ -110,7 +124,7 @@ impl World {
         Some(match step {
             Step::Begin { why } => Event::Begin { rotation: self.draw(), why },
             Step::Choose { .. } => self.choosing(),
-            Step::Install { version, .. } => Event::Installed { version, attempt: 0 },
+            Step::Install { version, .. } => self.making(version),
             Step::Probe { version, .. } => Event::Probed { version, attempt: 0 },
             Step::Lift { version } => Event::Lifted { version, attempt: 0 },
             Step::Sample { .. } | Step::Verify { .. } => Event::Look,
@@ -124,11 +138,10 @@ impl World {
 fn answer(kind: u8, number: u64) -> Event {
     let (version, attempt) = (v(number), 0);
     match kind {
-        0 => Event::Installed { version, attempt },
         1 => Event::Probed { version, attempt },
         2 => Event::Lifted { version, attempt },
         3 => Event::Lost { version, attempt, why: String::new() },
-        4 => Event::Installed { version, attempt: 1 },
+        4 => Event::Installed { version, attempt: 1, handle: None },
         _ => refused(number),
     }
 }
@@ -156,6 +169,8 @@ pub(super) fn holds_of(ledger: &Ledger) {
         assert!((record.proven.is_some() || record.stray) && record.lasting, "I18: {ledger:#?}");
     }
     assert!(!ledger.versions.keys().any(|it| Some(*it) > ledger.last_version), "I4");
+    let unseen = [ledger.current, ledger.previous].into_iter().flatten().find(|it| ledger.is_unanswered(*it));
+    assert_eq!(unseen, None, "nobody has its secret: {ledger:#?}");
     for (version, record) in &ledger.versions {
         let left = !record.stage.is_final() && record.stage != Stage::Current;
         let open = ledger.open_rotation();
@@ -183,7 +198,8 @@ fn holds_between(before: &Ledger, after: &Ledger, event: &Event, world: &World) 
         assert!(
             now.stage == record.stage || record.stage.may_become(now.stage) || later(record.stage, now.stage)
         );
-        assert_eq!((&now.handle, now.created), (&record.handle, record.created));
+        let named = record.baseline.is_some() && now.baseline.is_none();
+        assert!(now.created == record.created && (named || now.handle == record.handle));
     }
     let dropped: Vec<&Version> = before.endings.keys().filter(|it| !after.endings.contains_key(it)).collect();
     if let Some(version) = dropped.first() {
@@ -191,6 +207,33 @@ fn holds_between(before: &Ledger, after: &Ledger, event: &Event, world: &World) 
         assert!(after.version(**version).unwrap().ended.is_some(), "I8");
     }
     holds_of_endings(before, after, world);
+    holds_of_choices(before, after, world);
+}
+
+/// Where the target makes the secret: one call a version, none while what another made may be taken for a stranger, and
+/// never a value too many.
+fn holds_of_choices(before: &Ledger, after: &Ledger, world: &World) {
+    let there = |ledger: &Ledger| {
+        let left = ledger.versions.iter();
+        left.filter(|(it, record)| !record.stage.is_final() || ledger.endings.contains_key(*it)).count()
+    };
+    if let Some(most) = world.policy.slots {
+        assert!(there(after) <= there(before).max(most as usize), "a value too many: {after:#?}");
+    }
+    if world.policy.making != Making::Listed {
+        return;
+    }
+    let open = after.open_rotation().filter(|open| open.phase == Phase::Chosen).and_then(|open| open.next);
+    let Some(next) = open.filter(|next| after.is_unanswered(*next)) else { return };
+    let facts = world.facts();
+    let repeated = after.due(&facts).iter().any(|step| matches!(step, Step::Install { .. }));
+    let lost = after.version(next).unwrap().doubt.is_some();
+    assert!(!(lost && repeated), "a call whose answer was lost would be repeated");
+    let mut unseen = after.endings.iter().filter(|(it, _)| after.is_unanswered(**it));
+    assert!(
+        unseen.all(|(_, ending)| ending.state == EndingState::Ended),
+        "its end may hit {next}: {after:#?}"
+    );
 }
 
 /// Two edges of a stage in one commit.
@@ -222,9 +265,11 @@ proptest! {
     #[test]
     fn no_sequence_of_events_breaks_what_must_hold(
         seeded in any::<bool>(),
+        making in making(),
         deeds in prop::collection::vec(deed(), 1..60),
     ) {
         let mut world = if seeded { World::settled() } else { World::empty() };
+        (world.policy.making, world.policy.slots) = making;
         for deed in &deeds {
             let Some(event) = world.event_of(deed) else { continue };
             let before = world.ledger.clone();
@@ -250,8 +295,12 @@ proptest! {
 
     /// Whatever happened: with the target well, holders that speak and nobody holding, everything ends.
     #[test]
-    fn once_the_faults_stop_every_rotation_and_emergency_ends(deeds in prop::collection::vec(deed(), 1..40)) {
+    fn once_the_faults_stop_every_rotation_and_emergency_ends(
+        making in making(),
+        deeds in prop::collection::vec(deed(), 1..40),
+    ) {
         let mut world = World::settled();
+        (world.policy.making, world.policy.slots) = making;
         for deed in &deeds {
             if let Some(event) = world.event_of(deed) {
                 drop(world.try_event(&event));

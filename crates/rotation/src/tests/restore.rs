@@ -29,7 +29,7 @@ fn fencing(order: u64, fenced: &[u64]) -> Claim {
 
 fn shown(versions: &[u64]) -> Listing {
     let one = |number: &u64| Shown {
-        version: v(*number),
+        version: Some(v(*number)),
         handle: handle(&format!("app_v{number}")),
         accepted: true,
         adopted: false,
@@ -311,7 +311,7 @@ fn a_revocation_of_something_old_while_reconciling_does_not_make_older_what_the_
 
 #[test]
 fn a_number_that_was_used_twice_is_ended_under_another() {
-    let other = Shown { version: v(1), handle: handle("app_v1_other"), accepted: true, adopted: false };
+    let other = Shown { version: Some(v(1)), handle: handle("app_v1_other"), accepted: true, adopted: false };
     let Listing::Shown(mut list) = shown_as(&[1]) else { unreachable!() };
     list.push(other);
     let mut world = reconcile(World::settled(), Vec::new(), Listing::Shown(list));
@@ -322,7 +322,8 @@ fn a_number_that_was_used_twice_is_ended_under_another() {
 
 #[test]
 fn the_login_of_before_is_nobodys_business_until_it_is_adopted() {
-    let legacy = Shown { version: v(1), handle: handle("orders_legacy"), accepted: true, adopted: true };
+    let legacy =
+        Shown { version: Some(v(1)), handle: handle("orders_legacy"), accepted: true, adopted: true };
     let mut world = World::empty();
     world.policy.adopts = true;
     let world = reconcile(world, Vec::new(), Listing::Shown(vec![legacy.clone()]));
@@ -358,7 +359,7 @@ fn any_claim() -> impl Strategy<Value = Claim> {
 
 fn any_listing() -> impl Strategy<Value = Listing> {
     let one = (1_u64..7, any::<bool>()).prop_map(|(number, accepted)| Shown {
-        version: v(number),
+        version: Some(v(number)),
         handle: handle(&format!("app_v{number}")),
         accepted,
         adopted: false,

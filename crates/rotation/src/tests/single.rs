@@ -250,7 +250,7 @@ impl World {
         let event = match *step {
             Step::Begin { .. } => self.beginning(),
             Step::Choose { .. } => self.choosing(),
-            Step::Install { version, .. } => Event::Installed { version, attempt: 0 },
+            Step::Install { version, .. } => Event::Installed { version, attempt: 0, handle: None },
             Step::Probe { version, .. } => Event::Probed { version, attempt: 0 },
             Step::Lift { version } => Event::Lifted { version, attempt: 0 },
             Step::Sample { .. } | Step::Verify { .. } | Step::List => return,

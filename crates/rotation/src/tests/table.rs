@@ -8,11 +8,11 @@ use crate::*;
 /// A column: the event, and how the world is brought to meet it. Nothing acknowledges or shows anything by itself.
 type Column = (&'static str, fn(&mut World) -> Event);
 
-const COLUMNS: [Column; 25] = [
+const COLUMNS: [Column; 27] = [
     ("begin", World::beginning),
     ("choose", World::choosing),
     ("lost", |w| Event::Lost { version: w.next(), attempt: 0, why: String::new() }),
-    ("installed", |w| Event::Installed { version: w.next(), attempt: 0 }),
+    ("installed", |w| Event::Installed { version: w.next(), attempt: 0, handle: None }),
     ("probed", |w| Event::Probed { version: w.next(), attempt: 0 }),
     ("lifted", |w| Event::Lifted { version: w.next(), attempt: 0 }),
     ("refused once", |_| refused(2)),
@@ -45,6 +45,14 @@ const COLUMNS: [Column; 25] = [
     ("no holders", |_| Event::NoHolders { reason: "test".to_owned() }),
     ("cleaned up", |w| Event::CleanedUp { version: w.ledger.endings.keys().next().copied().unwrap_or(v(1)) }),
     ("resumed", |_| Event::Resumed),
+    ("lost, C", |w| {
+        w.make_listed();
+        Event::Lost { version: w.next(), attempt: 0, why: String::new() }
+    }),
+    ("resumed, C", |w| {
+        w.make_listed();
+        Event::Resumed
+    }),
     ("revoke next", |w| w.revoke(Some(2))),
     ("revoke old", |w| w.revoke(Some(1))),
     ("revoke both", |w| w.revoke(None)),
@@ -56,6 +64,11 @@ const COLUMNS: [Column; 25] = [
 const TABLE: &str = include_str!("table.txt");
 
 impl World {
+    /// The target makes the secrets, and more than one lost answer is borne.
+    fn make_listed(&mut self) {
+        (self.policy.making, self.policy.budget) = (Making::Listed, 3);
+    }
+
     fn show_quiet_if_open(&mut self) {
         if self.phase().is_some() {
             self.show_quiet();

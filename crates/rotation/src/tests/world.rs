@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rekey_model::{BootId, InstanceId, Moment, RotationId, Version};
+use rekey_model::{BootId, Handle, InstanceId, Moment, RotationId, Version};
 
 use crate::*;
 
@@ -61,6 +61,8 @@ pub(super) fn policy() -> Policy {
         settle: ms(SETTLE),
         adopts: false,
         overlap: Overlap::Both,
+        making: Making::Ours,
+        slots: None,
         verify_every: Duration::from_hours(24 * 3_650),
         verify_after: ms(0),
     }
@@ -219,7 +221,24 @@ impl World {
         let open = self.ledger.open_rotation().map(|open| open.id);
         let rotation = open.unwrap_or_else(|| self.draw());
         let version = self.ledger.last_version.map_or(Version::FIRST, Version::next);
-        Event::Choose { rotation, version, handle: format!("app_{version}").parse().unwrap() }
+        Event::Choose {
+            rotation,
+            version,
+            handle: format!("app_{version}").parse().unwrap(),
+            baseline: self.baseline(),
+        }
+    }
+
+    /// What the target lists before a call, where it makes the secret.
+    fn baseline(&self) -> Option<Vec<Handle>> {
+        (self.policy.making != Making::Ours).then(|| vec!["key_by_hand".parse().unwrap()])
+    }
+
+    /// The target has made a version, and says what it calls it where it makes the secret.
+    pub(super) fn making(&self, version: Version) -> Event {
+        let answered = self.policy.making != Making::Ours;
+        let handle = answered.then(|| format!("key_{version}").parse().unwrap());
+        Event::Installed { version, attempt: 0, handle }
     }
 
     pub(super) fn choose(&mut self) {
@@ -232,7 +251,7 @@ impl World {
     }
 
     pub(super) fn installed(&mut self) {
-        self.ok(&Event::Installed { version: self.next(), attempt: 0 });
+        self.ok(&self.making(self.next()));
     }
 
     pub(super) fn probed(&mut self) {
@@ -352,6 +371,10 @@ impl World {
         let since = at(self.now - QUIET - 1);
         self.evidence = version.map(|version| Evidence::Quiet { version, since, until: at(self.now) });
     }
+}
+
+pub(super) fn lost(version: u64) -> Event {
+    Event::Lost { version: v(version), attempt: 0, why: "the line broke".to_owned() }
 }
 
 pub(super) fn refused(version: u64) -> Event {

@@ -10,11 +10,11 @@ use super::world::World;
 use crate::conformance::refused;
 
 fn adopted(world: &World, password: &str) -> Intent {
-    Intent {
-        version: Version::new(1).unwrap(),
-        handle: format!("{}legacy", world.name).parse().unwrap(),
-        secret: Some(Arc::new(SecretBytes::from(password.to_owned()))),
-    }
+    Intent::chosen(
+        Version::new(1).unwrap(),
+        format!("{}legacy", world.name).parse().unwrap(),
+        Arc::new(SecretBytes::from(password.to_owned())),
+    )
 }
 
 fn world() -> World<'static> {

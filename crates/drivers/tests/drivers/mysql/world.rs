@@ -88,11 +88,11 @@ impl<'s> World<'s> {
 
     /// A version to make, with a password that is found wherever it leaks.
     pub(crate) fn intent(&self, version: u64) -> Intent {
-        Intent {
-            version: Version::new(version).unwrap(),
-            handle: format!("{}_v{version}_k2f9qd", self.name).parse().unwrap(),
-            secret: Some(Arc::new(SecretBytes::from(format!("plain-marker-{}-{version}", self.name)))),
-        }
+        Intent::chosen(
+            Version::new(version).unwrap(),
+            format!("{}_v{version}_k2f9qd", self.name).parse().unwrap(),
+            Arc::new(SecretBytes::from(format!("plain-marker-{}-{version}", self.name))),
+        )
     }
 
     /// Statements as root.

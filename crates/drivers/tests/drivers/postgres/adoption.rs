@@ -22,8 +22,8 @@ fn with_legacy(member: bool) -> (World, Intent) {
     world.sql(&format!("CREATE ROLE {login} LOGIN PASSWORD '{PASSWORD}'"));
     let rights = RIGHTS_FOR_ADOPTION.replace("orders_legacy", &login);
     world.sql(&rights.replace("rekey", &format!("{}_rekey", world.name)));
-    let secret = Some(Arc::new(SecretBytes::from(PASSWORD.to_owned())));
-    (world, Intent { version: Version::FIRST, handle: login.parse().unwrap(), secret })
+    let secret = Arc::new(SecretBytes::from(PASSWORD.to_owned()));
+    (world, Intent::chosen(Version::FIRST, login.parse().unwrap(), secret))
 }
 
 #[tokio::test]

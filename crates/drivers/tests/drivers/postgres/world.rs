@@ -64,11 +64,11 @@ impl World {
 
     /// A version to make, with a password that is found wherever it leaks.
     pub(crate) fn intent(&self, version: u64) -> Intent {
-        Intent {
-            version: Version::new(version).unwrap(),
-            handle: format!("{}_app_v{version}_k2f9qd", self.name).parse().unwrap(),
-            secret: Some(Arc::new(SecretBytes::from(format!("plain-marker-{}-{version}", self.name)))),
-        }
+        Intent::chosen(
+            Version::new(version).unwrap(),
+            format!("{}_app_v{version}_k2f9qd", self.name).parse().unwrap(),
+            Arc::new(SecretBytes::from(format!("plain-marker-{}-{version}", self.name))),
+        )
     }
 
     /// Statements as superuser in this world's database.

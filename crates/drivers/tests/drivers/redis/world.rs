@@ -73,7 +73,7 @@ impl World {
         let secret = SecretBytes::from(format!("plain-marker-{version}"));
         let version = Version::new(version).unwrap();
         let handle = Plug::handle(&self.account, version, &secret).unwrap().parse().unwrap();
-        Intent { version, handle, secret: Some(Arc::new(secret)) }
+        Intent::chosen(version, handle, Arc::new(secret))
     }
 
     /// A command of the administrator on every node.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rekey_model::{InstanceId, Order, Version};
+use rekey_model::{Handle, InstanceId, Order, Version};
 
 use super::super::world::{at, policy};
 use crate::*;
@@ -60,11 +60,14 @@ pub(super) struct Call {
     pub(super) awaited: bool,
     /// Whether no lost install could land any more when it was sent.
     pub(super) settled: bool,
+    /// What it ends, by bits of the versions' numbers: what the target listed when it was sent.
+    pub(super) ends: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct State {
     pub(super) ledger: Ledger,
+    pub(super) making: Making,
     pub(super) up: bool,
     pub(super) sidecars: [Sidecar; 2],
     pub(super) calls: BTreeSet<Call>,
@@ -77,7 +80,7 @@ pub(super) struct State {
 
 impl State {
     /// Version 1 is current, both sidecars serve it.
-    pub(super) fn start(budgets: &[(&'static str, u8)]) -> Self {
+    pub(super) fn start(making: Making, budgets: &[(&'static str, u8)]) -> Self {
         let one = Version::FIRST;
         let sidecar = Sidecar {
             session: 1,
@@ -94,6 +97,7 @@ impl State {
         };
         let mut state = Self {
             ledger: Ledger::default(),
+            making,
             up: true,
             sidecars: [sidecar.clone(), sidecar],
             calls: BTreeSet::new(),
@@ -101,7 +105,7 @@ impl State {
             budgets: budgets.iter().copied().collect(),
             revoked: BTreeSet::new(),
         };
-        let mut policy = explored_policy(false);
+        let mut policy = state.policy(false);
         policy.adopts = true;
         let adopt = Event::Adopt { handle: "app_v1".parse().unwrap() };
         state.ledger = state.with_facts(&policy, |facts| state.ledger.after(&adopt, facts)).unwrap();
@@ -126,6 +130,25 @@ impl State {
         })
     }
 
+    fn policy(&self, unsettled: bool) -> Policy {
+        Policy { making: self.making, ..explored_policy(unsettled) }
+    }
+
+    /// What the target calls everything that it has.
+    pub(super) fn listed(&self) -> Vec<Handle> {
+        self.target.keys().map(|version| named(*version)).collect()
+    }
+
+    /// What the ending of `version` is to end, as the target lists it now.
+    pub(super) fn to_end(&self, version: Version) -> u32 {
+        let (ledger, bit) = (&self.ledger, |version: Version| 1_u32 << version.get());
+        let baseline = ledger.version(version).and_then(|record| record.baseline.as_ref());
+        let Some(baseline) = baseline else { return bit(version) };
+        let known = ledger.answered();
+        let stranger = |it: &&Version| !baseline.contains(&named(**it)) && !known.contains(&named(**it));
+        self.target.keys().filter(stranger).fold(0, |bits, it| bits | bit(*it))
+    }
+
     /// Whether a call that nobody waits for can still make a version.
     pub(super) fn unsettled(&self) -> bool {
         self.calls.iter().any(|call| call.verb == Verb::Install && !call.awaited && !call.landed)
@@ -137,7 +160,7 @@ impl State {
 
     /// The state after an event, if it has an edge; `settled` is what the controller may believe.
     pub(super) fn after_if(&self, event: &Event, settled: bool) -> Option<Self> {
-        let policy = explored_policy(!settled);
+        let policy = self.policy(!settled);
         let ledger = self.with_facts(&policy, |facts| self.ledger.after(event, facts)).ok()?;
         let mut next = Self { ledger, ..self.clone() };
         next.give_up();
@@ -155,7 +178,7 @@ impl State {
     }
 
     pub(super) fn due(&self) -> Vec<Step> {
-        let policy = explored_policy(self.unsettled());
+        let policy = self.policy(self.unsettled());
         self.with_facts(&policy, |facts| self.ledger.due(facts))
     }
 
@@ -225,6 +248,11 @@ impl Sidecar {
             gone: None,
         }
     }
+}
+
+/// What the target calls a version.
+pub(super) fn named(version: Version) -> Handle {
+    format!("app_{version}").parse().unwrap()
 }
 
 /// No time is counted; a call may land as long as `unsettled`.

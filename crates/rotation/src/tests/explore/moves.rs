@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rekey_model::{RotationId, Version};
 
 use super::super::world::at;
-use super::model::{Call, Down, NOW, Sidecar, State, Up, Verb};
+use super::model::{Call, Down, NOW, Sidecar, State, Up, Verb, named};
 use crate::*;
 
 /// What happened, whether it took something from a budget, and the state then, or what was wrong with the step.
@@ -85,6 +85,9 @@ impl State {
             let label = format!("{step:?}");
             match step {
                 Step::Choose { version } => moves.push((label, false, self.choose(version))),
+                Step::Install { version, .. } if self.is_made_again(version) => {
+                    moves.push((label, false, Err(format!("C {version} is made twice"))));
+                }
                 Step::Install { version, .. } => self.send(moves, Verb::Install, version),
                 Step::Lift { version } => self.send(moves, Verb::Lift, version),
                 Step::End { version, .. } => self.send(moves, Verb::Revoke, version),
@@ -102,13 +105,24 @@ impl State {
         }
     }
 
+    /// Whether a lost call would be repeated that makes another secret.
+    fn is_made_again(&self, version: Version) -> bool {
+        let lost = |call: &Call| call.verb == Verb::Install && call.version == version && !call.awaited;
+        let answered = self.calls.iter().any(|call| call.landed && call.version == version);
+        let there = self.target.contains_key(&version) && !answered;
+        self.making == Making::Listed && (there || self.calls.iter().any(lost))
+    }
+
     fn choose(&self, version: Version) -> Result<Self, String> {
         let bits = 1_000_000 + u128::from(version.get());
         let rotation = self.ledger.open_rotation().map_or(RotationId::from_bits(bits), |open| open.id);
         if self.ledger.versions.keys().any(|known| *known >= version) {
             return Err(format!("I4 {version} is chosen again"));
         }
-        self.commit(&Event::Choose { rotation, version, handle: format!("app_{version}").parse().unwrap() })
+        let listed = self.making == Making::Listed;
+        let marker = format!("marker_{version}").parse().unwrap();
+        let handle = if listed { marker } else { named(version) };
+        self.commit(&Event::Choose { rotation, version, handle, baseline: listed.then(|| self.listed()) })
     }
 
     fn commit(&self, event: &Event) -> Result<Self, String> {
@@ -140,7 +154,8 @@ impl State {
         }
         let mut next = self.clone();
         let settled = !self.unsettled();
-        next.calls.insert(Call { verb, version, landed: false, awaited: true, settled });
+        let ends = if verb == Verb::Revoke { self.to_end(version) } else { 0 };
+        next.calls.insert(Call { verb, version, landed: false, awaited: true, settled, ends });
         moves.push((format!("send {verb:?} {version}"), false, Ok(next)));
     }
 
@@ -188,11 +203,15 @@ impl State {
                 }
             }
             Verb::Revoke => {
-                let served = next.sidecars.iter().any(|it| it.lease && it.serves == Some(version));
-                if served && !next.revoked.contains(&version) && next.target.contains_key(&version) {
-                    return Err(format!("I5 {version} is ended while a live holder serves it"));
+                let bit = |version: &Version| call.ends & (1 << version.get()) > 0;
+                let ended: Vec<Version> = next.target.keys().copied().filter(bit).collect();
+                for version in ended {
+                    let served = next.sidecars.iter().any(|it| it.lease && it.serves == Some(version));
+                    if served && !next.revoked.contains(&version) {
+                        return Err(format!("I5 {version} is ended while a live holder serves it"));
+                    }
+                    next.target.remove(&version);
                 }
-                next.target.remove(&version);
             }
         }
         if call.awaited {
@@ -219,7 +238,10 @@ impl State {
         }
         let (version, attempt) = (call.version, 0);
         let event = match call.verb {
-            Verb::Install => Event::Installed { version, attempt },
+            Verb::Install => {
+                let handle = (self.making == Making::Listed).then(|| named(version));
+                Event::Installed { version, attempt, handle }
+            }
             Verb::Lift => Event::Lifted { version, attempt },
             Verb::Revoke => Event::Ended { version, asked: at(NOW), sessions: 0 },
         };
