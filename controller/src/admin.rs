@@ -6,6 +6,7 @@
 
 mod audit;
 mod caller;
+mod checks;
 mod declare;
 mod differ;
 mod drive;

@@ -6,6 +6,7 @@
 
 mod act;
 mod agenda;
+mod check;
 mod commit;
 mod lanes;
 mod reconcile;
@@ -37,6 +38,7 @@ use crate::spec::Spec;
 use crate::store::{Changed, Store, StoreError};
 use crate::targets::{TargetError, Targets};
 
+pub use self::check::Checked;
 pub use self::commit::{CommitError, Outcome};
 pub use self::reconcile::{Reconciling, Silent};
 pub use self::report::{Holding, Report};

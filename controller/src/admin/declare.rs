@@ -6,14 +6,16 @@ use rekey_model::CredentialName;
 use rekey_proto::admin as wire;
 use rekey_proto::admin::applied_credential::Change;
 use rekey_proto::admin::delete_request::AtTarget as Fate;
-use rekey_rotation::{AtTarget, Event, Ledger};
+use rekey_rotation::{AtTarget, Event, Ledger, Unchecked};
 use serde_json::Value;
 
 use super::caller::Caller;
+use super::checks::{self, Answers};
 use super::differ::differences;
 use super::refusal::Refusal;
 use super::{Admin, show};
 use crate::audit::{Entry, Outcome, Verb};
+use crate::executor::Checked;
 use crate::policy::{GIVEN, Policy};
 use crate::spec::{Problem, Spec, TAKEN, claims};
 use crate::store::{CredentialRow, Tx};
@@ -24,10 +26,10 @@ const MOST: usize = 10_000;
 const LARGEST: usize = 64 << 10;
 
 /// A declaration that reads, and where it stood in the request.
-struct Declared {
-    place: usize,
-    json: Value,
-    spec: Spec,
+pub(super) struct Declared {
+    pub(super) place: usize,
+    pub(super) json: Value,
+    pub(super) spec: Spec,
 }
 
 impl Admin {
@@ -41,19 +43,47 @@ impl Admin {
         }
         let mut problems = Vec::new();
         let declared = read(&asked.specs_json, &self.0.known.policy, &mut problems);
+        let rows = self.0.store.credentials().await?;
+        self.check(&declared, &rows, &mut problems);
+        if !problems.is_empty() {
+            return Ok(refused(problems));
+        }
+        // Nothing waits for a target while the store is held.
+        let answers = self.ask_targets(&declared, &rows).await;
+        for one in &declared {
+            if let Some(Checked::Lacks(lacks)) = answers.get(&one.place) {
+                let found = checks::problems(one, lacks);
+                problems.extend(found.into_iter().map(|problem| placed(one.place, problem)));
+            }
+        }
+        if !problems.is_empty() {
+            return Ok(refused(problems));
+        }
+        self.store_declared(caller, declared, &answers, asked.dry_run).await
+    }
+
+    /// Stores all, or none; by now others may have declared something else.
+    async fn store_declared(
+        &self,
+        caller: &Caller,
+        declared: Vec<Declared>,
+        answers: &Answers,
+        dry_run: bool,
+    ) -> Result<wire::ApplyResponse, Refusal> {
+        let mut problems = Vec::new();
         let mut tx = self.0.store.begin().await?;
         let rows = tx.load_all().await?;
         self.check(&declared, &rows, &mut problems);
         if !problems.is_empty() {
-            problems.sort_by(|a, b| (a.spec, &a.field).cmp(&(b.spec, &b.field)));
-            return Ok(wire::ApplyResponse { credentials: Vec::new(), problems });
+            return Ok(refused(problems));
         }
         let mut credentials = Vec::new();
         for one in declared {
-            let row = rows.iter().find(|row| row.name == one.spec.name).cloned();
-            credentials.push(write(&mut tx, caller, one, row).await?);
+            let row = checks::row_of(&one, &rows).cloned();
+            let answer = answers.get(&one.place);
+            credentials.push(write(&mut tx, caller, (one, answer), row).await?);
         }
-        if asked.dry_run {
+        if dry_run {
             tx.rollback().await?;
         } else {
             tx.commit().await?;
@@ -153,6 +183,11 @@ fn without_class(problem: Problem, found: Vec<Problem>) -> Vec<Problem> {
     std::iter::once(problem).chain(own).collect()
 }
 
+fn refused(mut problems: Vec<wire::SpecProblem>) -> wire::ApplyResponse {
+    problems.sort_by(|a, b| (a.spec, &a.field).cmp(&(b.spec, &b.field)));
+    wire::ApplyResponse { credentials: Vec::new(), problems }
+}
+
 fn placed(place: usize, problem: Problem) -> wire::SpecProblem {
     wire::SpecProblem {
         spec: u32::try_from(place).unwrap_or(u32::MAX),
@@ -197,24 +232,35 @@ fn against_itself(Declared { spec, json, .. }: &Declared, row: &CredentialRow) -
         .collect()
 }
 
-/// Writes one declaration and its audit, unless nothing differs.
+/// Writes one declaration and its audit, unless nothing differs; and that its target is still to be asked, if it is.
 async fn write(
     tx: &mut Tx,
     caller: &Caller,
-    one: Declared,
+    (one, answer): (Declared, Option<&Checked>),
     row: Option<CredentialRow>,
 ) -> Result<wire::AppliedCredential, Refusal> {
+    let asks = checks::is_to_be_asked(&one, row.as_ref());
+    let why = asks.then(|| checks::unasked(answer)).flatten();
+    let unchecked = why.clone().map(|why| Unchecked { since: tx.now(), why });
+    let was_unchecked = row.as_ref().is_some_and(|row| row.ledger.unchecked.is_some());
     let before = row.as_ref().map_or(Value::Null, |row| row.spec.clone());
     let differences = differences(&before, &one.json);
     let name = one.spec.name.clone();
     let change = match row {
-        Some(_) if differences.is_empty() => Change::Unchanged,
+        Some(row) if differences.is_empty() => {
+            if was_unchecked && unchecked.is_none() {
+                let ledger = row.ledger.clone().declared(None);
+                tx.save(&mut CredentialRow { ledger, ..row }).await?;
+            }
+            Change::Unchanged
+        }
         Some(row) => {
-            tx.save(&mut CredentialRow { spec: one.json, ..row }).await?;
+            let ledger = if asks { row.ledger.clone().declared(unchecked) } else { row.ledger.clone() };
+            tx.save(&mut CredentialRow { spec: one.json, ledger, ..row }).await?;
             Change::Updated
         }
         None => {
-            tx.create(&name, one.json, Ledger::default()).await?;
+            tx.create(&name, one.json, Ledger::default().declared(unchecked)).await?;
             Change::Created
         }
     };
@@ -229,7 +275,14 @@ async fn write(
         (Change::Created, None) => format!("rekeyctl status {name} --watch"),
         (Change::Updated | Change::Unchanged | Change::Unspecified, _) => String::new(),
     };
-    Ok(wire::AppliedCredential { name: name.to_string(), change: change.into(), differences, next_step })
+    Ok(wire::AppliedCredential {
+        name: name.to_string(),
+        change: change.into(),
+        differences,
+        next_step,
+        checked: asks && why.is_none(),
+        unchecked: why.unwrap_or_default(),
+    })
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::store::StoreError;
 use crate::targets::TargetError;
 
 /// Every reason, the code that goes with it, and what it means: part of `docs/roles.md`.
-pub(super) const REASONS: [(&str, Code, &str); 22] = [
+pub(super) const REASONS: [(&str, Code, &str); 23] = [
     ("UNKNOWN_CALLER", Code::Unauthenticated, "no certificate of an operator, or one that was removed"),
     ("ROLE_MISSING", Code::PermissionDenied, "the caller's roles do not allow the call"),
     ("NOT_FOUND", Code::NotFound, "no such credential, rotation, sidecar, token or operator"),
@@ -29,6 +29,11 @@ pub(super) const REASONS: [(&str, Code, &str); 22] = [
     ("NO_ROTATION", Code::FailedPrecondition, "no rotation is open"),
     ("NO_WAY_BACK", Code::FailedPrecondition, "the version before cannot be served again"),
     ("NOT_ADOPTED", Code::FailedPrecondition, "the application's login was not handed in yet"),
+    (
+        "UNCHECKED",
+        Code::FailedPrecondition,
+        "its target could not be asked yet whether all is there that rotations need",
+    ),
     ("DELETING", Code::FailedPrecondition, "the credential is being deleted"),
     ("NOTHING_LEFT", Code::FailedPrecondition, "every version meant has ended"),
     ("OUT_OF_ORDER", Code::FailedPrecondition, "it does not fit where the credential stands"),
@@ -196,6 +201,7 @@ fn machine(why: &OutOfOrder) -> &'static str {
         OutOfOrder::NoRotation => "NO_ROTATION",
         OutOfOrder::NoWayBack { .. } => "NO_WAY_BACK",
         OutOfOrder::NotAdopted => "NOT_ADOPTED",
+        OutOfOrder::Unchecked { .. } => "UNCHECKED",
         OutOfOrder::Deleted => "DELETING",
         OutOfOrder::NoSuchVersion(_) => "NOT_FOUND",
         OutOfOrder::NothingLeft => "NOTHING_LEFT",
@@ -213,6 +219,9 @@ pub(super) fn next_step(name: &CredentialName, why: &OutOfOrder) -> String {
         OutOfOrder::NoRotation => format!("`rekeyctl rotate {name}` begins one"),
         OutOfOrder::NoWayBack { .. } => format!("when this one has ended: `rekeyctl rotate {name}`"),
         OutOfOrder::NotAdopted => format!("hand it in with `rekeyctl adopt {name}`"),
+        OutOfOrder::Unchecked { .. } => {
+            format!("it is asked again by itself, and now by `rekeyctl retry {name}`")
+        }
         OutOfOrder::NoSuchVersion(_) | OutOfOrder::NothingLeft | OutOfOrder::NoEdge { .. } => {
             format!("see where it stands with `rekeyctl status {name}`")
         }

@@ -90,13 +90,14 @@ impl Executor {
             Step::Sample { version } => return self.sample(seen, *version).await,
             Step::End { version, .. } => return self.end(seen, *version).await,
             Step::CleanUp { version } => self.clean_up(seen, *version).await?,
+            Step::Check { since } => self.check_declared(seen, *since).await?,
             Step::Verify { version } => return self.verify(seen, *version).await,
             Step::List => self.ask_what_is_there(seen).await?,
         }
         Ok(Duration::ZERO)
     }
 
-    async fn commit_own(&self, seen: &Seen, event: Event) -> Result<(), Trouble> {
+    pub(super) async fn commit_own(&self, seen: &Seen, event: Event) -> Result<(), Trouble> {
         self.commit(&seen.spec.name, event, Actor::controller()).await?;
         Ok(())
     }

@@ -51,6 +51,7 @@ impl Task {
             Step::End { version, emergency } => ("end", Some(*version), *emergency),
             Step::List => ("list", None, false),
             Step::CleanUp { version } => ("clean-up", Some(*version), false),
+            Step::Check { .. } => ("check", None, false),
             Step::Verify { version } => ("verify", Some(*version), false),
         };
         Self { name: name.clone(), verb, version, urgent }

@@ -59,6 +59,9 @@ fn of_event(event: &Event, actor: &Actor, after: &Ledger) -> Option<Entry> {
             (Verb::Reconcile, after.current, "a sidecar told of a lost life of the store".to_owned())
         }
         Event::Listed { .. } => (Verb::Reconcile, after.current, "the target told what it has".to_owned()),
+        Event::Checked { .. } => {
+            (Verb::Apply, None, "its target was checked: it has all that rotations need".to_owned())
+        }
         Event::Delete { .. } => (Verb::Delete, None, String::new()),
     };
     let refused = matches!(event, Event::Refused { .. } | Event::EndingRefused { .. } | Event::Lost { .. });

@@ -60,6 +60,11 @@ impl Ledger {
             E::Reconciled { former, listing } => self.reconciled(*former, listing, facts),
             E::Heard => self.heard(facts),
             E::Listed { listing } => self.listed(listing, facts),
+            E::Checked { since } => {
+                // What was declared since is asked about by itself.
+                self.unchecked = self.unchecked.take().filter(|unchecked| unchecked.since != *since);
+                Ok(())
+            }
             E::Delete { at_target } => self.delete(*at_target, facts),
         }
     }
@@ -346,7 +351,7 @@ impl Ledger {
     }
 
     fn retry(&mut self) -> Changed {
-        if self.open_rotation().is_none() && self.endings.is_empty() {
+        if self.open_rotation().is_none() && self.endings.is_empty() && self.unchecked.is_none() {
             return Err(OutOfOrder::NoRotation);
         }
         for ending in self.endings.values_mut() {

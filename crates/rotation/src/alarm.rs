@@ -39,6 +39,8 @@ pub enum AlarmKind {
     ForwardOnly,
     /// The target refuses the current version: somebody else changed or removed it.
     CurrentFails,
+    /// What was declared could not be checked at its target yet.
+    Unchecked,
     /// The login that the application had before Rekey still works.
     AdoptedAlive,
     /// A replacement for a cut version is due and waits.
@@ -65,6 +67,7 @@ impl AlarmKind {
             Self::CleanUpRefused => "clean_up_refused",
             Self::ForwardOnly => "forward_only",
             Self::CurrentFails => "current_fails",
+            Self::Unchecked => "unchecked",
             Self::AdoptedAlive => "adopted_alive",
             Self::ReplacementWaits => "replacement_waits",
             Self::NotReached => "not_reached",
@@ -85,6 +88,11 @@ impl Ledger {
         for (version, ending) in &self.endings {
             alarms.extend(self.ending_alarm(*version, ending, facts));
         }
+        alarms.extend(self.unchecked.as_ref().map(|unchecked| Alarm {
+            kind: AlarmKind::Unchecked,
+            message: format!("no rotation begins before its target is checked: {}", unchecked.why),
+            next_command: Some("retry NAME"),
+        }));
         for (version, record) in self.versions.iter().filter(|(_, it)| it.adopted && !it.stage.is_final()) {
             let message =
                 format!("{version} ({}) is the login from before Rekey and still works", record.handle);

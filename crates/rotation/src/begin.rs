@@ -31,7 +31,10 @@ impl Ledger {
         if let Some(held) = &self.held {
             return Some(OutOfOrder::Held { reason: held.reason.clone() });
         }
-        self.awaits_adoption(facts).then_some(OutOfOrder::NotAdopted)
+        if self.awaits_adoption(facts) {
+            return Some(OutOfOrder::NotAdopted);
+        }
+        self.unchecked.as_ref().map(|unchecked| OutOfOrder::Unchecked { why: unchecked.why.clone() })
     }
 
     /// Why a rotation is to begin by itself now, if it is.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rekey_model::{Span, Version};
+use rekey_model::{Moment, Span, Version};
 
 use crate::ending::{Cause, Ending, EndingState};
 use crate::event::Why;
@@ -62,6 +62,11 @@ pub enum Step {
         /// The version.
         version: Version,
     },
+    /// Ask the target whether everything is there that rotations need: commit [`crate::Event::Checked`] if so.
+    Check {
+        /// When what it is asked about was declared.
+        since: Moment,
+    },
     /// Try whether the current version still works: somebody else may have changed it.
     Verify {
         /// The version.
@@ -92,6 +97,7 @@ impl Ledger {
         if self.restore.unlisted {
             steps.push(Step::List);
         }
+        steps.extend(self.unchecked.as_ref().map(|unchecked| Step::Check { since: unchecked.since }));
         match self.open_rotation() {
             Some(open) => steps.extend(self.due_phase(open, facts)),
             None if self.replacement_begins(facts) => {
@@ -187,7 +193,7 @@ impl Ledger {
                 let waits = self.lacks_room(facts).map(|room| format!(", which waits for {room}"));
                 vec![format!("the replacement of the revoked version{}", waits.unwrap_or_default())]
             }
-            None => Vec::new(),
+            None => self.unchecked.iter().map(|it| format!("its target to be checked: {}", it.why)).collect(),
         };
         for (version, ending) in &self.endings {
             waiting.push(self.ending_waits_for(*version, ending, facts));

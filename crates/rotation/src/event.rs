@@ -158,6 +158,11 @@ pub enum Event {
         /// What it shows.
         listing: Listing,
     },
+    /// The target was asked, and has everything that rotations need.
+    Checked {
+        /// When what was asked about was declared.
+        since: Moment,
+    },
     /// An operator has the credential forgotten.
     Delete {
         /// What becomes of its versions.
@@ -192,6 +197,7 @@ impl Event {
             Self::Reconciled { .. } => "reconciled",
             Self::Heard => "heard",
             Self::Listed { .. } => "listed",
+            Self::Checked { .. } => "checked",
             Self::Delete { .. } => "delete",
         }
     }

@@ -51,6 +51,18 @@ pub struct Ledger {
     pub alone: Vec<Alone>,
     /// When it was declared to be forgotten; holders drop it, nothing begins any more.
     pub deleted: Option<Moment>,
+    /// It was declared while its target could not be asked whether everything is there that rotations need: no rotation
+    /// begins before it was.
+    pub unchecked: Option<Unchecked>,
+}
+
+/// A declaration whose target was not asked yet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Unchecked {
+    /// When it was declared: tells this declaration from a later one.
+    pub since: Moment,
+    /// Why it could not be asked.
+    pub why: String,
 }
 
 /// What is still open after a restore of the store.
@@ -111,6 +123,13 @@ pub struct Hold {
 }
 
 impl Ledger {
+    /// The ledger of what was declared anew: where its target could not be asked, that is to be done. The one change that
+    /// does not come from [`Ledger::after`]: it is saved with the declaration that it is about.
+    #[must_use]
+    pub fn declared(self, unchecked: Option<Unchecked>) -> Self {
+        Self { unchecked, ..self }
+    }
+
     /// The rotation that has not ended, if any.
     pub fn open_rotation(&self) -> Option<&Rotation> {
         self.rotation.as_ref().filter(|rotation| rotation.phase.is_open())

@@ -34,7 +34,7 @@ pub use facts::{
     Acked, Barrier, Evidence, Facts, HolderFacts, Making, Missing, Mode, Overlap, Policy, Schedule, Usage,
 };
 pub use guard::Unmet;
-pub use ledger::{AfterRestore, Hold, Ledger, VersionRecord};
+pub use ledger::{AfterRestore, Hold, Ledger, Unchecked, VersionRecord};
 pub use phase::{CutOver, Phase, Rotation};
 pub use refusal::OutOfOrder;
 pub use restore::{Claim, Listing, Shown};

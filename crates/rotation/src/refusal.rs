@@ -41,6 +41,12 @@ pub enum OutOfOrder {
     /// The application's login is to be handed in first.
     #[error("the application's login has not been handed in yet: rekeyctl adopt")]
     NotAdopted,
+    /// Its target is to be asked first whether everything is there that rotations need.
+    #[error("its target was not checked yet: {why}")]
+    Unchecked {
+        /// Why not.
+        why: String,
+    },
     /// The credential is being forgotten.
     #[error("the credential is being deleted")]
     Deleted,

@@ -20,6 +20,8 @@ struct AppliedOne {
     change: Change,
     differences: Vec<Difference>,
     next_step: String,
+    checked: bool,
+    unchecked: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -58,7 +60,9 @@ impl AppliedOne {
             .iter()
             .map(|d| Difference { field: d.field.clone(), before: value(&d.before), after: value(&d.after) })
             .collect();
-        Self { name: wire.name, change, differences, next_step: wire.next_step }
+        let unchecked = Some(wire.unchecked).filter(|why| !why.is_empty());
+        let (name, next_step, checked) = (wire.name, wire.next_step, wire.checked);
+        Self { name, change, differences, next_step, checked, unchecked }
     }
 
     fn text(&self, dry_run: bool, style: Style) -> String {
@@ -77,6 +81,14 @@ impl AppliedOne {
                 };
                 text += &format!("  {}: {} -> {}\n", printable(&d.field), shown(&d.before), shown(&d.after));
             }
+        }
+        if self.checked {
+            text += "  its target was asked: it has all that rotations need\n";
+        }
+        if let Some(why) = &self.unchecked {
+            let what =
+                style.paint(Tone::Bad, "unchecked, and no rotation begins before its target was asked");
+            text += &format!("  {what}: {}\n", printable(why));
         }
         if !self.next_step.is_empty() {
             text += &format!("  next: {}\n", printable(&self.next_step));

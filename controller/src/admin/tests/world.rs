@@ -28,6 +28,7 @@ const LEASE: Duration = Duration::from_secs(2);
 pub(super) struct World {
     pub(super) clock: Clock,
     pub(super) store: Store,
+    pub(super) target: Obedient,
     folder: tempfile::TempDir,
     dial: Dial,
     server_ca: Vec<u8>,
@@ -50,12 +51,13 @@ impl World {
         let (clock, folder, tasks) = (Clock::system(), tempfile::tempdir().unwrap(), Tasks::new());
         let config = StoreConfig::Sqlite(folder.path().join("store.db"));
         let store = Store::create(&config, clock.clone()).await.unwrap();
-        let seal = Seal::new(Kek::create(&folder.path().join("kek")).unwrap());
+        let (seal, target) =
+            (Seal::new(Kek::create(&folder.path().join("kek")).unwrap()), Obedient::default());
         let (stop, spawner) = (CancellationToken::new(), tasks.spawner());
         let executor = Executor::new(Parts {
             store: store.clone(),
             seal: seal.clone(),
-            drivers: Arc::new(Obedient),
+            drivers: Arc::new(target.clone()),
             clock: clock.clone(),
             spawner: tasks.spawner(),
             settings: Settings::with_lease(LEASE),
@@ -70,7 +72,7 @@ impl World {
             store: store.clone(),
             executor,
             fleet,
-            drivers: Arc::new(Obedient),
+            drivers: Arc::new(target.clone()),
             known: Known {
                 trust_domain: domain(),
                 targets: [("pg".to_owned(), "postgres")].into(),
@@ -96,7 +98,7 @@ impl World {
             spawner.start("serve", async move { drop(serve(router, accept, listener, tls, drain).await) });
         }
         let dial = Dial { address: format!("127.0.0.1:{port}").parse().unwrap(), server_name: None };
-        Self { clock, store, folder, dial, server_ca, stop, _tasks: tasks }
+        Self { clock, store, target, folder, dial, server_ca, stop, _tasks: tasks }
     }
 
     /// The way over the local socket.

@@ -130,6 +130,7 @@ impl World {
             Step::Sample { .. } | Step::Verify { .. } => Event::Look,
             Step::End { version, .. } => self.ended(version.get()),
             Step::List => Event::Listed { listing: self.listing.clone() },
+            Step::Check { since } => Event::Checked { since },
             Step::CleanUp { version } => Event::CleanedUp { version },
         })
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::world::{World, v};
+use super::world::{World, at, v};
 use crate::*;
 
 const DAY: u64 = 86_400_000;
@@ -55,7 +55,7 @@ fn after_a_failure_nothing_begins_by_itself_for_ten_minutes() {
     let mut world = World::in_phase(Phase::Abandoned);
     world.policy.schedule = scheduled(1).policy.schedule;
     world.now += 33 * DAY;
-    world.ledger.rotation.as_mut().unwrap().ended = Some(super::world::at(world.now));
+    world.ledger.rotation.as_mut().unwrap().ended = Some(at(world.now));
     world.ledger.endings.clear();
     world.now += 599_000;
     assert_eq!(world.ledger.due(&world.facts()), []);
@@ -129,4 +129,32 @@ fn the_current_version_is_tried_now_and_then_while_nothing_is_open() {
     world.mode = Mode::Normal;
     world.begin();
     assert!(!verify(&world), "a rotation proves for itself");
+}
+
+#[test]
+fn nothing_begins_before_the_target_was_checked_but_a_replacement_does() {
+    let mut world = World::settled();
+    let since = at(world.now);
+    let unchecked = Unchecked { since, why: "nobody listens".to_owned() };
+    world.ledger = world.ledger.clone().declared(Some(unchecked));
+    assert!(world.ledger.due(&world.facts()).contains(&Step::Check { since }));
+    let begin = world.beginning();
+    assert!(matches!(world.try_event(&begin), Err(OutOfOrder::Unchecked { .. })));
+    let waits = world.ledger.waiting_for(&world.facts());
+    assert_eq!(waits, ["its target to be checked: nobody listens"]);
+    assert!(world.ledger.alarms(&world.facts()).iter().any(|alarm| alarm.kind == AlarmKind::Unchecked));
+    world.ok(&Event::Retry);
+    world.wait(1);
+    let later = at(world.now);
+    world.ok(&Event::Checked { since: later });
+    assert!(world.ledger.unchecked.is_some(), "that was about another declaration");
+    let mut cut = world.clone();
+    let revoke = cut.revoke(None);
+    cut.ok(&revoke);
+    let due = cut.ledger.due(&cut.facts());
+    assert!(due.iter().any(|step| matches!(step, Step::Choose { .. })), "{due:?}");
+    world.ok(&Event::Checked { since });
+    assert_eq!(world.ledger.unchecked, None);
+    let begin = world.beginning();
+    world.ok(&begin);
 }

@@ -255,6 +255,7 @@ impl World {
             Step::Lift { version } => Event::Lifted { version, attempt: 0 },
             Step::Sample { .. } | Step::Verify { .. } | Step::List => return,
             Step::End { version, .. } => Event::Ended { version, asked: at(self.now), sessions: 0 },
+            Step::Check { since } => Event::Checked { since },
             Step::CleanUp { version } => Event::CleanedUp { version },
         };
         self.ok(&event);
@@ -318,6 +319,7 @@ fn run(world: &mut World, account: &mut Account, deed: Deed) {
                 | Step::Sample { .. }
                 | Step::Verify { .. }
                 | Step::List
+                | Step::Check { .. }
                 | Step::CleanUp { .. } => {}
             }
             world.perform(&step);

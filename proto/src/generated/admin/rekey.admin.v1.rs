@@ -34,6 +34,12 @@ pub struct AppliedCredential {
     /// What to do next, such as handing in a password; empty: nothing.
     #[prost(string, tag = "4")]
     pub next_step: ::prost::alloc::string::String,
+    /// Whether its target was asked now, and has everything that rotations need. False where nothing was to be asked.
+    #[prost(bool, tag = "5")]
+    pub checked: bool,
+    /// Why its target could not be asked, so that no rotation begins before it was; empty: it need not be.
+    #[prost(string, tag = "6")]
+    pub unchecked: ::prost::alloc::string::String,
 }
 /// Nested message and enum types in `AppliedCredential`.
 pub mod applied_credential {

@@ -92,7 +92,7 @@ impl State {
                 Step::Lift { version } => self.send(moves, Verb::Lift, version),
                 Step::End { version, .. } => self.send(moves, Verb::Revoke, version),
                 Step::Probe { version, .. } => self.probe(moves, version),
-                Step::List => {}
+                Step::List | Step::Check { .. } => {}
                 Step::CleanUp { version } => {
                     moves.push((label, false, self.commit(&Event::CleanedUp { version })));
                 }
