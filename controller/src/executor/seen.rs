@@ -159,13 +159,10 @@ fn policy(
     (id, settings, settle): (CredentialId, &Settings, Duration),
 ) -> Policy {
     let grace = &spec.grace;
-    let schedule = spec.schedule.map(|schedule| Schedule {
-        every: schedule.every.get(),
-        jitter: schedule.jitter.get(),
-        seed: seed(id),
-    });
+    let declared = spec.schedule.map(|schedule| (schedule.every.get(), schedule.jitter.get()));
+    let due = in_time(declared, spec.driver.life());
     Policy {
-        schedule,
+        schedule: due.map(|(every, jitter)| Schedule { every, jitter, seed: seed(id) }),
         max_reconnect: grace.max_reconnect.get(),
         floor: grace.floor.get(),
         quiet: grace.quiet.get(),
@@ -184,6 +181,15 @@ fn policy(
         // Spread over the interval in 256 places, so that a start does not try everything at once.
         verify_after: settings.verify / 256 * u32::from(seed(id).to_be_bytes()[0]),
     }
+}
+
+/// When a version is too old, and by how much it may come later: as declared, and before 80 % are over of the life that
+/// the target gives it.
+fn in_time(declared: Option<(Duration, Duration)>, life: Option<Duration>) -> Option<(Duration, Duration)> {
+    let Some(latest) = life.map(|life| life / 10 * 8) else { return declared };
+    let (every, jitter) = declared.unwrap_or((latest, latest));
+    let every = every.min(latest / 10 * 9);
+    Some((every, jitter.min(latest.saturating_sub(every))))
 }
 
 /// The same number for a credential at every start and in every release: half of its id, which is random.
@@ -227,4 +233,24 @@ fn report(stored: &serde_json::Value) -> UsageReport {
 /// How many processes use each version.
 fn processes(stored: &serde_json::Value) -> BTreeMap<Version, u32> {
     report(stored).versions.iter().map(|of| (of.version, of.processes)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_changed_before_the_target_ends_it() {
+        let minutes = |(every, jitter)| (Duration::from_mins(every), Duration::from_mins(jitter));
+        let in_time = |declared: Option<(u64, u64)>, life: Option<u64>| {
+            in_time(declared.map(minutes), life.map(Duration::from_mins))
+        };
+        assert_eq!(in_time(None, None), None);
+        assert_eq!(in_time(Some((90, 5)), None), Some(minutes((90, 5))));
+        // As declared, where that is soon enough.
+        assert_eq!(in_time(Some((30, 5)), Some(100)), Some(minutes((30, 5))));
+        assert_eq!(in_time(None, Some(100)), Some(minutes((72, 8))));
+        assert_eq!(in_time(Some((1000, 500)), Some(100)), Some(minutes((72, 8))));
+        assert_eq!(in_time(Some((70, 500)), Some(100)), Some(minutes((70, 10))));
+    }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rekey_model::{CredentialName, Handle, Label, SecretBytes, Version};
 use rekey_settings::Section;
@@ -36,6 +37,11 @@ pub trait Plug: Send + Sync + 'static {
     /// What a version is to be called at the target, where that follows from its secret; none: the stem with version and
     /// nonce.
     fn handle(_account: &Self::Account, _version: Version, _secret: &SecretBytes) -> Option<String> {
+        None
+    }
+
+    /// How long a version works at the target, which ends it then by itself; none: until it is revoked.
+    fn life(_account: &Self::Account) -> Option<Duration> {
         None
     }
 
@@ -236,6 +242,11 @@ impl Account {
         own.unwrap_or_else(|| format!("{stem}{}", nonce(room)))
     }
 
+    /// How long a version works at the target, which ends it then by itself; none: until it is revoked.
+    pub fn life(&self) -> Option<Duration> {
+        self.kind.plug.life(self.settings.as_ref())
+    }
+
     /// What everybody may know of it.
     pub fn facts(&self) -> &Facts {
         &self.facts
@@ -265,6 +276,7 @@ pub(crate) trait AnyPlug: Send + Sync {
     fn account(&self, section: &Section<'_>) -> Option<Arc<Settings>>;
     fn facts(&self, account: &Settings, target: &Label) -> Option<Facts>;
     fn handle(&self, account: &Settings, version: Version, secret: &SecretBytes) -> Option<String>;
+    fn life(&self, account: &Settings) -> Option<Duration>;
     fn driver(
         &self,
         target: &Settings,
@@ -301,6 +313,10 @@ impl<P: Plug> AnyPlug for Hidden<P> {
 
     fn handle(&self, account: &Settings, version: Version, secret: &SecretBytes) -> Option<String> {
         P::handle(account.downcast_ref()?, version, secret)
+    }
+
+    fn life(&self, account: &Settings) -> Option<Duration> {
+        P::life(account.downcast_ref()?)
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
