@@ -3,8 +3,12 @@
 //! A driver makes, proves, watches and ends credentials at a target. It never retries, logs a secret, reads a clock or
 //! knows a phase: what an answer means for a rotation is decided elsewhere.
 
+mod answer;
+pub mod approle;
 mod driver;
 mod fault;
+mod http;
+pub mod kubernetes;
 pub mod mysql;
 mod plug;
 pub mod postgres;

@@ -129,6 +129,20 @@ pub static ALL: &[Kind] = &[
         slots: None,
         plug: &Hidden::<crate::mysql::Plug>(PhantomData),
     },
+    Kind {
+        name: crate::approle::NAME,
+        strategies: &[Strategy::DualSecret],
+        class: Class::C,
+        slots: None,
+        plug: &Hidden::<crate::approle::Plug>(PhantomData),
+    },
+    Kind {
+        name: crate::kubernetes::NAME,
+        strategies: &[Strategy::DualSecret],
+        class: Class::C,
+        slots: None,
+        plug: &Hidden::<crate::kubernetes::Plug>(PhantomData),
+    },
 ];
 
 /// The row of the driver with this name.

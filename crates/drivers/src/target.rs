@@ -156,6 +156,15 @@ fn client_config(ca_pem: &[u8]) -> Result<Arc<ClientConfig>, String> {
     if roots.is_empty() {
         return Err("holds no certificate".to_owned());
     }
+    speaking(roots)
+}
+
+/// TLS with which no connection succeeds, for a client that must have some and speaks none.
+pub(crate) fn trusting_nobody() -> Result<Arc<ClientConfig>, String> {
+    speaking(RootCertStore::empty())
+}
+
+fn speaking(roots: RootCertStore) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])

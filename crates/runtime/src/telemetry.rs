@@ -62,11 +62,16 @@ pub fn init(format: Format) {
 /// expressions, which is larger than all else here.
 fn filter(wish: &str) -> (Targets, bool) {
     let usual = || Targets::new().with_default(LevelFilter::INFO);
-    if wish.trim().is_empty() {
-        return (usual(), false);
-    }
-    wish.parse().map_or_else(|_unreadable| (usual(), true), |targets| (targets, false))
+    let (wished, unread) = if wish.trim().is_empty() {
+        (usual(), false)
+    } else {
+        wish.parse::<Targets>().map_or_else(|_unreadable| (usual(), true), |targets| (targets, false))
+    };
+    (SILENT.iter().fold(wished, |targets, name| targets.with_target(*name, LevelFilter::OFF)), unread)
 }
+
+/// Crates that log what a target answered: what may be shown of it is told by whoever asked.
+const SILENT: [&str; 2] = ["vaultrs", "rustify"];
 
 /// Replaces the panic hook by one that counts and logs only the location: a message may hold a secret.
 pub fn hook_panics() {
@@ -99,6 +104,8 @@ mod tests {
         assert!(passes(wish, "rekey_sidecar::link::session", Level::TRACE));
         assert!(passes(wish, "rekey_sidecar", Level::INFO) && !passes(wish, "rekey_sidecar", Level::DEBUG));
         assert!(!passes(wish, "h2::proto", Level::ERROR));
+        assert!(!passes("vaultrs=trace", "vaultrs::api", Level::ERROR));
+        assert!(!passes("", "rustify::client", Level::ERROR));
         assert!(!filter(wish).1 && filter("rekey=loud").1);
         assert!(passes("rekey=loud", "rekey", Level::INFO));
     }

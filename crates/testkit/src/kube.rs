@@ -1,12 +1,14 @@
 //! A private Kubernetes API server with an etcd of its own; no controller manager, no kubelet.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::certificates::Authority;
@@ -104,6 +106,33 @@ impl Kube {
     /// A request with this token.
     pub fn ask_as(&self, token: &str, method: &str, path: &str, body: &Value) -> Result<Answer> {
         ask_at(&Http::tls(self.port, self.ca_pem())?, token, method, path, body)
+    }
+
+    /// Applies objects, written in YAML, as administrator does with kubectl. Panics at an error.
+    pub fn apply(&self, objects: &str) {
+        self.try_apply(objects).unwrap_or_else(|error| panic!("{objects}: {error:#}"));
+    }
+
+    fn try_apply(&self, objects: &str) -> Result<()> {
+        let mut command = Command::new(program()?);
+        command.args(["kubectl", "apply", "--filename=-"]).env_clear().env("HOME", self.folder.path());
+        command.arg(format!("--server=https://127.0.0.1:{}", self.port));
+        command.arg(format!("--certificate-authority={}", self.folder.path().join("ca.crt").display()));
+        command.arg(format!("--token={}", Self::ADMIN_TOKEN));
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut kubectl = command.spawn()?;
+        kubectl.stdin.take().context("no input")?.write_all(objects.as_bytes())?;
+        let output = kubectl.wait_with_output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
+    /// A token of a service account for an hour.
+    pub fn token_of(&self, namespace: &str, account: &str) -> String {
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
+        let made = self.ask("POST", &path, json!({ "spec": { "expirationSeconds": 3600 } }));
+        let token = made.pointer("/status/token").and_then(Value::as_str);
+        token.unwrap_or_else(|| panic!("no token: {made}")).to_owned()
     }
 
     /// Stops the API server where it stands: connections stay open and nobody answers.
