@@ -1,3 +1,5 @@
+//! What is refused of settings, field by field.
+
 use super::*;
 
 fn target() -> TargetSettings {

@@ -1,0 +1,124 @@
+//! A service account whose token changes while an application calls the API server all the time.
+
+use rekey_client::Credential;
+use rekey_testkit::http::Http;
+use rekey_testkit::kube::{Kube, ask_at};
+use rekey_testkit::process::poll;
+use rekey_testkit::system::Pace;
+use serde_json::Value;
+
+use crate::application::{Application, declare, read, rotate, status, until_settled_on};
+use crate::manual;
+use crate::story::{PATIENCE, Story};
+
+const NAME: &str = "orders/k8s";
+
+const CREDENTIAL: &str = "credential: orders/k8s
+owner: team-orders
+environment: demo
+kubernetes-token:
+  target: cluster
+  namespace: orders
+  service_account: orders
+  life: 10m
+  probes: [get configmaps/settings]
+grace: { max_reconnect: 300ms, floor: 400ms, quiet: 300ms, deadline: 2m }
+deliver:
+  to: [\"spiffe://rekey.local/sidecar/orders/*\"]
+  offline: serve-until-expiry
+  offline_for: 5m
+";
+
+/// What the application is and may do.
+const APPLICATION: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: { name: orders }
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: { name: orders, namespace: orders }
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: settings, namespace: orders }
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: { name: orders, namespace: orders }
+rules:
+- { apiGroups: [''], resources: [configmaps], verbs: [get] }
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: { name: orders, namespace: orders }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: Role, name: orders }
+subjects: [{ kind: ServiceAccount, name: orders, namespace: orders }]
+---
+apiVersion: v1
+kind: Namespace
+metadata: { name: rekey }
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: { name: rotator, namespace: rekey }
+";
+
+/// What the API server answers to the application.
+fn asks(server: &Http, credential: &Credential) -> Result<u16, String> {
+    let path = "/api/v1/namespaces/orders/configmaps/settings";
+    let answer = ask_at(server, credential.text("token").unwrap(), "GET", path, &Value::Null);
+    answer.map(|answer| answer.status).map_err(|error| format!("{error:#}"))
+}
+
+fn bindings(kube: &Kube) -> usize {
+    let listed = kube.ask("GET", "/api/v1/namespaces/orders/secrets", Value::Null);
+    listed["items"].as_array().map_or(0, Vec::len)
+}
+
+#[test]
+fn a_token_rotates_under_load_and_is_revoked() {
+    let kube = Kube::start();
+    kube.apply(APPLICATION);
+    kube.apply(&manual("kubernetes-token", "yaml"));
+    let mut story = Story::begin("kube", 1, Pace::default());
+    let target = format!(
+        "  cluster:
+    kubernetes-token:
+      server: https://localhost:{}
+      token_file: kube-token
+      tls: {{ ca_file: kube-ca.pem }}
+",
+        kube.port()
+    );
+    let token = kube.token_of("rekey", "rotator");
+    declare(&mut story, &target, &[("kube-token", &token), ("kube-ca.pem", kube.ca_pem())], CREDENTIAL);
+    // The first version makes itself.
+    until_settled_on(&story, NAME, 1);
+    let due = status(&story, NAME);
+    assert!(!due["next_rotation"].is_null(), "nothing is scheduled: {due:#}");
+    let server = Http::tls(kube.port(), kube.ca_pem()).unwrap();
+    let consumer = server.clone();
+    let application = Application::start(&story, NAME, move |credential| match asks(&consumer, credential) {
+        Ok(200) => Vec::new(),
+        other => vec![format!("{}: {other:?}", credential.version())],
+    });
+    application.let_work(5);
+    for version in 2..=4 {
+        let before = read(&story, NAME);
+        rotate(&story, NAME);
+        application.let_work(5);
+        until_settled_on(&story, NAME, version);
+        assert!(poll(PATIENCE, || bindings(&kube) == 1), "{} bindings", bindings(&kube));
+        assert_eq!(asks(&server, &before), Ok(401), "the old token still works");
+    }
+    let uses = application.end();
+    assert!(uses > 20, "{uses} uses");
+
+    let leaked = read(&story, NAME);
+    assert_eq!(asks(&server, &leaked), Ok(200));
+    let receipt = story.system.ctl(&["revoke", NAME, "--reason", "leaked"]).unwrap();
+    assert!(receipt["cut_ms"].as_i64().unwrap_or_default() > 0, "{receipt:#}");
+    assert_eq!(asks(&server, &leaked), Ok(401), "the leaked token still works");
+    assert!(poll(PATIENCE, || asks(&server, &read(&story, NAME)) == Ok(200)), "there is no replacement");
+}
