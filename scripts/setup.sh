@@ -13,6 +13,7 @@ for part in "$@"; do
       fi ;;
     redis) command -v redis-server >/dev/null || [ -x /usr/bin/redis-server ] || missing+=(redis-server) ;;
     mariadb) command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server) ;;
+    pgbouncer) command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer) ;;
     *) echo "setup.sh: no such part: $part" >&2; exit 2 ;;
   esac
 done

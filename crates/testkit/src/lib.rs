@@ -15,6 +15,7 @@ pub mod http;
 pub mod kube;
 pub mod mariadb;
 pub mod openbao;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod process;
 pub mod redis;

@@ -149,12 +149,7 @@ impl Postgres {
 
     /// Runs statements over `connection`. Works inside and outside of async code.
     pub fn try_sql(&self, connection: tokio_postgres::Config, statements: &str) -> Result<Vec<Row>> {
-        let run = || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(run(connection, statements))
-        };
-        thread::scope(|scope| scope.spawn(run).join())
-            .unwrap_or_else(|_| bail!("the thread that runs the statements panicked"))
+        sql_over(connection, statements)
     }
 
     /// Stops the server as an operator would (fast shutdown) and waits for it.
@@ -244,6 +239,16 @@ rm -rf "${2%/data}""#;
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command.spawn().context("start the watchdog of a PostgreSQL server")
+}
+
+/// Runs statements over `connection`. Works inside and outside of async code.
+pub fn sql_over(connection: tokio_postgres::Config, statements: &str) -> Result<Vec<Row>> {
+    let run = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(run(connection, statements))
+    };
+    thread::scope(|scope| scope.spawn(run).join())
+        .unwrap_or_else(|_| bail!("the thread that runs the statements panicked"))
 }
 
 async fn run(config: tokio_postgres::Config, statements: &str) -> Result<Vec<Row>> {
