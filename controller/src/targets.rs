@@ -62,22 +62,31 @@ impl Targets {
     /// The driver for the credential that `spec` declares.
     pub fn driver(&self, spec: &Spec) -> Result<Arc<dyn Driver>, TargetError> {
         let name = spec.driver.target();
-        let target = self.targets.get(name).ok_or_else(|| {
-            let known = self.targets.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            TargetError::Unknown(name.to_string(), known)
-        })?;
+        let target = self.targets.get(name).ok_or_else(|| self.unknown(name.to_string()))?;
         let owner = Owner { installation: self.installation.to_string(), credential: spec.name.clone() };
         let target_name = name.to_string();
-        target.driver(&spec.driver, owner).map_err(|error| match error {
-            BuildError::File(reason) => TargetError::File { target: target_name, reason },
+        let driver = target.driver(&spec.driver, &owner, |label| self.targets.get(label));
+        driver.map_err(|error| self.told(target_name, error))
+    }
+
+    fn told(&self, target: String, error: BuildError) -> TargetError {
+        match error {
+            BuildError::File(reason) => TargetError::File { target, reason },
+            BuildError::NoTarget(name) => self.unknown(name),
+            BuildError::At(there, error) => self.told(there, *error),
             BuildError::Mismatch(problems) => TargetError::Settings {
-                target: target_name,
+                target,
                 problems: problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
             },
-            BuildError::OtherKind { target, account } => TargetError::Settings {
-                target: target_name,
-                problems: format!("it is for {target}, and the credential is for {account}"),
+            BuildError::OtherKind { target: of, account } => TargetError::Settings {
+                target,
+                problems: format!("it is for {of}, and the credential is for {account}"),
             },
-        })
+        }
+    }
+
+    fn unknown(&self, name: String) -> TargetError {
+        let known = self.targets.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        TargetError::Unknown(name, known)
     }
 }

@@ -216,6 +216,9 @@ fn against_itself(Declared { spec, json, .. }: &Declared, row: &CredentialRow) -
     if row.spec.get(kind).is_none() {
         changed.push(kind.to_owned());
     }
+    if json.get("also") != row.spec.get("also") {
+        changed.push("also".to_owned());
+    }
     for field in fixed {
         let place = format!("/{kind}/{}", field.replace('.', "/"));
         if json.pointer(&place) != row.spec.pointer(&place) {

@@ -12,17 +12,11 @@ pub(super) fn take(section: &Section<'_>, folder: &Path) -> BTreeMap<Label, Targ
     let mut targets = BTreeMap::new();
     for (name, target) in section.named() {
         match name.parse::<Label>() {
-            Ok(label) => targets.extend(one(&target, folder).map(|one| (label, one))),
+            Ok(label) => targets.extend(rekey_drivers::target(&target, folder).map(|one| (label, one))),
             Err(error) => section.problem(&name, error.to_string(), "choose another name"),
         }
     }
     targets
-}
-
-/// The one section that is called like a driver.
-fn one(section: &Section<'_>, folder: &Path) -> Option<Target> {
-    let name = section.one_of(&rekey_drivers::names())?;
-    rekey_drivers::kind(name)?.target(&section.section(name)?, folder)
 }
 
 /// The secret in a file that only we may read; a problem with `key` if there is none.

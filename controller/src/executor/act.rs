@@ -343,6 +343,7 @@ mod tests {
     fn a_session_of_an_account_counts_until_it_is_surely_younger_than_the_last_change() {
         let second = Duration::from_secs(1);
         let aged = |least: Option<u64>| Session {
+            id: None,
             client: String::new(),
             application: String::new(),
             since_ms: 0,

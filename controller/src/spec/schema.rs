@@ -118,6 +118,7 @@ pub fn schema() -> Value {
         }
         set(schema.get_mut("properties"), name, account);
     }
+    set(schema.get_mut("properties"), "also", also());
     set(Some(&mut schema), "oneOf", choices.into());
     set(Some(&mut schema), "if", json!({ "required": ["class"] }));
     set(Some(&mut schema), "then", json!({}));
@@ -139,13 +140,40 @@ fn without_class() -> Value {
     })
 }
 
-/// Every account has a target beside what its driver knows.
-fn add_target(section: &mut Value) {
-    let target = json!({
+/// The targets beside the first one, each in a section that is called like its kind.
+fn also() -> Value {
+    let one = json!({
+        "type": "object", "additionalProperties": false, "required": ["target"],
+        "properties": {
+            "target": a_target(),
+            "unpooled": {
+                "description": "Whether consumers may go to the first target itself too: they get `direct_host` and \
+                    `direct_port`, and that way is proven as well. Left out: no.",
+                "type": "boolean",
+            },
+        },
+    });
+    let kinds = rekey_drivers::FOLLOWERS.iter().map(|kind| (kind.name.to_owned(), one.clone()));
+    json!({
+        "description": "Targets that must know each version too, such as a pooler before the database.",
+        "type": "array", "maxItems": rekey_drivers::MOST_BESIDE,
+        "items": {
+            "type": "object", "additionalProperties": false, "minProperties": 1, "maxProperties": 1,
+            "properties": Value::Object(kinds.collect()),
+        },
+    })
+}
+
+fn a_target() -> Value {
+    json!({
         "description": "A target that the controller's config names.",
         "type": "string", "minLength": 1, "maxLength": 128,
-    });
-    set(section.get_mut("properties"), "target", target);
+    })
+}
+
+/// Every account has a target beside what its driver knows.
+fn add_target(section: &mut Value) {
+    set(section.get_mut("properties"), "target", a_target());
     if let Some(required) = section.get_mut("required").and_then(Value::as_array_mut) {
         required.insert(0, "target".into());
     }

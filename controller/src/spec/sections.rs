@@ -24,7 +24,7 @@ pub(super) fn spec(root: &Section<'_>, taken: Vec<String>) -> Option<Spec> {
     let environment = root.required_like("environment", "production");
     let class: Option<Label> = root.optional_like("class", "databases");
     let labels = root.optional_section("labels").map(|labels| read_labels(&labels)).unwrap_or_default();
-    let driver = driver(root);
+    let driver = rekey_drivers::account(root);
     let schedule = root.optional_section("schedule").and_then(|schedule| read_schedule(&schedule));
     let grace = grace(root);
     let deliver = deliver(root);
@@ -46,12 +46,6 @@ pub(super) fn spec(root: &Section<'_>, taken: Vec<String>) -> Option<Spec> {
         deliver: deliver?,
         fields,
     })
-}
-
-/// The one section that is called like a driver.
-fn driver(root: &Section<'_>) -> Option<Account> {
-    let name = root.one_of(&rekey_drivers::names())?;
-    rekey_drivers::kind(name)?.account(&root.section(name)?)
 }
 
 fn read_labels(section: &Section<'_>) -> BTreeMap<Label, Label> {
@@ -77,7 +71,7 @@ fn read_labels(section: &Section<'_>) -> BTreeMap<Label, Label> {
 
 /// Fields that are made of what the driver gives.
 fn read_fields(section: &Section<'_>, driver: Option<&Account>) -> BTreeMap<FieldName, Template> {
-    let given = driver.map(|driver| driver.facts().fields).unwrap_or_default();
+    let given = driver.map(Account::fields).unwrap_or_default();
     let pairs = section.pairs::<Template>("postgres://{username|url}:{password|url}@{host}");
     if pairs.len() > MOST_FIELDS {
         let remedy = format!("leave at most {MOST_FIELDS}");

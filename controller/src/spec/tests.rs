@@ -44,6 +44,10 @@ fn set(spec: &mut Value, pointer: &str, value: Value) {
     }
 }
 
+fn pool(target: &str) -> Value {
+    json!({ "pgbouncer": { "target": target } })
+}
+
 fn problems(spec: &Value) -> Vec<Problem> {
     Spec::parse(spec).err().unwrap_or_default()
 }
@@ -93,7 +97,7 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
         (with("/labels", json!([])), "labels", "settings of its own", "below it"),
         (with("/class", json!("")), "class", "1 to 128", "databases"),
         (with("/ower", json!("x")), "ower", "no such setting", "did you mean `owner`?"),
-        (with("/zzzzzzzzz", json!("x")), "zzzzzzzzz", "no such setting", "known here: class, credential, deliver"),
+        (with("/zzzzzzzzz", json!("x")), "zzzzzzzzz", "no such setting", "known here: also, class, credential, deliver"),
         (with("/postgres", Value::Null), "", "one of these must be set: postgres", "add the one"),
         (with("/postgres/target", Value::Null), "postgres.target", "is missing", "orders-pg"),
         (with("/postgres/host", json!("10.0.0.1")), "postgres.host", "no such setting", "known here: adopt"),
@@ -109,6 +113,13 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
         (with("/postgres/probes", json!("SELECT 1")), "postgres.probes", "must be a list", "probes: ["),
         (with("/postgres/probes", json!(["SELECT 1", ["x"]])), "postgres.probes[1]", "single value", "SELECT count"),
         (with("/postgres/probes", json!(vec!["SELECT 1"; 33])), "postgres.probes", "has 33 entries", "at most 32"),
+        (with("/also", json!({})), "also", "must be a list", "- .."),
+        (with("/also", json!([{}])), "also[0]", "one of these must be set: pgbouncer", "add the one"),
+        (with("/also", json!([{"pgbouncer": {}}])), "also[0].pgbouncer.target", "is missing", "orders-pool"),
+        (with("/also", json!([{"pgbouncer": {"target": "a", "host": "b"}}])), "also[0].pgbouncer.host", "no such setting", "target, unpooled"),
+        (with("/also", json!([pool("a"), pool("a")])), "also", "names a twice", "once"),
+        (with("/also", json!((0..9).map(|i| pool(&format!("p{i}"))).collect::<Vec<_>>())), "also", "has 9 entries", "at most 8"),
+        (with("/fields/database_url", json!("{direct_host}")), "fields.database_url", "that there is not", "username"),
         (with("/fields/database_url", json!("{user}")), "fields.database_url", "that there is not", "username"),
         (with("/fields/database_url", json!("{username")), "fields.database_url", "brace", ""),
         (with("/fields/password", json!("x")), "fields.password", "by the driver itself", "another name"),
@@ -221,6 +232,30 @@ fn a_spec_names_only_what_the_config_has() {
         let spec = Spec::parse(&with("/deliver/to", json!([foreign]))).unwrap();
         assert_eq!(claims::against_config(&spec, &known())[0].field, "deliver.to[0]", "{foreign}");
     }
+}
+
+#[test]
+fn a_pooler_stands_before_a_login_for_each_version_and_belongs_to_one_prefix() {
+    let mut spec = with("/also", json!([{ "pgbouncer": { "target": "orders-pool", "unpooled": true } }]));
+    set(&mut spec, "/fields/database_url", json!("{direct_host}:{direct_port}"));
+    let orders = Spec::parse(&spec).unwrap();
+    assert!(orders.driver.facts().plan.make.ends_with(", and at orders-pool"));
+    let found = claims::against_config(&orders, &known());
+    assert_eq!((found.len(), found[0].field.as_str()), (1, "also[0].pgbouncer.target"));
+    let pooled = [("orders-pg".to_owned(), "postgres"), ("orders-pool".to_owned(), "pgbouncer")];
+    assert_eq!(claims::against_config(&orders, &Known { targets: pooled.into(), ..known() }), []);
+    // Logins of two servers meet in the file of one pooler.
+    set(&mut spec, "/credential", json!("a"));
+    set(&mut spec, "/postgres/target", json!("billing-pg"));
+    let found = claims::against_others(&Spec::parse(&spec).unwrap(), [&orders]);
+    assert_eq!(found[0].field, "postgres.prefix");
+    set(&mut spec, "/also", json!([pool("billing-pool")]));
+    set(&mut spec, "/fields", Value::Null);
+    assert_eq!(claims::against_others(&Spec::parse(&spec).unwrap(), [&orders]), []);
+    set(&mut spec, "/postgres", Value::Null);
+    set(&mut spec, "/redis", json!({ "target": "cache", "user": "orders" }));
+    let found = problems(&spec);
+    assert_eq!((found[0].field.as_str(), found.len()), ("also[0].pgbouncer", 1), "{found:?}");
 }
 
 #[test]

@@ -194,6 +194,8 @@ pub enum Usage {
 /// One session at a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
+    /// The target's own number for it, where it has one.
+    pub id: Option<u64>,
     /// Where it comes from, as the target tells.
     pub client: String,
     /// What it calls itself.

@@ -7,22 +7,28 @@ mod answer;
 pub mod approle;
 mod driver;
 mod fault;
+mod follower;
 mod http;
 pub mod kubernetes;
 pub mod mysql;
+pub mod pgbouncer;
 mod plug;
 pub mod postgres;
 pub mod redis;
 mod scram;
 mod table;
 mod target;
+mod together;
 
 pub use driver::{
     Age, Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Lack, Later, Listed,
     ListedVersion, Proof, Session, Sessions, Source, Usage,
 };
-pub use plug::{Account, BuildError, Claim, Claimed, Facts, Names, Owner, Plan, Plug, Target};
-pub use table::{ALL, Class, Kind, Strategy, kind, names};
+pub use follower::{FOLLOWERS, Follower, FollowerKind};
+pub use plug::{
+    Account, Also, BuildError, Claim, Claimed, Facts, MOST_BESIDE, Names, Owner, Plan, Plug, Target,
+};
+pub use table::{ALL, Class, Kind, Strategy, account, kind, names, target};
 
 /// What is wrong with one field of a driver's settings. Its text holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -12,9 +12,13 @@ use rekey_model::{CredentialName, Handle, Label, SecretBytes, Version};
 use rekey_settings::Section;
 use schemars::{Schema, SchemaGenerator};
 
-use crate::table::{Kind, Strategy};
+use crate::follower::{FOLLOWERS, FollowerKind, Following, Way};
+use crate::table::{Kind, Strategy, kind, names};
+use crate::together::Together;
 use crate::{Driver, Problem};
 
+/// The most targets beside the first one.
+pub const MOST_BESIDE: usize = 8;
 /// Letters of a nonce, where there is room.
 const NONCE: usize = 10;
 
@@ -51,6 +55,21 @@ pub trait Plug: Send + Sync + 'static {
         account: &Self::Account,
         owner: Owner,
     ) -> Result<Arc<dyn Driver>, BuildError>;
+
+    /// The driver where consumers come to the target by `way`; none where there is no other way to it.
+    fn driver_by(
+        _target: &Self::Target,
+        _account: &Self::Account,
+        _owner: Owner,
+        _way: Way,
+    ) -> Option<Result<Arc<dyn Driver>, BuildError>> {
+        None
+    }
+
+    /// Where consumers reach the target itself, if that is one place.
+    fn route(_target: &Self::Target) -> Option<(String, u16)> {
+        None
+    }
 }
 
 /// Whose accounts these are: what our markers at a target say.
@@ -130,6 +149,10 @@ pub enum BuildError {
     File(String),
     /// The settings of target and account do not go together.
     Mismatch(Vec<Problem>),
+    /// Another target that the account names is not there.
+    NoTarget(String),
+    /// It is another target that the account names.
+    At(String, Box<BuildError>),
     /// Target and account are of different kinds.
     OtherKind {
         /// The target's driver.
@@ -145,8 +168,28 @@ type Settings = dyn Any + Send + Sync;
 /// A target of any kind, read from the controller's config.
 #[derive(Clone)]
 pub struct Target {
-    kind: &'static Kind,
+    kind: TargetKind,
     settings: Arc<Settings>,
+}
+
+/// What a target is for.
+#[derive(Clone, Copy)]
+enum TargetKind {
+    /// A driver makes versions there.
+    First(&'static Kind),
+    /// It follows another.
+    Follower(&'static FollowerKind),
+}
+
+/// A target beside the first one, which has to know each version too.
+#[derive(Debug, Clone)]
+pub struct Also {
+    kind: &'static FollowerKind,
+    target: Label,
+    /// Where it stands in the spec: `also[0].pgbouncer`.
+    field: String,
+    /// Whether consumers may go to the first target itself too.
+    unpooled: bool,
 }
 
 /// An account of any kind, read from a credential's spec.
@@ -156,6 +199,7 @@ pub struct Account {
     target: Label,
     facts: Facts,
     settings: Arc<Settings>,
+    also: Vec<Also>,
 }
 
 impl Owner {
@@ -185,21 +229,99 @@ impl Claimed {
 }
 
 impl Target {
-    pub(crate) fn read(kind: &'static Kind, section: &Section<'_>, folder: &Path) -> Option<Self> {
-        Some(Self { kind, settings: kind.plug.target(section, folder)? })
+    pub(crate) fn read(section: &Section<'_>, folder: &Path) -> Option<Self> {
+        let names: Vec<&str> = names().into_iter().chain(FOLLOWERS.iter().map(|kind| kind.name)).collect();
+        let name = section.one_of(&names)?;
+        let inner = section.section(name)?;
+        let first = || {
+            let kind = kind(name)?;
+            Some(Self { kind: TargetKind::First(kind), settings: kind.plug.target(&inner, folder)? })
+        };
+        let Some(kind) = FOLLOWERS.iter().find(|kind| kind.name == name) else { return first() };
+        Some(Self { kind: TargetKind::Follower(kind), settings: (kind.read)(&inner, folder)? })
     }
 
-    /// The driver's name.
+    /// What it is for, by name.
+    pub fn kind(&self) -> &'static str {
+        match self.kind {
+            TargetKind::First(kind) => kind.name,
+            TargetKind::Follower(kind) => kind.name,
+        }
+    }
+
+    /// The driver for an account at this target and at those beside it, which `others` finds by name.
+    pub fn driver<'t>(
+        &self,
+        account: &Account,
+        owner: &Owner,
+        others: impl Fn(&Label) -> Option<&'t Self>,
+    ) -> Result<Arc<dyn Driver>, BuildError> {
+        let other = || BuildError::OtherKind { target: self.kind(), account: account.kind.name };
+        let TargetKind::First(kind) = self.kind else { return Err(other()) };
+        let (target, settings) = (self.settings.as_ref(), account.settings.as_ref());
+        let itself = kind.plug.driver(target, settings, owner.clone()).unwrap_or_else(|| Err(other()))?;
+        if account.also.is_empty() {
+            return Ok(itself);
+        }
+        let (mut ways, mut followers) = (Vec::new(), Vec::new());
+        for also in &account.also {
+            let there = others(&also.target).ok_or_else(|| BuildError::NoTarget(also.target.to_string()))?;
+            let (follower, way) = there
+                .follow(also.kind, &account.facts.names.stem)
+                .map_err(|error| BuildError::At(also.target.to_string(), Box::new(error)))?;
+            let by =
+                kind.plug.driver_by(target, settings, owner.clone(), way).unwrap_or_else(|| Err(other()));
+            ways.push((also.target.to_string(), by?));
+            followers.push((also.target.clone(), follower));
+        }
+        let unpooled = account.also.iter().any(|also| also.unpooled);
+        let direct = if unpooled { kind.plug.route(target) } else { None };
+        ways.extend(unpooled.then(|| (account.target.to_string(), itself)));
+        let together =
+            Together::new(ways, followers, account.facts.adopt.clone(), direct).ok_or_else(other)?;
+        Ok(Arc::new(together))
+    }
+
+    fn follow(&self, as_kind: &FollowerKind, stem: &str) -> Result<Following, BuildError> {
+        let other = || BuildError::OtherKind { target: self.kind(), account: as_kind.name };
+        match self.kind {
+            TargetKind::Follower(kind) if kind.name == as_kind.name => {
+                (kind.build)(self.settings.as_ref(), stem).unwrap_or_else(|| Err(other()))
+            }
+            TargetKind::Follower(_) | TargetKind::First(_) => Err(other()),
+        }
+    }
+}
+
+impl Also {
+    /// Reads one entry of `also`, for an account of `kind`.
+    fn read(section: &Section<'_>, kind: &'static Kind, facts: &Facts) -> Option<Self> {
+        let names: Vec<&str> = FOLLOWERS.iter().map(|kind| kind.name).collect();
+        let name = section.one_of(&names)?;
+        let inner = section.section(name)?;
+        let target = inner.required_like("target", "orders-pool");
+        let unpooled = inner.flag("unpooled");
+        let own = FOLLOWERS.iter().find(|kind| kind.name == name)?;
+        if own.before != kind.name || facts.strategy != Strategy::DualAccount {
+            let why = format!("stands before {} with a login for each version only", own.before);
+            section.problem(name, why, "take it out, or declare the credential so");
+        }
+        Some(Self { kind: own, target: target?, field: inner.path().to_owned(), unpooled })
+    }
+
+    /// Its kind, by name.
     pub fn kind(&self) -> &'static str {
         self.kind.name
     }
 
-    /// The driver for an account at this target.
-    pub fn driver(&self, account: &Account, owner: Owner) -> Result<Arc<dyn Driver>, BuildError> {
-        self.kind
-            .plug
-            .driver(self.settings.as_ref(), account.settings.as_ref(), owner)
-            .unwrap_or(Err(BuildError::OtherKind { target: self.kind.name, account: account.kind.name }))
+    /// The target, as the controller's config names it.
+    pub fn target(&self) -> &Label {
+        &self.target
+    }
+
+    /// Where it stands in the spec: `also[0].pgbouncer`.
+    pub fn field(&self) -> &str {
+        &self.field
     }
 }
 
@@ -210,7 +332,52 @@ impl Account {
         let settings = kind.plug.account(section);
         let (target, settings) = (target?, settings?);
         let facts = kind.plug.facts(settings.as_ref(), &target)?;
-        Some(Self { kind, target, facts, settings })
+        Some(Self { kind, target, facts, settings, also: Vec::new() })
+    }
+
+    /// Reads the section of its driver in a whole spec, and the targets beside it.
+    pub(crate) fn declared(root: &Section<'_>) -> Option<Self> {
+        let name = root.one_of(&names())?;
+        let kind = kind(name)?;
+        let section = root.section(name);
+        let also = root.sections("also");
+        let mut account = Self::read(kind, &section?)?;
+        if also.len() > MOST_BESIDE {
+            let remedy = format!("leave at most {MOST_BESIDE}");
+            root.problem("also", format!("has {} entries", also.len()), remedy);
+        }
+        let also: Option<Vec<Also>> =
+            also.iter().map(|section| Also::read(section, kind, &account.facts)).collect();
+        account.follow(also?, root);
+        Some(account)
+    }
+
+    /// Adds the targets beside the first, and what follows for all to know.
+    fn follow(&mut self, also: Vec<Also>, root: &Section<'_>) {
+        for (index, one) in also.iter().enumerate() {
+            if also.iter().take(index).any(|other| other.target == one.target) {
+                root.problem("also", format!("names {} twice", one.target), "name each target once");
+            }
+            let Plan { make, prove, end } = &self.facts.plan;
+            self.facts.plan = Plan {
+                make: format!("{make}, and at {}", one.target),
+                prove: format!("{prove}, through {}", one.target),
+                end: format!("{end}, and gone from {}", one.target),
+            };
+        }
+        self.also = also;
+    }
+
+    /// The targets beside the first one.
+    pub fn also(&self) -> &[Also] {
+        &self.also
+    }
+
+    /// The names of the fields that consumers get.
+    pub fn fields(&self) -> Vec<&'static str> {
+        let direct: &[&str] =
+            if self.also.iter().any(|also| also.unpooled) { &["direct_host", "direct_port"] } else { &[] };
+        self.facts.fields.iter().chain(direct).copied().collect()
     }
 
     /// The driver's row.
@@ -255,17 +422,18 @@ impl Account {
 
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Target").field("kind", &self.kind.name).finish_non_exhaustive()
+        f.debug_struct("Target").field("kind", &self.kind()).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, target, facts, settings: _ } = self;
+        let Self { kind, target, facts, settings: _, also } = self;
         f.debug_struct("Account")
             .field("kind", &kind.name)
             .field("target", target)
             .field("facts", facts)
+            .field("also", also)
             .finish_non_exhaustive()
     }
 }
@@ -283,6 +451,14 @@ pub(crate) trait AnyPlug: Send + Sync {
         account: &Settings,
         owner: Owner,
     ) -> Option<Result<Arc<dyn Driver>, BuildError>>;
+    fn driver_by(
+        &self,
+        target: &Settings,
+        account: &Settings,
+        owner: Owner,
+        way: Way,
+    ) -> Option<Result<Arc<dyn Driver>, BuildError>>;
+    fn route(&self, target: &Settings) -> Option<(String, u16)>;
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema;
 }
 
@@ -317,6 +493,20 @@ impl<P: Plug> AnyPlug for Hidden<P> {
 
     fn life(&self, account: &Settings) -> Option<Duration> {
         P::life(account.downcast_ref()?)
+    }
+
+    fn driver_by(
+        &self,
+        target: &Settings,
+        account: &Settings,
+        owner: Owner,
+        way: Way,
+    ) -> Option<Result<Arc<dyn Driver>, BuildError>> {
+        P::driver_by(target.downcast_ref()?, account.downcast_ref()?, owner, way)
+    }
+
+    fn route(&self, target: &Settings) -> Option<(String, u16)> {
+        P::route(target.downcast_ref()?)
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

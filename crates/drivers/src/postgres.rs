@@ -5,9 +5,9 @@
 //! except the one login that the account declares as adopted.
 
 mod check;
-mod fault;
+pub(crate) mod fault;
 mod gate;
-mod link;
+pub(crate) mod link;
 mod plug;
 mod privileges;
 mod probe;
@@ -15,7 +15,7 @@ mod quote;
 mod rights;
 mod role;
 mod sessions;
-mod settings;
+pub(crate) mod settings;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -33,7 +33,7 @@ use crate::{
     Proof, Sessions, Usage,
 };
 use fault::Fault;
-use link::{Link, Login};
+use link::{ChannelBinding, Link, Login};
 
 /// The driver's name.
 pub const NAME: &str = "postgres";
@@ -101,6 +101,7 @@ impl Postgres {
             password: &self.target.password,
             application: "rekey",
             own_settings: true,
+            binding: ChannelBinding::Require,
             timeouts: self.target.timeouts,
         };
         Link::open(&login, touched).await.map_err(|fault| fault.during("as the rotator"))

@@ -95,15 +95,21 @@ impl Kind {
         Account::read(self, section)
     }
 
-    /// The target that a config's section of this driver describes; relative paths are below `folder`.
-    pub fn target(&'static self, section: &Section<'_>, folder: &Path) -> Option<Target> {
-        Target::read(self, section, folder)
-    }
-
     /// The shape of the spec's section, without `target`, which every account has.
     pub fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
         self.plug.schema(generator)
     }
+}
+
+/// The account that a whole spec describes, at the targets that it names. Everything wrong is noted.
+pub fn account(root: &Section<'_>) -> Option<Account> {
+    Account::declared(root)
+}
+
+/// The target that a section of the controller's config describes; relative paths are below `folder`. Everything wrong is
+/// noted.
+pub fn target(section: &Section<'_>, folder: &Path) -> Option<Target> {
+    Target::read(section, folder)
 }
 
 /// All drivers.

@@ -313,8 +313,13 @@ impl Driver for Target {
     fn usage<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, Usage> {
         Box::pin(self.call("usage", handle, move |state| {
             let sessions = state.roles.get(handle.as_str()).map_or(0, |role| role.sessions);
-            let one =
-                || Session { client: String::new(), application: String::new(), since_ms: 0, age: None };
+            let one = || Session {
+                id: None,
+                client: String::new(),
+                application: String::new(),
+                since_ms: 0,
+                age: None,
+            };
             Ok(Usage::Sessions((0..sessions).map(|_| one()).collect()))
         }))
     }

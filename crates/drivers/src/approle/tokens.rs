@@ -28,6 +28,7 @@ impl AppRole {
         let tokens = self.tokens_of(rotator.link(), Name::of(handle)).await;
         rotator.close().await;
         let session = |token: LookupTokenResponse| Session {
+            id: None,
             client: format!("token with accessor {}", token.accessor),
             application: token.display_name,
             since_ms: i64::try_from(token.creation_time.saturating_mul(1000)).unwrap_or(i64::MAX),

@@ -39,6 +39,7 @@ impl Mysql {
         };
         link.close().await;
         let session = |row: &Row| Session {
+            id: None,
             client: text(row, 1).unwrap_or("hidden").to_owned(),
             application: String::new(),
             // The server does not tell when a session began.

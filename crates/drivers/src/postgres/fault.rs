@@ -10,7 +10,7 @@ pub(super) use crate::fault::{Fault, one_line};
 
 impl Fault {
     /// What went wrong at a login. Nothing was done yet, whatever it was.
-    pub(super) fn of_login(error: &Error) -> Self {
+    pub(crate) fn of_login(error: &Error) -> Self {
         if let Some(code) = error.code() {
             return Self::by_code(code, format!("login: {}", told(error)));
         }
@@ -36,7 +36,11 @@ impl Fault {
     }
 
     fn by_code(code: &SqlState, text: String) -> Self {
-        if asks_to_wait(code.code()) { Self::Away(text) } else { Self::No(text) }
+        if asks_to_wait(code.code()) && !(*code == SqlState::PROTOCOL_VIOLATION && pooler_says_no(&text)) {
+            Self::Away(text)
+        } else {
+            Self::No(text)
+        }
     }
 }
 
@@ -46,6 +50,19 @@ pub(super) fn asks_to_wait(code: &str) -> bool {
     // then: a transaction that waited too long, a standby, a lock.
     ["08", "40", "53", "57", "58", "XX"].iter().any(|class| code.starts_with(class))
         || ["25P03", "25P04", "25006", "55P03", "55006"].contains(&code)
+}
+
+/// Whether a pooler means no. PgBouncer has one code for all that it has to say, its own and what a server told it at a login.
+fn pooler_says_no(text: &str) -> bool {
+    let words = [
+        "authentication failed",
+        "not permitted to log in",
+        "no such ",
+        "not allowed",
+        "access needed",
+        "wrong password",
+    ];
+    words.iter().any(|words| text.contains(words))
 }
 
 /// Whether an answer to COMMIT leaves open whether it was done.
@@ -79,6 +96,10 @@ mod tests {
         for wait in ["08006", "40001", "53300", "57P03", "57014", "25006", "55P03", "XX000"] {
             assert!(asks_to_wait(wait), "{wait}");
         }
+        let by_pooler = |text: &str| Fault::by_code(&SqlState::PROTOCOL_VIOLATION, text.to_owned());
+        assert!(matches!(by_pooler("login: SASL authentication failed (08P01)"), Fault::No(_)));
+        assert!(matches!(by_pooler("admin access needed (08P01)"), Fault::No(_)));
+        assert!(matches!(by_pooler("server login has been failing, try again later"), Fault::Away(_)));
         for no in ["28P01", "28000", "42501", "42601", "42704", "42710", "2BP01", "23505", "3D000", "0LP01"] {
             assert!(!asks_to_wait(no), "{no}");
         }

@@ -17,10 +17,11 @@ use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
-use tokio_postgres::config::{ChannelBinding, SslMode};
+pub(crate) use tokio_postgres::config::ChannelBinding;
+use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::types::{FromSql, ToSql};
-use tokio_postgres::{Client, Config, Error, NoTls, Row};
+use tokio_postgres::{Client, Config, Error, NoTls, Row, SimpleQueryMessage, SimpleQueryRow};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::fault::{Fault, leaves_commit_open};
@@ -35,21 +36,23 @@ type Wire = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 /// Who logs in, where, and how.
 #[derive(Debug)]
-pub(super) struct Login<'a> {
-    pub(super) route: &'a Route,
-    pub(super) tls: Option<&'a Tls>,
-    pub(super) database: &'a str,
-    pub(super) user: &'a str,
-    pub(super) password: &'a SecretBytes,
+pub(crate) struct Login<'a> {
+    pub(crate) route: &'a Route,
+    pub(crate) tls: Option<&'a Tls>,
+    pub(crate) database: &'a str,
+    pub(crate) user: &'a str,
+    pub(crate) password: &'a SecretBytes,
     /// What the session calls itself.
-    pub(super) application: &'a str,
+    pub(crate) application: &'a str,
     /// Our own settings for the session; a consumer's login gets none, to see what a consumer sees.
-    pub(super) own_settings: bool,
-    pub(super) timeouts: Timeouts,
+    pub(crate) own_settings: bool,
+    /// Whether the login must be bound to the channel that TLS makes. A pooler cannot do that.
+    pub(crate) binding: ChannelBinding,
+    pub(crate) timeouts: Timeouts,
 }
 
 /// An open session.
-pub(super) struct Link<'a> {
+pub(crate) struct Link<'a> {
     client: Client,
     wire: Option<Wire>,
     /// Set when something may have been committed.
@@ -64,7 +67,7 @@ impl std::fmt::Debug for Link<'_> {
 
 impl<'a> Link<'a> {
     /// Opens a session.
-    pub(super) async fn open(login: &Login<'_>, touched: &'a AtomicBool) -> Result<Self, Fault> {
+    pub(crate) async fn open(login: &Login<'_>, touched: &'a AtomicBool) -> Result<Self, Fault> {
         let limit = login.timeouts.connect;
         let (client, wire) = timeout(limit, connect(login)).await.map_err(|_elapsed| {
             Fault::Away(format!(
@@ -107,17 +110,42 @@ impl<'a> Link<'a> {
         drive(wire, client.batch_execute(sql)).await.map_err(|error| Fault::of_statement(&error))
     }
 
-    /// Runs exactly one statement, without parameters, and takes at most `most` of its rows.
-    pub(super) async fn try_out(&mut self, sql: &str, most: i32) -> Result<(), Fault> {
+    /// Runs exactly one statement, without parameters, and takes at most `most` of its rows; the server ends it after
+    /// `limit`. It is undone. All is one transaction: through a pooler only that is sure to reach one session, and nothing
+    /// of it is left to the next one there.
+    pub(super) async fn try_out(&mut self, sql: &str, most: i32, limit: Duration) -> Result<(), Fault> {
         let Self { client, wire, .. } = self;
         let work = async {
             let transaction = client.transaction().await?;
+            let limit = format!("SET LOCAL statement_timeout = {}", limit.as_millis());
+            transaction.batch_execute(&limit).await?;
             let statement = transaction.prepare(sql).await?;
             let portal = transaction.bind(&statement, &[]).await?;
             transaction.query_portal(&portal, most).await?;
+            drop((portal, statement));
             transaction.rollback().await
         };
         drive(wire, work).await.map_err(|error| Fault::of_statement(&error))
+    }
+
+    /// Runs a command of a pooler's console, which speaks the simple protocol only, and gives the rows of its answer.
+    pub(crate) async fn command(&mut self, words: &str) -> Result<Vec<SimpleQueryRow>, Fault> {
+        let Self { client, wire, .. } = self;
+        let work = async {
+            let said = |error| Fault::of_statement(&error);
+            let mut answer = pin!(client.simple_query_raw(words).await.map_err(said)?);
+            let (mut room, mut rows) = (Room::default(), Vec::new());
+            while let Some(message) = answer.next().await {
+                if let SimpleQueryMessage::Row(row) = message.map_err(said)? {
+                    let cells = (0..row.len()).filter_map(|column| row.try_get(column).ok().flatten());
+                    let bytes = cells.map(str::len).sum();
+                    room.take(bytes)?;
+                    rows.push(row);
+                }
+            }
+            Ok(rows)
+        };
+        drive(wire, work).await
     }
 
     /// Begins a transaction. If it is not committed, the server undoes it when the session ends.
@@ -138,7 +166,7 @@ impl<'a> Link<'a> {
     }
 
     /// Ends the session in good order, so that the server does not show it any more.
-    pub(super) async fn close(self) {
+    pub(crate) async fn close(self) {
         let Self { client, wire, .. } = self;
         drop(client);
         if let Some(wire) = wire {
@@ -215,7 +243,7 @@ where
         config.ssl_mode(SslMode::Disable).channel_binding(ChannelBinding::Disable);
         return finish(&config, Gate::new(stream), NoTls).await;
     };
-    config.ssl_mode(SslMode::Require).channel_binding(ChannelBinding::Require);
+    config.ssl_mode(SslMode::Require).channel_binding(login.binding);
     let name = tls.server_name.as_deref().unwrap_or(&login.route.host);
     let mut connector = MakeRustlsConnect::new(ClientConfig::clone(&tls.config));
     let connector = MakeTlsConnect::<S>::make_tls_connect(&mut connector, name);

@@ -7,8 +7,9 @@ use std::time::Duration;
 use rekey_model::{Handle, Label, Span};
 use rekey_settings::{Section, check_secret_file};
 
-use super::settings::{Account, Adopt, TargetSettings};
+use super::settings::{Account, Adopt, Route, TargetSettings};
 use super::{NAME, Postgres, quote};
+use crate::follower::Way;
 use crate::target::{TlsSettings, note, read_files};
 use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Plan, Strategy};
 
@@ -94,11 +95,38 @@ impl crate::Plug for Plug {
         account: &Account,
         owner: Owner,
     ) -> Result<Arc<dyn Driver>, BuildError> {
-        let (password, authority) = read_files(&target.password_file, &target.tls)?;
-        let target = target.with(password, authority.as_deref().map(str::as_bytes));
-        let driver = target.and_then(|target| Postgres::new(target, account.clone(), owner));
-        driver.map(|driver| Arc::new(driver) as Arc<dyn Driver>).map_err(BuildError::Mismatch)
+        build(target, account, owner, None)
     }
+
+    fn driver_by(
+        target: &TargetSettings,
+        account: &Account,
+        owner: Owner,
+        way: Way,
+    ) -> Option<Result<Arc<dyn Driver>, BuildError>> {
+        Some(build(target, account, owner, Some(way)))
+    }
+
+    fn route(target: &TargetSettings) -> Option<(String, u16)> {
+        let Route { host, port } = target.consumer();
+        Some((host, port))
+    }
+}
+
+fn build(
+    target: &TargetSettings,
+    account: &Account,
+    owner: Owner,
+    way: Option<Way>,
+) -> Result<Arc<dyn Driver>, BuildError> {
+    let (password, authority) = read_files(&target.password_file, &target.tls)?;
+    let target = target.with(password, authority.as_deref().map(str::as_bytes));
+    let target = target.map(|target| match way {
+        Some(way) => target.by(way),
+        None => target,
+    });
+    let driver = target.and_then(|target| Postgres::new(target, account.clone(), owner));
+    driver.map(|driver| Arc::new(driver) as Arc<dyn Driver>).map_err(BuildError::Mismatch)
 }
 
 fn read_target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {

@@ -56,12 +56,13 @@ impl Postgres {
         let password = fields.get("password").ok_or_else(|| Fault::no("login: there is no password"))?;
         let login = Login {
             route: &self.target.consumer,
-            tls: self.target.tls.as_ref(),
+            tls: self.target.consumer_tls.as_ref(),
             database: &self.account.database,
             user: handle.as_str(),
             password,
             application: "rekey-probe",
             own_settings: false,
+            binding: self.target.consumer_binding,
             timeouts: self.target.timeouts,
         };
         let mut link = Link::open(&login, touched).await?;
@@ -72,7 +73,9 @@ impl Postgres {
     /// Whether the session is who it should be, and acts as the owner role.
     async fn right_person(&self, link: &mut Link<'_>, handle: &Handle) -> Result<(), Fault> {
         let sql = "SELECT session_user::text, current_user::text, current_database()::text";
+        link.begin().await?;
         let row = link.row(sql, &[]).await?.ok_or_else(|| Fault::no("login: no answer"))?;
+        link.run("ROLLBACK").await?;
         let (is_user, is_role, is_database): (String, String, String) =
             (column(&row, 0)?, column(&row, 1)?, column(&row, 2)?);
         let user = handle.as_str();
@@ -89,10 +92,7 @@ impl Postgres {
     /// One statement in a transaction that is undone, with a limit that the server keeps too.
     async fn run_probe(&self, link: &mut Link<'_>, probe: &str) -> Result<(), Fault> {
         let limit = self.target.timeouts.statement;
-        let work = async {
-            link.run(&format!("SET statement_timeout = {}", limit.as_millis())).await?;
-            link.try_out(probe, MOST_ROWS).await
-        };
+        let work = link.try_out(probe, MOST_ROWS, limit);
         match tokio::time::timeout(limit + self.target.timeouts.transit, work).await {
             Ok(ran) => ran,
             Err(_elapsed) => Err(Fault::Away(format!("no end after {limit:?}"))),

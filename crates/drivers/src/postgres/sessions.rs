@@ -21,7 +21,7 @@ const UNTIL_GONE: Duration = Duration::from_millis(50);
 /// Background workers of a role count too: they work with its rights.
 const SESSIONS: &str = "SELECT coalesce(host(client_addr), CASE WHEN backend_type = 'client backend' \
     THEN 'local' ELSE backend_type END, 'hidden'), coalesce(application_name, ''), \
-    coalesce((extract(epoch FROM backend_start) * 1000)::bigint, 0) \
+    coalesce((extract(epoch FROM backend_start) * 1000)::bigint, 0), pid \
     FROM pg_stat_activity WHERE usesysid = $1 ORDER BY 3, pid";
 
 const END_SESSIONS: &str = "SELECT pid, coalesce((extract(epoch FROM backend_start) * 1000000)::bigint, 0), \
@@ -46,7 +46,9 @@ impl Postgres {
         };
         link.close().await;
         let session = |row: &Row| {
+            let pid: Option<i32> = column(row, 3)?;
             Ok(Session {
+                id: pid.and_then(|pid| pid.try_into().ok()),
                 client: column(row, 0)?,
                 application: column(row, 1)?,
                 since_ms: column(row, 2)?,

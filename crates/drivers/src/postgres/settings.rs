@@ -7,8 +7,10 @@ use std::time::Duration;
 use rekey_model::{SecretBytes, Span};
 use schemars::JsonSchema;
 
+use super::link::ChannelBinding;
 use super::quote::{self, LONGEST_NAME};
 use crate::Problem;
+use crate::follower::Way;
 use crate::target::{Tls, TlsMode, TlsSettings, check_times};
 
 /// A PostgreSQL server as the controller's own config describes it: `targets.NAME.postgres`.
@@ -89,23 +91,25 @@ pub struct Target {
     pub(super) user: String,
     pub(super) password: Arc<SecretBytes>,
     pub(super) tls: Option<Tls>,
+    pub(super) consumer_tls: Option<Tls>,
+    pub(super) consumer_binding: ChannelBinding,
     pub(super) timeouts: Timeouts,
 }
 
 /// A way to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Route {
-    pub(super) host: String,
-    pub(super) port: u16,
+pub(crate) struct Route {
+    pub(crate) host: String,
+    pub(crate) port: u16,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Timeouts {
-    pub(super) connect: Duration,
-    pub(super) statement: Duration,
-    pub(super) transit: Duration,
-    pub(super) call: Duration,
-    pub(super) pending_life: Duration,
+pub(crate) struct Timeouts {
+    pub(crate) connect: Duration,
+    pub(crate) statement: Duration,
+    pub(crate) transit: Duration,
+    pub(crate) call: Duration,
+    pub(crate) pending_life: Duration,
 }
 
 impl TargetSettings {
@@ -133,13 +137,14 @@ impl TargetSettings {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let consumer_host = self.consumer_host.clone().unwrap_or_else(|| self.host.clone());
         Ok(Target {
             route: Route { host: self.host.clone(), port: self.port },
-            consumer: Route { host: consumer_host, port: self.consumer_port.unwrap_or(self.port) },
+            consumer: self.consumer(),
             admin_database: self.admin_database.clone(),
             user: self.user.clone(),
             password: Arc::new(password),
+            consumer_tls: tls.clone(),
+            consumer_binding: ChannelBinding::Require,
             tls,
             timeouts: Timeouts {
                 connect: self.connect_timeout.get(),
@@ -149,6 +154,12 @@ impl TargetSettings {
                 pending_life: self.pending_life.get(),
             },
         })
+    }
+
+    /// Where consumers reach the server itself.
+    pub(super) fn consumer(&self) -> Route {
+        let host = self.consumer_host.as_ref().unwrap_or(&self.host);
+        Route { host: host.clone(), port: self.consumer_port.unwrap_or(self.port) }
     }
 
     fn check_route(&self, problems: &mut Vec<Problem>) {
@@ -180,6 +191,14 @@ impl TargetSettings {
         if life < Duration::from_secs(1) || life > Duration::from_hours(30 * 24) {
             problems.push(Problem::new("pending_life", "is 1s to 30d"));
         }
+    }
+}
+
+impl Target {
+    /// The same server, which consumers reach by way of another.
+    pub(super) fn by(self, way: Way) -> Self {
+        let consumer = Route { host: way.host, port: way.port };
+        Self { consumer, consumer_tls: way.tls, consumer_binding: ChannelBinding::Disable, ..self }
     }
 }
 

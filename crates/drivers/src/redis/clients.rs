@@ -58,6 +58,7 @@ impl Redis {
             let age = client.age.map(|age| Age { least: Duration::from_secs(age), step: SECOND });
             let begun = age.and_then(|age| i64::try_from(age.least.as_millis()).ok());
             Session {
+                id: None,
                 client: one_line(client.address.rsplit_once(':').map_or("", |(host, _port)| host)),
                 application: one_line(&client.name),
                 since_ms: now_ms.saturating_sub(begun.unwrap_or_default()),

@@ -1,6 +1,7 @@
 //! What every driver must do, whatever its target: run by each driver's own tests.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use rekey_drivers::{Driver, DriverError, Expiry, Found, Intent, Sessions, Usage};
 use rekey_model::{Fields, Handle, Version};
@@ -14,11 +15,11 @@ pub(crate) trait Subject {
     /// A version whose name at the target is taken by something that is not ours.
     fn taken(&self) -> Intent;
     /// The same driver where nobody listens at the target's address.
-    fn nobody_listens(&self) -> Box<dyn Driver>;
+    fn nobody_listens(&self) -> Arc<dyn Driver>;
     /// The same driver where the target does what it is asked, and the answer is lost.
-    fn answers_are_lost(&self) -> Box<dyn Driver>;
+    fn answers_are_lost(&self) -> Arc<dyn Driver>;
     /// The same driver with a login of its own that may do nothing.
-    fn without_rights(&self) -> Box<dyn Driver>;
+    fn without_rights(&self) -> Arc<dyn Driver>;
     /// Uses a version as a consumer does, until what is returned is dropped.
     fn consume(&self, fields: &Fields) -> Box<dyn Any>;
     /// Whether the target tells versions apart: which one a session came in with, which one a name was made for, and

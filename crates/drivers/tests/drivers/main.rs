@@ -9,6 +9,7 @@
 
 mod conformance;
 mod mysql;
+mod pgbouncer;
 mod postgres;
 mod proxy;
 mod redis;

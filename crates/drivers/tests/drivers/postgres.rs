@@ -7,9 +7,10 @@ mod poison;
 mod revocation;
 mod rights;
 mod secrecy;
-mod world;
+pub(crate) mod world;
 
 use std::any::Any;
+use std::sync::Arc;
 
 use rekey_drivers::{Driver, Intent, Sessions};
 use rekey_model::Fields;
@@ -36,19 +37,19 @@ impl Subject for World {
         intent
     }
 
-    fn nobody_listens(&self) -> Box<dyn Driver> {
+    fn nobody_listens(&self) -> Arc<dyn Driver> {
         let port = rekey_testkit::process::free_port().unwrap();
-        Box::new(self.driver_with(|target, _| target.port = port))
+        Arc::new(self.driver_with(|target, _| target.port = port))
     }
 
-    fn answers_are_lost(&self) -> Box<dyn Driver> {
+    fn answers_are_lost(&self) -> Arc<dyn Driver> {
         let proxy = Proxy::losing_the_answer_to(self.postgres.port(), b"COMMIT");
-        Box::new(self.driver_with(|target, _| target.port = proxy.port()))
+        Arc::new(self.driver_with(|target, _| target.port = proxy.port()))
     }
 
-    fn without_rights(&self) -> Box<dyn Driver> {
+    fn without_rights(&self) -> Arc<dyn Driver> {
         let login = self.powerless();
-        Box::new(self.driver_with(|target, _| target.user.clone_from(&login)))
+        Arc::new(self.driver_with(|target, _| target.user.clone_from(&login)))
     }
 
     fn consume(&self, fields: &Fields) -> Box<dyn Any> {

@@ -8,6 +8,7 @@ mod secrecy;
 mod world;
 
 use std::any::Any;
+use std::sync::Arc;
 
 use rekey_drivers::{Driver, Intent, Sessions};
 use rekey_model::Fields;
@@ -33,19 +34,19 @@ impl Subject for World {
         Intent { handle, ..intent }
     }
 
-    fn nobody_listens(&self) -> Box<dyn Driver> {
+    fn nobody_listens(&self) -> Arc<dyn Driver> {
         let nobody = format!("127.0.0.1:{}", free_port().unwrap());
-        Box::new(self.driver_with(|target, _| target.nodes = vec![nobody]))
+        Arc::new(self.driver_with(|target, _| target.nodes = vec![nobody]))
     }
 
-    fn answers_are_lost(&self) -> Box<dyn Driver> {
+    fn answers_are_lost(&self) -> Arc<dyn Driver> {
         let proxy = Proxy::losing_the_answer_to(self.nodes[0].port(), b"SETUSER\r\n");
-        Box::new(self.through(0, &proxy))
+        Arc::new(self.through(0, &proxy))
     }
 
-    fn without_rights(&self) -> Box<dyn Driver> {
+    fn without_rights(&self) -> Arc<dyn Driver> {
         self.on_all(&format!("ACL SETUSER powerless reset on >{} -@all", world::ROTATOR_PASSWORD));
-        Box::new(self.driver_with(|target, _| target.user = "powerless".into()))
+        Arc::new(self.driver_with(|target, _| target.user = "powerless".into()))
     }
 
     fn consume(&self, fields: &Fields) -> Box<dyn Any> {

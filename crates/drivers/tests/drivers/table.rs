@@ -1,6 +1,6 @@
 //! The table of drivers and the one in the manual say the same.
 
-use rekey_drivers::ALL;
+use rekey_drivers::{ALL, FOLLOWERS};
 
 const MANUAL: &str = include_str!("../../../../docs/drivers.md");
 
@@ -31,9 +31,19 @@ fn the_manual_lists_the_same_drivers() {
 }
 
 #[test]
-fn no_two_drivers_have_one_name() {
-    let mut names: Vec<&str> = ALL.iter().map(|kind| kind.name).collect();
-    names.sort_unstable();
-    names.dedup();
-    assert_eq!(names.len(), ALL.len());
+fn the_manual_lists_the_same_followers() {
+    let rows = MANUAL.lines().skip_while(|line| !line.starts_with("| follower |")).skip(2);
+    let shown: Vec<Vec<&str>> = rows
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).take(2).collect())
+        .collect();
+    let ours = FOLLOWERS.iter().map(|kind| vec![format!("`{}`", kind.name), format!("`{}`", kind.before)]);
+    assert_eq!(shown, ours.collect::<Vec<_>>());
+}
+
+#[test]
+fn no_two_kinds_have_one_name() {
+    let names = || ALL.iter().map(|kind| kind.name).chain(FOLLOWERS.iter().map(|kind| kind.name));
+    assert_eq!(names().collect::<std::collections::BTreeSet<_>>().len(), names().count());
+    assert!(FOLLOWERS.iter().all(|follower| ALL.iter().any(|kind| kind.name == follower.before)));
 }

@@ -113,8 +113,13 @@ impl Consumer {
             runtime.handle().spawn(async move { connection.await.ok() });
             Ok(client)
         };
-        let client = std::thread::scope(|scope| scope.spawn(open).join()).unwrap()?;
-        Ok(Self { client, runtime: Some(runtime) })
+        match std::thread::scope(|scope| scope.spawn(open).join()).unwrap() {
+            Ok(client) => Ok(Self { client, runtime: Some(runtime) }),
+            Err(error) => {
+                runtime.shutdown_background();
+                Err(error)
+            }
+        }
     }
 
     /// Runs statements.

@@ -1,0 +1,53 @@
+//! What `PgBouncer` reads from settings.
+
+use std::any::Any;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekey_model::Span;
+use rekey_settings::{Section, check_secret_file};
+
+use super::{NAME, PgBouncer, TargetSettings};
+use crate::BuildError;
+use crate::follower::Following;
+use crate::target::{TlsSettings, note, read_files};
+
+/// Reads `targets.NAME.pgbouncer`. Everything wrong is noted with the section.
+pub(crate) fn read(section: &Section<'_>, folder: &Path) -> Option<Arc<dyn Any + Send + Sync>> {
+    let host: Option<String> = section.required("host");
+    let user = section.required("user");
+    let password_file = section.required::<PathBuf>("password_file").map(|file| folder.join(file));
+    let local = host.as_deref().is_some_and(|host| host.starts_with('/'));
+    let five = Span::new(Duration::from_secs(5));
+    let settings = TargetSettings {
+        port: section.or("port", 6432),
+        userlist: section.optional::<PathBuf>("userlist").map(|file| folder.join(file)),
+        consumer_host: section.optional("consumer_host"),
+        consumer_port: section.optional("consumer_port"),
+        tls: TlsSettings::read(section, folder, local),
+        connect_timeout: section.or("connect_timeout", five),
+        command_timeout: section.or("command_timeout", five),
+        call_timeout: section.or("call_timeout", Span::new(Duration::from_secs(30))),
+        host: host?,
+        user: user?,
+        password_file: password_file?,
+    };
+    note(section, NAME, settings.problems());
+    if let Err(reason) = check_secret_file(&settings.password_file) {
+        section.problem("password_file", reason, "");
+    }
+    Some(Arc::new(settings))
+}
+
+/// The follower for logins of this stem, and how consumers come by way of it. Files are read now, so that they can be
+/// changed without a restart.
+pub(crate) fn build(settings: &(dyn Any + Send + Sync), stem: &str) -> Option<Result<Following, BuildError>> {
+    let settings: &TargetSettings = settings.downcast_ref()?;
+    Some(read_files(&settings.password_file, &settings.tls).and_then(|(password, authority)| {
+        let target = settings.with(password, authority.as_deref().map(str::as_bytes));
+        let target = target.map_err(BuildError::Mismatch)?;
+        let way = target.way();
+        Ok((Arc::new(PgBouncer::new(target, stem)) as _, way))
+    }))
+}
