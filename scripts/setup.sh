@@ -14,6 +14,7 @@ for part in "$@"; do
     redis) command -v redis-server >/dev/null || [ -x /usr/bin/redis-server ] || missing+=(redis-server) ;;
     mariadb) command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server) ;;
     pgbouncer) command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer) ;;
+    prometheus) command -v promtool >/dev/null || missing+=(prometheus) ;;
     *) echo "setup.sh: no such part: $part" >&2; exit 2 ;;
   esac
 done
@@ -31,4 +32,10 @@ fi
 command -v apt-get >/dev/null || { echo "Missing: ${missing[*]} (by their Debian names). Install them, then run this again." >&2; exit 1; }
 echo "installing: ${missing[*]}"
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
+# Of Prometheus only promtool is wanted: nothing beside it, and no server is to run because of us.
+lean=()
+case " ${missing[*]} " in *" prometheus "*) lean=(--no-install-recommends) ;; esac
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${lean[@]}" "${missing[@]}" >/dev/null
+if [ ${#lean[@]} -gt 0 ] && command -v systemctl >/dev/null; then
+  "${as_root[@]}" systemctl disable --now prometheus >/dev/null 2>&1 || true
+fi

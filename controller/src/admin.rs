@@ -15,6 +15,7 @@ mod handed;
 mod operators;
 mod plan;
 mod reconcile;
+mod refresh;
 mod refusal;
 mod revoke;
 pub mod roles;
@@ -25,6 +26,7 @@ mod status;
 mod tokens;
 mod verify;
 mod watch;
+mod webhooks;
 mod who;
 
 use std::sync::Arc;
@@ -39,6 +41,7 @@ use crate::policy::Policy;
 use crate::spec::claims::Known;
 use crate::store::Store;
 use crate::targets::Targets;
+use crate::webhook::Webhooks;
 
 pub(crate) use differ::differing;
 pub use guard::AdminService;
@@ -56,6 +59,8 @@ pub struct AdminParts {
     pub targets: Targets,
     /// What the config asks of declarations.
     pub policy: Policy,
+    /// Who is told what happens.
+    pub webhooks: Webhooks,
     /// Issues the leaves of operators.
     pub authority: Authority<ca::Admin>,
     /// The installation's name.
@@ -81,6 +86,7 @@ struct Inner {
     fleet: Fleet,
     drivers: Arc<dyn Drivers>,
     known: Known,
+    webhooks: Webhooks,
     authority: Authority<ca::Admin>,
     ca_pem: String,
     address: String,
@@ -99,6 +105,7 @@ impl Admin {
             fleet: parts.fleet,
             drivers: Arc::new(parts.targets),
             known,
+            webhooks: parts.webhooks,
             authority: parts.authority,
             ca_pem: parts.ca_pem,
             address: parts.address,

@@ -1,10 +1,17 @@
 //! Everything that needs somebody's attention, of one credential and of the whole controller: one list, which the status
 //! shows and the figures count.
 
-use rekey_model::CredentialName;
+mod noted;
+mod standing;
+
+use rekey_model::{CredentialName, Moment};
 
 use crate::executor::{Reconciling, Report};
-use crate::store::InstanceRow;
+use crate::store::{InstanceRow, WebhookRow};
+use crate::webhook;
+
+pub use noted::Noting;
+pub use standing::{Ground, Standing};
 
 /// One thing that needs attention.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +61,11 @@ pub fn of_unreadable(name: &CredentialName) -> Notice {
 }
 
 /// Of the whole controller.
-pub fn of_controller(reconciling: Option<&Reconciling>, instances: &[InstanceRow]) -> Vec<Notice> {
+pub fn of_controller(
+    reconciling: Option<&Reconciling>,
+    instances: &[InstanceRow],
+    (webhooks, now): (&[WebhookRow], Moment),
+) -> Vec<Notice> {
     let reconciling = reconciling.map(|waits| Notice {
         kind: "reconciling",
         message: format!(
@@ -72,7 +83,11 @@ pub fn of_controller(reconciling: Option<&Reconciling>, instances: &[InstanceRow
             next_command: format!("rekeyctl sidecar remove {}", row.id),
         })
     });
-    reconciling.into_iter().chain(locked).collect()
+    let behind = webhooks.iter().filter_map(|row| {
+        let message = webhook::behind(row, now)?;
+        Some(Notice { kind: "webhook_behind", message, next_command: "rekeyctl webhook list".to_owned() })
+    });
+    reconciling.into_iter().chain(locked).chain(behind).collect()
 }
 
 /// A command of the rotation machine as it is typed for this credential.

@@ -15,6 +15,7 @@ use rekey_runtime::tasks::{self, Tasks};
 use rekey_runtime::{Clock, Readiness};
 
 use crate::admin::{Admin, AdminParts};
+use crate::alarms::{Ground, Noting};
 use crate::config::Config;
 use crate::executor::{Executor, Parts, Settings};
 use crate::fleet::{Fleet, FleetConfig, FleetParts};
@@ -22,6 +23,7 @@ use crate::init::{self, Authorities, InitError};
 use crate::policy::Policy;
 use crate::store::{Store, StoreError};
 use crate::targets::Targets;
+use crate::webhook::Webhooks;
 
 use listeners::{BindError, Listeners};
 
@@ -56,6 +58,8 @@ pub struct App {
     listeners: Listeners,
     clock: Clock,
     policy: Policy,
+    webhooks: Webhooks,
+    verify: Duration,
 }
 
 impl App {
@@ -67,6 +71,7 @@ impl App {
         let listeners = Listeners::bind(&config, server, (&sidecar, &admin), &clock)?;
         let address = listeners.admin_address(&config);
         config.policy.take_effect(&store).await?;
+        let webhooks = Webhooks::begin(store.clone(), clock.clone(), config.webhooks.clone()).await?;
         let targets = Targets::new(config.targets.clone(), store.installation());
         let executor = Executor::new(Parts {
             store: store.clone(),
@@ -77,13 +82,7 @@ impl App {
             settings: Settings { verify: config.verify, ..Settings::with_lease(config.lease) },
         });
         let fleet = Fleet::build(FleetParts {
-            config: FleetConfig {
-                domain: config.trust_domain.clone(),
-                leaf_life: config.leaf_life,
-                rejoin_window: config.rejoin_window,
-                lease: config.lease,
-                software: software(),
-            },
+            config: of_fleet(&config),
             store: store.clone(),
             seal: seal.clone(),
             authority: sidecar,
@@ -98,6 +97,7 @@ impl App {
             fleet: fleet.clone(),
             targets,
             policy: config.policy.clone(),
+            webhooks: webhooks.clone(),
             authority: admin,
             domain: config.trust_domain,
             ca_pem: listeners.ca_pem().to_owned(),
@@ -106,7 +106,20 @@ impl App {
             connections: listeners.admin.connections.clone(),
         });
         let readiness = Readiness::of(&["executor", "fleet", "admin"]);
-        Ok(Self { tasks, readiness, store, executor, fleet, admin, listeners, clock, policy: config.policy })
+        let (policy, verify) = (config.policy, config.verify);
+        Ok(Self {
+            tasks,
+            readiness,
+            store,
+            executor,
+            fleet,
+            admin,
+            listeners,
+            clock,
+            policy,
+            webhooks,
+            verify,
+        })
     }
 
     /// Runs until `signal`, or until a part that nothing goes without ends.
@@ -117,6 +130,7 @@ impl App {
         self.readiness.mark("fleet");
         self.readiness.mark("admin");
         self.start_executor();
+        self.start_telling();
         let store = self.store.clone();
         let readiness = self.readiness.clone();
         let told = async move {
@@ -136,6 +150,22 @@ impl App {
             tracing::info!("controller ready");
         };
         self.tasks.essential("executor", self.executor.clone().run(resumed, self.tasks.cancel()));
+    }
+
+    /// What tells others: alarms to the audit, and the audit to webhooks.
+    fn start_telling(&mut self) {
+        let noting = Noting::new(self.store.clone(), self.clock.clone(), self.verify);
+        self.tasks.essential("alarms", noting.run(self.ground(), self.tasks.cancel()));
+        self.tasks.essential("webhooks", self.webhooks.clone().run(self.tasks.cancel()));
+    }
+
+    fn ground(&self) -> Ground {
+        Ground {
+            executor: self.executor.clone(),
+            store: self.store.clone(),
+            policy: self.policy.clone(),
+            clock: self.clock.clone(),
+        }
     }
 
     fn start_fleet(&mut self) {
@@ -190,13 +220,20 @@ impl App {
     }
 
     fn http(&self) -> Http {
-        let (executor, store, clock) = (self.executor.clone(), self.store.clone(), self.clock.clone());
         let doors = self.listeners.counted();
-        let page = figures::kept(
-            figures::read((executor, store, self.policy.clone()), clock, doors),
-            self.clock.clone(),
-        );
+        let page = figures::kept(figures::read(self.ground(), doors), self.clock.clone());
         Http { readiness: self.readiness.clone(), page }
+    }
+}
+
+/// What the fleet has to know of the config.
+fn of_fleet(config: &Config) -> FleetConfig {
+    FleetConfig {
+        domain: config.trust_domain.clone(),
+        leaf_life: config.leaf_life,
+        rejoin_window: config.rejoin_window,
+        lease: config.lease,
+        software: software(),
     }
 }
 

@@ -109,6 +109,14 @@ words! {
         Restore = "restore",
         /// The mode of the store changed.
         Mode = "mode",
+        /// Something began to need attention; the reason begins with the alarm's name.
+        AlarmBegan = "alarm-begin",
+        /// It no longer does.
+        AlarmEnded = "alarm-end",
+        /// Holders were told everything anew.
+        Refresh = "refresh",
+        /// A webhook was tried, and goes on if it had been stopped.
+        TestWebhook = "webhook-test",
         /// A credential was taken up again after the store was restored.
         Reconcile = "reconcile",
     }

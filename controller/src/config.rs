@@ -5,6 +5,7 @@
 
 mod policy;
 mod targets;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use rekey_settings::{Document, Problem, Problems, Section, read_text};
 
 use crate::policy::Policy;
 use crate::store::{PostgresStore, StoreConfig, StoreTls};
+use crate::webhook::Webhook;
 
 /// The settings of one controller, checked.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub struct Config {
     pub verify: Duration,
     /// What every declaration must have, and what it may take from a class.
     pub policy: Policy,
+    /// Who is told what happens.
+    pub webhooks: Vec<Webhook>,
     /// The databases and services where credentials are made, by name.
     pub targets: BTreeMap<Label, Target>,
 }
@@ -108,6 +112,7 @@ impl Config {
         let lease = within(section, "lease", Duration::from_secs(30), LEASE);
         let verify = within(section, "verify", crate::executor::VERIFY, VERIFY);
         let policy = policy::take(section);
+        let webhooks = webhooks::take(section, folder);
         let targets =
             section.optional_section("targets").map(|s| targets::take(&s, folder)).unwrap_or_default();
         Some(Self {
@@ -123,6 +128,7 @@ impl Config {
             lease,
             verify,
             policy,
+            webhooks,
             targets,
         })
     }

@@ -31,6 +31,7 @@ mod issue;
 mod limit;
 mod opening;
 mod recorder;
+mod refresh;
 mod refusal;
 mod release;
 mod session;

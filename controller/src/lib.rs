@@ -2,7 +2,7 @@
 //! old ones.
 //!
 //! What is decided lives in `rekey-rotation`; here it is kept (`store`, `seal`, `audit`), done (`executor`, `targets`), handed out
-//! (`fleet`, `ca`, `identity`, `tokens`), asked for (`admin`, `spec`) and started (`cli`, `config`, `init`, `app`).
+//! (`fleet`, `ca`, `identity`, `tokens`), asked for (`admin`, `spec`, `policy`), told (`audit`, `alarms`, `metrics`, `webhook`) and started (`cli`, `config`, `init`, `app`).
 
 pub mod admin;
 pub mod alarms;
@@ -27,3 +27,4 @@ pub mod store;
 pub mod targets;
 pub mod template;
 pub mod tokens;
+pub mod webhook;

@@ -5,11 +5,13 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use rekey_model::{CredentialName, Moment};
+use rekey_model::Moment;
+use rekey_rotation::Phase;
 use rekey_runtime::accept::Counters;
 
-use crate::alarms::{self, Notice};
-use crate::executor::{Reconciling, Report};
+use crate::alarms::{Notice, Standing};
+use crate::executor::{Holding, Report};
+use crate::fleet::VersionReport;
 
 /// One label set of each kind.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -36,6 +38,12 @@ struct OfPhase {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfUses {
+    credential: String,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfListener {
     listener: &'static str,
     event: &'static str,
@@ -45,6 +53,12 @@ struct OfListener {
 struct Figures {
     version: Family<OfCredential, Gauge>,
     age: Family<OfCredential, Gauge>,
+    max_age: Family<OfCredential, Gauge>,
+    next: Family<OfCredential, Gauge>,
+    failed: Family<OfCredential, Gauge>,
+    deadline: Family<OfCredential, Gauge>,
+    old_sessions: Family<OfCredential, Gauge>,
+    uses: Family<OfUses, Gauge>,
     held: Family<OfCredential, Gauge>,
     phase: Family<OfPhase, Gauge>,
     holders: Family<OfHolders, Gauge>,
@@ -55,38 +69,22 @@ struct Figures {
     panics: Gauge,
 }
 
-/// What concerns the whole process.
-#[derive(Debug, Default)]
-pub struct Whole {
-    /// What a restored store waits for.
-    pub reconciling: Option<Reconciling>,
-    /// What needs attention beside what the reports say: by credential, or of the whole controller.
-    pub alarms: Vec<(Option<CredentialName>, Notice)>,
-    /// Tasks that panicked.
-    pub panics: u64,
-}
-
-/// Writes the page.
-pub fn page(
-    reports: &[Report],
-    listeners: &[(&'static str, Counters)],
-    now: Moment,
-    whole: &Whole,
-) -> String {
+/// Writes the page of what stands; `panics` of its tasks did.
+pub fn page(standing: &Standing, listeners: &[(&'static str, Counters)], now: Moment, panics: u64) -> String {
     let figures = Figures::default();
-    for report in reports {
+    for report in &standing.reports {
         figures.credential(report, now);
     }
     for (listener, counters) in listeners {
         figures.listener(listener, *counters);
     }
-    for (credential, notice) in &whole.alarms {
+    for (credential, notice) in &standing.notices {
         figures.alarm(credential.as_ref().map(ToString::to_string).unwrap_or_default(), notice);
     }
-    figures.reconciling.set(i64::from(whole.reconciling.is_some()));
-    let silent = whole.reconciling.as_ref().map_or(0, |waits| waits.silent.len());
+    figures.reconciling.set(i64::from(standing.reconciling.is_some()));
+    let silent = standing.reconciling.as_ref().map_or(0, |waits| waits.silent.len());
     figures.silent.set(i64::try_from(silent).unwrap_or(i64::MAX));
-    figures.panics.set(signed(whole.panics));
+    figures.panics.set(signed(panics));
     let mut page = String::new();
     if encode(&mut page, &figures.registry()).is_err() {
         // Writing to a string does not fail.
@@ -119,8 +117,37 @@ impl Figures {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.holders.get_or_create(&OfHolders { credential: credential(), state }).set(count);
         }
-        for notice in alarms::of_credential(report) {
-            self.alarm(credential(), &notice);
+        self.rotation(&name, report);
+    }
+
+    /// How old it may get, when it changes next, and how its rotation does.
+    fn rotation(&self, name: &OfCredential, report: &Report) {
+        let ledger = &report.ledger;
+        if let Some(schedule) = &report.spec.schedule {
+            self.max_age.get_or_create(name).set(signed(schedule.every.get().as_secs()));
+        }
+        if let Some(next) = report.next_rotation_ms {
+            self.next.get_or_create(name).set(next.div_euclid(1000));
+        }
+        let failed = ledger.rotation.as_ref().is_some_and(|it| {
+            let stuck = matches!(it.phase, Phase::Abandoned | Phase::StuckRetiring | Phase::StuckUndoing);
+            stuck || it.phase.is_open() && it.forward_only.is_some()
+        });
+        self.failed.get_or_create(name).set(i64::from(failed));
+        let turned = ledger.open_rotation().and_then(|open| open.turned);
+        if let Some(turned) = turned {
+            let deadline = i64::try_from(report.spec.grace.deadline.get().as_secs()).unwrap_or(i64::MAX);
+            let ends = turned.wall_ms.div_euclid(1000).saturating_add(deadline);
+            self.deadline.get_or_create(name).set(ends);
+            let sessions = report.sessions.map_or(0, |(_, sessions)| sessions);
+            self.old_sessions.get_or_create(name).set(sessions.into());
+        }
+        let reported = || report.holders.iter().flat_map(Holding::uses);
+        let sum =
+            |of: fn(&VersionReport) -> u64| reported().fold(0_u64, |sum, it| sum.saturating_add(of(&it)));
+        for (outcome, uses) in [("accepted", sum(|it| it.accepted)), ("refused", sum(|it| it.refused))] {
+            let credential = name.credential.clone();
+            self.uses.get_or_create(&OfUses { credential, outcome }).set(signed(uses));
         }
     }
 
@@ -148,6 +175,32 @@ impl Figures {
         let own = &mut registry;
         own.register("credential_version", "The current version; 0: none", self.version.clone());
         own.register("credential_age_seconds", "Since the current version became current", self.age.clone());
+        own.register(
+            "credential_max_age_seconds",
+            "How old a version gets, as declared",
+            self.max_age.clone(),
+        );
+        own.register(
+            "credential_next_rotation_timestamp_seconds",
+            "When the next rotation is due, since 1970",
+            self.next.clone(),
+        );
+        own.register("rotation_failed", "Whether the last rotation failed", self.failed.clone());
+        own.register(
+            "rotation_deadline_timestamp_seconds",
+            "When the grace of the open rotation should have ended, since 1970",
+            self.deadline.clone(),
+        );
+        own.register(
+            "rotation_old_sessions",
+            "Sessions at the target on the version that is being left",
+            self.old_sessions.clone(),
+        );
+        own.register(
+            "credential_uses",
+            "Uses that processes reported since they connected, by what the target said",
+            self.uses.clone(),
+        );
         own.register("credential_held", "Whether an operator holds it", self.held.clone());
         own.register("rotation_phase", "1 for the phase of an open rotation", self.phase.clone());
         own.register("credential_holders", "Sidecars that hold it, by state", self.holders.clone());

@@ -26,6 +26,7 @@ mod secrets;
 mod sessions;
 mod tokens;
 mod tx;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -46,6 +47,7 @@ pub use self::open::{PostgresStore, StoreConfig, StoreTls};
 pub use self::sessions::{Ack, Applied, Granted, Hello};
 pub use self::tokens::TokenRow;
 pub use self::tx::Tx;
+pub use self::webhooks::{AlarmRow, WebhookRow};
 pub use rekey_rotation::Mode;
 
 pub(crate) use self::copy::copy_into;

@@ -11,7 +11,7 @@ use rekey_model::{CredentialName, Span};
 pub use args::Subject;
 pub use people::{
     AddAdmin, AddContext, AdminCommand, AuditCommand, AuditQuery, ContextCommand, RoleWord, SidecarCommand,
-    TokenCommand,
+    TokenCommand, WebhookCommand,
 };
 
 use crate::exit;
@@ -121,6 +121,11 @@ pub enum Command {
     /// Exit code 3: it does not work, and the answer says why.
     #[command(after_help = "Examples:\n  rekeyctl verify orders/db\n  rekeyctl verify orders/db -o json")]
     Verify(Named),
+    /// Has everybody who holds it told of it anew, and tries it at the target: for when something looks stale.
+    ///
+    /// No version and no order changes. Exit code 3: somebody who is connected did not confirm in time, or it does not work.
+    #[command(after_help = "Examples:\n  rekeyctl refresh orders/db")]
+    Refresh(Named),
     /// Writes down in the audit what was rotated by hand. Give ids, never values.
     #[command(
         after_help = "Examples:\n  rekeyctl record web/clerk --kind 'clerk secret key' --old sk_live_…4f2a --new sk_live_…9c01 --reason 'TICKET-9: automation was down'"
@@ -159,6 +164,9 @@ pub enum Command {
     /// Adds, lists and removes operators.
     #[command(subcommand)]
     Admin(AdminCommand),
+    /// Shows and tries the webhooks that the controller's config has.
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
     /// Reads the audit.
     #[command(subcommand)]
     Audit(AuditCommand),

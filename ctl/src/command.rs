@@ -11,6 +11,7 @@ mod revoke;
 mod show;
 mod sidecars;
 mod tokens;
+mod webhooks;
 
 use clap::CommandFactory as _;
 
@@ -65,6 +66,7 @@ async fn remote(command: Command, session: Session) -> Outcome {
         Command::Show(args) => show::declared(args, session).await,
         Command::Plan(PlanCommand::Rotate(args)) => show::plan(args, session).await,
         Command::Verify(args) => show::verify(args, session).await,
+        Command::Refresh(args) => show::refresh(args, session).await,
         Command::Record(args) => drive::record(args, session).await,
         Command::Who(args) => show::who(args, session).await,
         Command::Whoami => show::whoami(session).await,
@@ -79,6 +81,7 @@ async fn remote(command: Command, session: Session) -> Outcome {
         Command::Sidecar(command) => sidecars::run(command, session).await,
         Command::Token(command) => tokens::run(command, session).await,
         Command::Admin(command) => operators::run(command, session).await,
+        Command::Webhook(command) => webhooks::run(command, session).await,
         Command::Audit(command) => audit::run(command, session).await,
         Command::Version | Command::Completion { .. } | Command::ExitCodes | Command::Context(_) => {
             Ok(Exit::Ok) // Carried out before.

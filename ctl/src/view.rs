@@ -9,8 +9,10 @@ mod inventory;
 mod people;
 mod receipt;
 mod reconciling;
+mod refreshed;
 mod rotation;
 mod verified;
+mod webhooks;
 
 pub use audit::Audit;
 pub use credential::{Declared, Holders, Status};
@@ -21,5 +23,7 @@ pub use inventory::Inventory;
 pub use people::{Admins, Me, Sidecars, Token, Tokens};
 pub use receipt::Revocation;
 pub use reconciling::Reconciling;
+pub use refreshed::Refreshed;
 pub use rotation::{Begun, Plan, Progress, Rotation};
 pub use verified::Verified;
+pub use webhooks::{TestedWebhook, Webhooks};

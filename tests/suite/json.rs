@@ -1,7 +1,10 @@
 //! Every command of `rekeyctl` answers programs as its manual says, and every shell is helped.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use rekey_testkit::system::{CREDENTIAL, Ctl, Pace};
 use serde_json::Value;
@@ -90,11 +93,13 @@ impl Reader {
 
 #[test]
 fn every_command_answers_in_json_as_the_manual_says() {
-    let story = Story::begin("json", 1, Pace { floor: "2s".into(), ..Pace::default() });
+    let (webhook, told) = receiver();
+    let pace = Pace { floor: "2s".into(), webhook: Some(webhook), ..Pace::default() };
+    let story = Story::begin("json", 1, pace);
     let (ctl, name) = (story.system.operator(), CREDENTIAL);
     let mut reader = Reader { ctl, promised: promised(), seen: BTreeSet::new() };
     declare_and_adopt_another(&story, &mut reader);
-    for command in ["status", "show", "plan rotate", "who", "verify"] {
+    for command in ["status", "show", "plan rotate", "who", "verify", "refresh"] {
         reader.read(command, &[name]);
     }
     reader.read("rotate", &[name]);
@@ -115,10 +120,16 @@ fn every_command_answers_in_json_as_the_manual_says() {
         "exit-codes",
         "sidecar list",
         "audit query",
+        "webhook list",
     ] {
         reader.read(command, &[]);
     }
     people(&mut reader);
+    assert_eq!(reader.read("webhook test", &["ops"])["delivered"], true);
+    let told = told.lock().unwrap().join("\n");
+    for sentence in ["has a new current version", "this is a test of the webhook"] {
+        assert!(told.contains(sentence), "nobody was told that {sentence:?}: {told}");
+    }
     reader.read("revoke", &[name, "--reason", "test"]);
     let sidecars = reader.read("sidecar list", &[]);
     reader.read("sidecar remove", &[sidecars["sidecars"][0]["instance"].as_str().unwrap(), "--reason", "x"]);
@@ -131,6 +142,28 @@ fn every_command_answers_in_json_as_the_manual_says() {
     });
     let listed: BTreeSet<String> = verbs.filter(|verb| verb != "completion").collect();
     assert_eq!(listed, reader.seen);
+}
+
+/// Somebody who is told what happens: where, and what.
+fn receiver() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let notes = Arc::clone(&told);
+    // Ends with the process.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, mut text) = (stream.unwrap(), String::new());
+            while !text.contains("}") {
+                let mut some = [0; 4096];
+                let size = stream.read(&mut some).unwrap();
+                text += &String::from_utf8_lossy(&some[..size]);
+            }
+            notes.lock().unwrap().push(text);
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+        }
+    });
+    (url, told)
 }
 
 fn declare_and_adopt_another(story: &Story, reader: &mut Reader) {

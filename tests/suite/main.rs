@@ -15,6 +15,7 @@ mod load;
 mod operators;
 mod other_users;
 mod poison;
+mod prometheus;
 mod redis;
 mod restore;
 mod revoke;

@@ -86,7 +86,7 @@ const fn changes(call: &'static str, role: Role, verb: Verb) -> Row {
 }
 
 /// Every call of `rekey.admin.v1.Admin`.
-pub const TABLE: [Row; 26] = [
+pub const TABLE: [Row; 29] = [
     looks("Status", Role::Viewer),
     looks("PlanRotate", Role::Viewer),
     looks("WatchRotation", Role::Viewer),
@@ -95,6 +95,7 @@ pub const TABLE: [Row; 26] = [
     looks("ListSidecars", Role::Viewer),
     looks("QueryAudit", Role::Viewer),
     looks("WhoAmI", Role::Viewer),
+    looks("ListWebhooks", Role::Viewer),
     changes("Apply", Role::Operator, Verb::Apply),
     changes("Adopt", Role::Operator, Verb::Adopt),
     changes("Rotate", Role::Operator, Verb::Rotate),
@@ -103,6 +104,8 @@ pub const TABLE: [Row; 26] = [
     changes("Release", Role::Operator, Verb::Release),
     changes("Retry", Role::Operator, Verb::Retry),
     changes("Record", Role::Operator, Verb::Record),
+    changes("Refresh", Role::Operator, Verb::Refresh),
+    changes("TestWebhook", Role::Operator, Verb::TestWebhook),
     changes("Revoke", Role::Responder, Verb::Revoke),
     changes("Delete", Role::Admin, Verb::Delete),
     changes("RemoveSidecar", Role::Admin, Verb::RemoveSidecar),
@@ -218,8 +221,20 @@ mod tests {
             "ListSidecars",
             "QueryAudit",
             "WhoAmI",
+            "ListWebhooks",
         ];
-        let driving = ["Apply", "Adopt", "Rotate", "Rollback", "Hold", "Release", "Retry", "Record"];
+        let driving = [
+            "Apply",
+            "Adopt",
+            "Rotate",
+            "Rollback",
+            "Hold",
+            "Release",
+            "Retry",
+            "Record",
+            "Refresh",
+            "TestWebhook",
+        ];
         assert_eq!(may(Role::Viewer), looking);
         assert_eq!(may(Role::Operator), [&looking[..], &driving].concat());
         assert_eq!(may(Role::Responder), [&looking[..], &["Revoke"]].concat());

@@ -68,5 +68,8 @@ calls! {
     list_admins(wire::ListAdminsRequest) -> wire::ListAdminsResponse = tell_operators;
     remove_admin(wire::RemoveAdminRequest) -> wire::RemoveAdminResponse = end_operator;
     query_audit(wire::QueryAuditRequest) -> wire::QueryAuditResponse = tell_audit;
+    refresh(wire::RefreshRequest) -> wire::RefreshResponse = refresh_holders;
+    list_webhooks(wire::ListWebhooksRequest) -> wire::ListWebhooksResponse = tell_webhooks;
+    test_webhook(wire::TestWebhookRequest) -> wire::TestWebhookResponse = try_webhook;
     who_am_i(wire::WhoAmIRequest) -> wire::WhoAmIResponse = tell_caller;
 }

@@ -37,11 +37,13 @@ impl Admin {
             credentials.push(status);
         }
         let reconciling = self.0.executor.reconciling().await?;
-        let of_controller = alarms::of_controller(reconciling.as_ref(), &self.0.store.instances().await?);
+        let (instances, webhooks) = (self.0.store.instances().await?, self.0.store.webhooks().await?);
+        let now = self.0.clock.now();
+        let of_controller = alarms::of_controller(reconciling.as_ref(), &instances, (&webhooks, now));
         Ok(wire::StatusResponse {
             credentials,
             alarms: show::alarms(of_controller),
-            now_ms: self.0.clock.now().wall_ms,
+            now_ms: now.wall_ms,
             reconciling: reconciling.as_ref().map(told),
         })
     }

@@ -10,26 +10,22 @@ use rekey_runtime::tasks::with_causes;
 use rekey_runtime::{Clock, telemetry};
 use tokio::sync::Mutex;
 
-use crate::executor::{CommitError, Executor};
-use crate::policy::Policy;
-use crate::store::Store;
-use crate::{alarms, metrics};
+use crate::alarms::Ground;
+use crate::metrics;
 
 /// How long a page is good.
 const KEPT: Duration = Duration::from_secs(5);
 
-/// The page of what is in the store and at `doors`; none when the store does not answer.
-pub(super) fn read(
-    (executor, store, policy): (Executor, Store, Policy),
-    clock: Clock,
-    doors: Vec<(&'static str, Connections)>,
-) -> Page {
+/// The page of what stands and what happened at `doors`; none when the store does not answer.
+pub(super) fn read(ground: Ground, doors: Vec<(&'static str, Connections)>) -> Page {
     Arc::new(move || {
-        let (executor, store, policy) = (executor.clone(), store.clone(), policy.clone());
-        let (clock, doors) = (clock.clone(), doors.clone());
+        let (ground, doors) = (ground.clone(), doors.clone());
         Box::pin(async move {
-            match write((&executor, &store, &policy), &clock, &doors).await {
-                Ok(page) => Some(page),
+            match ground.look().await {
+                Ok(standing) => {
+                    let doors: Vec<_> = doors.iter().map(|(name, door)| (*name, door.counters())).collect();
+                    Some(metrics::page(&standing, &doors, ground.clock.now(), telemetry::panics()))
+                }
                 Err(error) => {
                     tracing::warn!(error = with_causes(&error), "the figures cannot be read");
                     None
@@ -37,32 +33,6 @@ pub(super) fn read(
             }
         })
     })
-}
-
-async fn write(
-    (executor, store, policy): (&Executor, &Store, &Policy),
-    clock: &Clock,
-    doors: &[(&'static str, Connections)],
-) -> Result<String, CommitError> {
-    let (mut reports, mut notices) = (Vec::new(), Vec::new());
-    for row in store.credentials().await? {
-        notices.extend(policy.notices(&row.spec).into_iter().map(|notice| (Some(row.name.clone()), notice)));
-        match executor.report(&row.name).await {
-            Ok(report) => reports.extend(report),
-            // One that does not read must not hide the others.
-            Err(CommitError::Spec(name)) => {
-                let notice = alarms::of_unreadable(&name);
-                notices.push((Some(name), notice));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    let reconciling = executor.reconciling().await?;
-    let of_controller = alarms::of_controller(reconciling.as_ref(), &store.instances().await?);
-    notices.extend(of_controller.into_iter().map(|notice| (None, notice)));
-    let doors: Vec<_> = doors.iter().map(|(name, door)| (*name, door.counters())).collect();
-    let whole = metrics::Whole { reconciling, alarms: notices, panics: telemetry::panics() };
-    Ok(metrics::page(&reports, &doors, clock.now(), &whole))
 }
 
 /// The page that `write` makes, written anew when the last one is old, by one asker at a time.

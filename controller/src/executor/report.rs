@@ -2,9 +2,11 @@
 
 use rekey_model::{CredentialName, InstanceId, Version};
 use rekey_rotation::{Alarm, Evidence, Ledger, OutOfOrder};
+use serde::Deserialize as _;
 
 use super::seen::shown;
 use super::{CommitError, Executor};
+use crate::fleet::{UsageReport, VersionReport};
 use crate::spec::Spec;
 use crate::store::HolderRow;
 
@@ -46,6 +48,15 @@ pub struct Holding {
     pub acknowledged: bool,
     /// What the store knows of it.
     pub row: HolderRow,
+}
+
+impl Holding {
+    /// What the processes behind it reported, version by version.
+    pub fn uses(&self) -> Vec<VersionReport> {
+        let reported = self.row.reported.as_ref();
+        let report = reported.and_then(|reported| UsageReport::deserialize(&reported.report).ok());
+        report.unwrap_or_default().versions
+    }
 }
 
 impl Executor {

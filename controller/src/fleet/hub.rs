@@ -7,13 +7,39 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rekey_model::{CredentialName, InstanceId};
-use tokio::sync::Notify;
+use rekey_model::{CredentialName, InstanceId, Order};
+use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 
 /// The live streams of this controller, by instance. Clones are the same hub.
 #[derive(Debug, Clone, Default)]
-pub struct Hub(Arc<Mutex<HashMap<InstanceId, Arc<Slot>>>>);
+pub struct Hub(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    streams: Mutex<HashMap<InstanceId, Arc<Slot>>>,
+    acks: broadcast::Sender<Ack>,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self { streams: Mutex::default(), acks: broadcast::channel(ACKS_KEPT).0 }
+    }
+}
+
+/// What a holder said that it serves.
+#[derive(Debug, Clone)]
+pub(super) struct Ack {
+    /// Who.
+    pub instance: InstanceId,
+    /// Which credential.
+    pub name: CredentialName,
+    /// By which order.
+    pub order: Order,
+}
+
+/// How many acknowledgements whoever listens to them may be behind.
+const ACKS_KEPT: usize = 1024;
 
 /// How soon streams are to hear of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,26 +102,48 @@ impl Hub {
 
     /// Tells every live stream that `name` is not what it was. What each is to see of it the stream finds out itself.
     pub fn changed(&self, name: &CredentialName, urgency: Urgency) {
-        for slot in lock(&self.0).values() {
+        for slot in lock(&self.0.streams).values() {
             slot.mark(name.clone(), urgency);
         }
     }
 
     /// Ends the stream of `instance` at once, if it has one.
     pub fn cut(&self, instance: InstanceId) {
-        if let Some(slot) = lock(&self.0).remove(&instance) {
+        if let Some(slot) = lock(&self.0.streams).remove(&instance) {
             slot.end(Ended::Cut);
         }
     }
 
     /// Has every live stream tell everything again.
     pub(super) fn snapshot_all(&self) {
-        lock(&self.0).values().for_each(|slot| slot.mark_snapshot());
+        lock(&self.0.streams).values().for_each(|slot| slot.mark_snapshot());
+    }
+
+    /// Has those of `instances` that have a stream tell everything again: those that have.
+    pub(super) fn snapshot_to(&self, instances: &[InstanceId]) -> Vec<InstanceId> {
+        let streams = lock(&self.0.streams);
+        let live = instances.iter().filter_map(|instance| Some((*instance, streams.get(instance)?)));
+        live.map(|(instance, slot)| {
+            slot.mark_snapshot();
+            instance
+        })
+        .collect()
+    }
+
+    /// What holders acknowledge from now on.
+    pub(super) fn acks(&self) -> broadcast::Receiver<Ack> {
+        self.0.acks.subscribe()
+    }
+
+    /// Tells whoever listens that `instance` serves `name` by `order`, once that is durable.
+    pub(super) fn acknowledged(&self, ack: Ack) {
+        // Mostly nobody listens.
+        drop(self.0.acks.send(ack));
     }
 
     /// Ends the streams of all but `instance`: a new life of the store begins, in which everybody says hello again.
     pub(super) fn begin_anew(&self, instance: InstanceId) {
-        lock(&self.0).retain(|other, slot| {
+        lock(&self.0.streams).retain(|other, slot| {
             if *other != instance {
                 slot.end(Ended::NewLife);
             }
@@ -105,13 +153,13 @@ impl Hub {
 
     /// Which instances have a stream here.
     pub fn connected(&self) -> Vec<InstanceId> {
-        lock(&self.0).keys().copied().collect()
+        lock(&self.0.streams).keys().copied().collect()
     }
 
     /// Enters the stream with the `seq`-th session of its instance; of two, the one with the later session stays.
     pub(super) fn enter(&self, instance: InstanceId, seq: u64) -> Arc<Slot> {
         let slot = Arc::new(Slot::new(seq));
-        let mut streams = lock(&self.0);
+        let mut streams = lock(&self.0.streams);
         match streams.get(&instance) {
             Some(live) if live.seq >= seq => slot.end(Ended::Replaced),
             _older => {
@@ -125,7 +173,7 @@ impl Hub {
 
     /// Takes a stream out again, unless another has taken its place already.
     pub(super) fn leave(&self, instance: InstanceId, slot: &Arc<Slot>) {
-        let mut streams = lock(&self.0);
+        let mut streams = lock(&self.0.streams);
         if streams.get(&instance).is_some_and(|live| Arc::ptr_eq(live, slot)) {
             streams.remove(&instance);
         }
@@ -133,7 +181,7 @@ impl Hub {
 
     /// Ends all streams, so that the controller can end.
     pub(super) fn end_all(&self) {
-        for (_, slot) in lock(&self.0).drain() {
+        for (_, slot) in lock(&self.0.streams).drain() {
             slot.end(Ended::Shutdown);
         }
     }

@@ -122,6 +122,16 @@ impl Store {
         rows.iter().map(Record::read).collect()
     }
 
+    /// The records after the place `after`, oldest first, at most `most` of them.
+    pub async fn audit_after(&self, after: u64, most: u32) -> Result<Vec<Record>, StoreError> {
+        let rows = sqlx::query(records!("WHERE seq > $1 ORDER BY seq LIMIT $2"))
+            .bind(number(after)?)
+            .bind(i64::from(most))
+            .fetch_all(&mut *self.reader().await?)
+            .await?;
+        rows.iter().map(Record::read).collect()
+    }
+
     /// Walks the whole chain: how many records fit, or the first that does not.
     ///
     /// Shows every change by somebody who cannot also write the row of `meta`; signed heads are to close that door.

@@ -29,6 +29,12 @@ const STEPS: &[Step] = &[
         sqlite: include_str!("../../migrations/sqlite/0002_restore.sql"),
         postgres: include_str!("../../migrations/postgres/0002_restore.sql"),
     },
+    Step {
+        number: 3,
+        name: "webhooks",
+        sqlite: include_str!("../../migrations/sqlite/0003_webhooks.sql"),
+        postgres: include_str!("../../migrations/postgres/0003_webhooks.sql"),
+    },
 ];
 
 fn steps(dialect: &Dialect) -> Vec<Migration> {

@@ -27,3 +27,4 @@ mod opening;
 mod schema;
 mod secrets;
 pub(crate) mod stage;
+mod webhooks;

@@ -254,3 +254,33 @@ async fn a_peer_that_does_not_read_is_cut() {
     }
     panic!("the peer is still connected");
 }
+
+#[tokio::test]
+async fn a_refresh_tells_everything_anew_without_a_new_order_and_says_who_confirmed() {
+    let world = World::new().await;
+    world.declare("orders/db", &[ALL]).await;
+    world.promote("orders/db", 1, "first").await;
+    let (first, second) = (Sidecar::join(&world, ORDERS).await, Sidecar::join(&world, ORDERS).await);
+    let (mut answers, snapshot) = first.follow().await;
+    let (mut silent, _) = second.follow().await;
+    answers.ack(1, &snapshot).await;
+    let holders =
+        world.holders("orders/db", |h| h.iter().filter(|it| acked(it).is_some()).count() == 1).await;
+    let confirmed = holders.iter().find(|it| acked(it).is_some()).unwrap().instance;
+    let mut asked: Vec<_> = holders.iter().map(|it| it.instance).collect();
+    assert_eq!(asked.len(), 2);
+    // One that has no stream is not waited for.
+    asked.push(rekey_model::InstanceId::from_bits(7));
+    let name = "orders/db".parse().unwrap();
+    let told = world.fleet.refresh(&name, Order(1), &asked, Duration::from_secs(2));
+    let sidecars = async {
+        let (again, _) = answers.snapshot().await;
+        assert_eq!((again[0].order, password(&again[0])), (1, "first"), "the same, by the same order");
+        silent.snapshot().await;
+        answers.ack(2, &again).await;
+        world.holders("orders/db", |h| h.iter().any(|it| it.generation.0 == 2)).await;
+        world.clock.advance(Duration::from_secs(2));
+    };
+    let (said, ()) = tokio::join!(told, sidecars);
+    assert_eq!(said.into_iter().collect::<Vec<_>>(), [confirmed]);
+}

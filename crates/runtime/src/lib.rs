@@ -10,6 +10,7 @@ pub mod harden;
 pub mod http;
 #[cfg(test)]
 mod pki;
+pub mod post;
 pub mod random;
 pub mod readiness;
 pub mod serve;

@@ -1,4 +1,4 @@
-//! Commands about sidecars, tokens, operators, the audit and contexts.
+//! Commands about sidecars, tokens, operators, webhooks, the audit and contexts.
 
 use std::path::PathBuf;
 
@@ -50,6 +50,22 @@ pub enum TokenCommand {
     Revoke {
         /// Its id, from `rekeyctl token list`.
         id: String,
+    },
+}
+
+/// `rekeyctl webhook …`
+#[derive(Debug, Subcommand)]
+pub enum WebhookCommand {
+    /// Lists webhooks: how far each is behind, and why.
+    #[command(after_help = "Examples:\n  rekeyctl webhook list")]
+    List,
+    /// Sends a test now. One that was stopped, because its receiver said 410, goes on if the test worked.
+    ///
+    /// Exit code 1: it was not delivered, and the answer says why.
+    #[command(after_help = "Examples:\n  rekeyctl webhook test ops")]
+    Test {
+        /// Its name in the controller's config.
+        name: String,
     },
 }
 

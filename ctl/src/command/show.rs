@@ -1,9 +1,10 @@
-//! Commands that only look: `status`, `list`, `inventory`, `verify`, `show`, `plan`, `who`, `whoami`, `version`.
+//! Commands that look, and change no credential: `status`, `list`, `inventory`, `verify`, `refresh`, `show`, `plan`, `who`, `whoami`, `version`.
 
 use std::time::Duration;
 
 use rekey_proto::admin::{
-    PlanRotateRequest, StatusRequest, StatusResponse, VerifyRequest, WhoAmIRequest, WhoRequest,
+    PlanRotateRequest, RefreshRequest, StatusRequest, StatusResponse, VerifyRequest, WhoAmIRequest,
+    WhoRequest,
 };
 
 use crate::cli::{Format, List, Named, Status as Args, Who as WhoArgs};
@@ -11,7 +12,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::output::{Output, answer, say};
 use crate::session::Session;
-use crate::view::{Declared, Inventory, Me, Plan, Status, Verified, Versions, Who};
+use crate::view::{Declared, Inventory, Me, Plan, Refreshed, Status, Verified, Versions, Who};
 
 /// How often a watched status is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -99,6 +100,14 @@ pub(super) async fn verify(args: Named, mut session: Session) -> Outcome {
     let exit = if answer.works { Exit::Ok } else { Exit::Refused };
     session.output.show(&Verified::of(args.name.to_string(), answer))?;
     Ok(exit)
+}
+
+pub(super) async fn refresh(args: Named, mut session: Session) -> Outcome {
+    let request = RefreshRequest { name: args.name.to_string() };
+    let answer = session.clone().call(session.client.refresh(request)).await?;
+    let refreshed = Refreshed::of(args.name.to_string(), answer);
+    session.output.show(&refreshed)?;
+    Ok(if refreshed.is_well() { Exit::Ok } else { Exit::Refused })
 }
 
 pub(super) async fn who(args: WhoArgs, mut session: Session) -> Outcome {

@@ -18,6 +18,11 @@ pub struct Verified {
 }
 
 impl Verified {
+    /// Whether it does.
+    pub fn works(&self) -> bool {
+        self.works
+    }
+
     /// What the controller found.
     pub fn of(name: String, answer: wire::VerifyResponse) -> Self {
         let wire::VerifyResponse { version, handle, works, probes, why } = answer;

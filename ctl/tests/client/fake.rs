@@ -191,5 +191,8 @@ plain!(
     list_admins: ListAdminsRequest => ListAdminsResponse,
     remove_admin: RemoveAdminRequest => RemoveAdminResponse,
     query_audit: QueryAuditRequest => QueryAuditResponse,
+    refresh: RefreshRequest => RefreshResponse,
+    list_webhooks: ListWebhooksRequest => ListWebhooksResponse,
+    test_webhook: TestWebhookRequest => TestWebhookResponse,
     who_am_i: WhoAmIRequest => WhoAmIResponse,
 );

@@ -22,6 +22,7 @@ use crate::policy::{Class, Policy};
 use crate::seal::{Kek, Seal};
 use crate::spec::claims::Known;
 use crate::store::{Store, StoreConfig};
+use crate::webhook::Webhooks;
 
 const LEASE: Duration = Duration::from_secs(2);
 
@@ -78,6 +79,7 @@ impl World {
                 targets: [("pg".to_owned(), "postgres")].into(),
                 policy: policy(),
             },
+            webhooks: Webhooks::begin(store.clone(), clock.clone(), Vec::new()).await.unwrap(),
             authority,
             ca_pem: "ca".to_owned(),
             address: "localhost:1".to_owned(),

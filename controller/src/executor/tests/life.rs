@@ -9,6 +9,7 @@ use rekey_runtime::random;
 use super::driver::Fault;
 use super::stage::Stage;
 use crate::executor::Reconciling;
+use crate::policy::Policy;
 use crate::{alarms, metrics};
 
 fn v(number: u64) -> Version {
@@ -281,15 +282,22 @@ async fn the_figures_count_every_alarm_that_status_shows() {
         settle_left: Duration::ZERO,
         hurried: false,
     };
-    let of_controller = alarms::of_controller(Some(&waits), &[]);
-    let alarms = of_controller.into_iter().map(|notice| (None, notice)).collect();
-    let whole = metrics::Whole { reconciling: Some(waits), alarms, panics: 0 };
-    let report = stage.report().await;
-    assert!(alarms::of_credential(&report).iter().any(|notice| notice.kind == "held"));
-    let page = metrics::page(&[report], &[], stage.clock.now(), &whole);
+    let ground = alarms::Ground {
+        executor: stage.executor().clone(),
+        store: stage.store.clone(),
+        policy: Policy::default(),
+        clock: stage.clock.clone(),
+    };
+    let mut standing = ground.look().await.unwrap();
+    assert!(alarms::of_credential(&standing.reports[0]).iter().any(|notice| notice.kind == "held"));
+    let of_controller = alarms::of_controller(Some(&waits), &[], (&[], stage.clock.now()));
+    standing.notices.extend(of_controller.into_iter().map(|notice| (None, notice)));
+    let page = metrics::page(&standing, &[], stage.clock.now(), 0);
     for line in [
         "rekey_alarms{credential=\"orders/db\",alarm=\"held\"} 1",
         "rekey_alarms{credential=\"\",alarm=\"reconciling\"} 1",
+        "rekey_rotation_failed{credential=\"orders/db\"} 0",
+        "rekey_credential_uses{credential=\"orders/db\",outcome=\"refused\"} 0",
     ] {
         assert!(page.contains(line), "{line} is not in {page}");
     }

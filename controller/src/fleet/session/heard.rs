@@ -8,6 +8,7 @@ use rekey_proto::fleet::down::Message as Down;
 use super::{Heard, Session};
 use crate::audit::Verb;
 use crate::fleet::frame::Frame;
+use crate::fleet::hub;
 use crate::fleet::recorder::Evidence;
 use crate::fleet::refusal::Refusal;
 use crate::fleet::release::entry;
@@ -55,7 +56,12 @@ impl Session {
                 dropped.push(one.name);
             }
         }
+        let told: Vec<(CredentialName, Order)> =
+            acks.iter().map(|ack| (ack.credential.clone(), ack.order)).collect();
         self.record(Evidence::Acks(ack.generation, acks, dropped.clone())).await?;
+        for (name, order) in told {
+            self.fleet.hub().acknowledged(hub::Ack { instance: self.who.instance, name, order });
+        }
         for name in dropped {
             self.withdrawn.remove(&name);
         }

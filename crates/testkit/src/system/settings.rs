@@ -27,6 +27,8 @@ pub struct Pace {
     pub leaf_life: String,
     /// SQL that the new version must be able to run.
     pub probes: Vec<String>,
+    /// An address on loopback that is told everything that happens, in sentences.
+    pub webhook: Option<String>,
 }
 
 impl Default for Pace {
@@ -40,6 +42,7 @@ impl Default for Pace {
             lease: "5s".into(),
             leaf_life: "1h".into(),
             probes: vec!["SELECT count(*) FROM orders".into()],
+            webhook: None,
         }
     }
 }
@@ -64,7 +67,7 @@ identity:
   leaf_life: {leaf_life}
   rejoin_window: 7d
 lease: {lease}
-targets:
+{webhooks}targets:
   orders-pg:
     postgres:
       host: {host}
@@ -73,6 +76,9 @@ targets:
       password_file: rotator-password
       admin_database: postgres
 ",
+        webhooks = pace.webhook.as_ref().map_or_else(String::new, |url| {
+            format!("webhooks:\n  - {{ name: ops, url: \"{url}\", format: slack }}\n")
+        }),
         leaf_life = pace.leaf_life,
         lease = pace.lease,
         host = database.host().display(),

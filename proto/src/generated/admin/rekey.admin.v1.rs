@@ -485,6 +485,103 @@ pub struct VerifyResponse {
     #[prost(string, tag = "5")]
     pub why: ::prost::alloc::string::String,
 }
+/// Has holders told of a credential anew, and tries it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RefreshRequest {
+    /// The credential.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// Who confirmed, and whether the credential works.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RefreshResponse {
+    /// Everybody who holds it.
+    #[prost(message, repeated, tag = "1")]
+    pub holders: ::prost::alloc::vec::Vec<RefreshedHolder>,
+    /// What came of trying the current version.
+    #[prost(message, optional, tag = "2")]
+    pub verified: ::core::option::Option<VerifyResponse>,
+    /// Why it was not tried; empty if it was.
+    #[prost(string, tag = "3")]
+    pub not_verified: ::prost::alloc::string::String,
+}
+/// A holder that was told anew.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RefreshedHolder {
+    /// The sidecar.
+    #[prost(string, tag = "1")]
+    pub instance: ::prost::alloc::string::String,
+    /// What people call it.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Whether it is connected; who is not is told when it comes back.
+    #[prost(bool, tag = "3")]
+    pub live: bool,
+    /// Whether it said, after it was told, that it serves the latest.
+    #[prost(bool, tag = "4")]
+    pub confirmed: bool,
+}
+/// Asks for the webhooks.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListWebhooksRequest {}
+/// All webhooks.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListWebhooksResponse {
+    /// By the order of the config.
+    #[prost(message, repeated, tag = "1")]
+    pub webhooks: ::prost::alloc::vec::Vec<WebhookStatus>,
+}
+/// How far a webhook is told.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WebhookStatus {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Where it is, without what may be a secret.
+    #[prost(string, tag = "2")]
+    pub to: ::prost::alloc::string::String,
+    /// What a body looks like: json or slack.
+    #[prost(string, tag = "3")]
+    pub format: ::prost::alloc::string::String,
+    /// What it is told of; empty: of everything.
+    #[prost(string, repeated, tag = "4")]
+    pub events: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The last record of the audit that it was told, or that it is not to be told.
+    #[prost(uint64, tag = "5")]
+    pub told: u64,
+    /// Records that it is still to be told, among the next 1000.
+    #[prost(uint32, tag = "6")]
+    pub behind: u32,
+    /// Since when the next one cannot be told; 0: nothing is wrong.
+    #[prost(int64, tag = "7")]
+    pub failing_since_ms: i64,
+    /// Why.
+    #[prost(string, tag = "8")]
+    pub last_error: ::prost::alloc::string::String,
+    /// Whether the receiver said that it wants nothing any more.
+    #[prost(bool, tag = "9")]
+    pub stopped: bool,
+}
+/// Sends a test.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TestWebhookRequest {
+    /// The webhook.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// What came of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TestWebhookResponse {
+    /// Whether the receiver said that it has it.
+    #[prost(bool, tag = "1")]
+    pub delivered: bool,
+    /// The status that it said; 0: none, or a bad one.
+    #[prost(uint32, tag = "2")]
+    pub status: u32,
+    /// Why it was not delivered; empty if it was.
+    #[prost(string, tag = "3")]
+    pub why: ::prost::alloc::string::String,
+}
 /// A rotation that was done by hand.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RecordRequest {
@@ -1798,6 +1895,81 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("rekey.admin.v1.Admin", "QueryAudit"));
             self.inner.unary(req, path, codec).await
         }
+        /// Has holders told of a credential anew, without a new order, and tries it at the target. Role: operator.
+        pub async fn refresh(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RefreshRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RefreshResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/rekey.admin.v1.Admin/Refresh",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("rekey.admin.v1.Admin", "Refresh"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the webhooks of the config, and how far each is told. Role: viewer.
+        pub async fn list_webhooks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListWebhooksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListWebhooksResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/rekey.admin.v1.Admin/ListWebhooks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("rekey.admin.v1.Admin", "ListWebhooks"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Sends a test to a webhook; one that was stopped goes on if it worked. Role: operator.
+        pub async fn test_webhook(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TestWebhookRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TestWebhookResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/rekey.admin.v1.Admin/TestWebhook",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("rekey.admin.v1.Admin", "TestWebhook"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Says who the caller is to the controller. Role: viewer.
         pub async fn who_am_i(
             &mut self,
@@ -2013,6 +2185,27 @@ pub mod admin_server {
             request: tonic::Request<super::QueryAuditRequest>,
         ) -> std::result::Result<
             tonic::Response<super::QueryAuditResponse>,
+            tonic::Status,
+        >;
+        /// Has holders told of a credential anew, without a new order, and tries it at the target. Role: operator.
+        async fn refresh(
+            &self,
+            request: tonic::Request<super::RefreshRequest>,
+        ) -> std::result::Result<tonic::Response<super::RefreshResponse>, tonic::Status>;
+        /// Lists the webhooks of the config, and how far each is told. Role: viewer.
+        async fn list_webhooks(
+            &self,
+            request: tonic::Request<super::ListWebhooksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListWebhooksResponse>,
+            tonic::Status,
+        >;
+        /// Sends a test to a webhook; one that was stopped goes on if it worked. Role: operator.
+        async fn test_webhook(
+            &self,
+            request: tonic::Request<super::TestWebhookRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TestWebhookResponse>,
             tonic::Status,
         >;
         /// Says who the caller is to the controller. Role: viewer.
@@ -3168,6 +3361,137 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = QueryAuditSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/rekey.admin.v1.Admin/Refresh" => {
+                    #[allow(non_camel_case_types)]
+                    struct RefreshSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::RefreshRequest>
+                    for RefreshSvc<T> {
+                        type Response = super::RefreshResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RefreshRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::refresh(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RefreshSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/rekey.admin.v1.Admin/ListWebhooks" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListWebhooksSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::ListWebhooksRequest>
+                    for ListWebhooksSvc<T> {
+                        type Response = super::ListWebhooksResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListWebhooksRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list_webhooks(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListWebhooksSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/rekey.admin.v1.Admin/TestWebhook" => {
+                    #[allow(non_camel_case_types)]
+                    struct TestWebhookSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::TestWebhookRequest>
+                    for TestWebhookSvc<T> {
+                        type Response = super::TestWebhookResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TestWebhookRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::test_webhook(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TestWebhookSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
