@@ -25,6 +25,7 @@ struct Item {
     name: String,
     owner: String,
     environment: String,
+    class: String,
     kind: String,
     target: String,
     labels: BTreeMap<String, String>,
@@ -43,10 +44,11 @@ struct Item {
 }
 
 /// The columns of the spreadsheet, in order.
-const COLUMNS: [&str; 15] = [
+const COLUMNS: [&str; 16] = [
     "name",
     "owner",
     "environment",
+    "class",
     "kind",
     "target",
     "labels",
@@ -109,7 +111,11 @@ impl Item {
         let last_rotated = current.and_then(|current| At::said(current.promoted_ms));
         let age = last_rotated.zip(now).map(|(rotated, now)| rotated.ago(now).as_secs());
         let (kind, target) = credential.target.split_once(' ').unwrap_or((&credential.target, ""));
+        // Of one whose declaration is of another release, the controller tells nothing but what was declared.
+        let said = |key: &str| spec.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let or_said = |told: String, key: &str| if told.is_empty() { said(key) } else { told };
         Self {
+            class: said("class"),
             kind: kind.to_owned(),
             target: target.to_owned(),
             labels: labels.collect(),
@@ -124,8 +130,8 @@ impl Item {
             phase: credential.rotation.map(|rotation| rotation.phase).unwrap_or_default(),
             alarms: credential.alarms.into_iter().map(|alarm| alarm.kind).collect(),
             name: credential.name,
-            owner: credential.owner,
-            environment: credential.environment,
+            owner: or_said(credential.owner, "owner"),
+            environment: or_said(credential.environment, "environment"),
         }
     }
 
@@ -137,6 +143,7 @@ impl Item {
             self.name.clone(),
             self.owner.clone(),
             self.environment.clone(),
+            self.class.clone(),
             self.kind.clone(),
             self.target.clone(),
             labels.join(";"),
@@ -154,7 +161,7 @@ impl Item {
 }
 
 fn quoted(cell: &str) -> String {
-    let formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let formula = cell.trim_start().starts_with(['=', '+', '-', '@']) || cell.starts_with(['\t', '\r', '\n']);
     let cell = if formula { format!("'{cell}") } else { cell.to_owned() };
     if cell.contains(['"', ',', '\r', '\n']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
 }
@@ -257,7 +264,7 @@ mod tests {
         assert_eq!(lines[0], COLUMNS.join(","));
         assert!(
             lines[1].starts_with(
-                "late,team,production,postgres,orders-pg,\"tier==1+1,\"\"x\"\"\",3,app_v3_x,1970-04-01T"
+                "late,team,production,,postgres,orders-pg,\"tier==1+1,\"\"x\"\"\",3,app_v3_x,1970-04-01T"
             ),
             "{}",
             lines[1]
@@ -265,5 +272,84 @@ mod tests {
         assert_eq!(quoted("=SUM(A1)"), "'=SUM(A1)");
         assert_eq!(quoted("@x,\"y\""), "\"'@x,\"\"y\"\"\"");
         assert_eq!(quoted("a\nb"), "\"a\nb\"");
+    }
+
+    /// The cells of a spreadsheet, read as RFC 4180 says.
+    fn read(csv: &str) -> Vec<Vec<String>> {
+        let (mut rows, mut row, mut cell, mut inside) = (Vec::new(), Vec::new(), String::new(), false);
+        let mut rest = csv.chars().peekable();
+        while let Some(c) = rest.next() {
+            match (c, inside) {
+                ('"', true) if rest.peek() == Some(&'"') => cell.extend(rest.next()),
+                ('"', _) => inside = !inside,
+                (',', false) => row.push(std::mem::take(&mut cell)),
+                ('\r', false) => {
+                    assert_eq!(rest.next(), Some('\n'), "a line ends with CR and LF");
+                    row.push(std::mem::take(&mut cell));
+                    rows.push(std::mem::take(&mut row));
+                }
+                (c, _) => cell.push(c),
+            }
+        }
+        assert!(!inside && row.is_empty() && cell.is_empty(), "the last line has its end too");
+        rows
+    }
+
+    #[test]
+    fn three_environments_come_back_from_a_spreadsheet_column_by_column() {
+        let environments = [("production", "90d"), ("staging", "180d"), ("development", "365d")];
+        let credentials = environments.map(|(environment, every)| wire::CredentialStatus {
+            environment: environment.to_owned(),
+            owner: "Team \"A\", B\n-1".to_owned(),
+            spec_json: r#"{"class":"databases","labels":{"cost-center":"4711","x":" =1"}}"#.to_owned(),
+            from_class_json: format!(r#"{{"schedule":{{"every":"{every}"}}}}"#),
+            alarms: vec![wire::Alarm { kind: "stuck".to_owned(), ..Default::default() }; 2],
+            ..status(environment, 0)
+        });
+        let unreadable = wire::CredentialStatus {
+            name: "zz".to_owned(),
+            spec_json: r#"{"owner":"=cmd()","environment":"staging"}"#.to_owned(),
+            ..Default::default()
+        };
+        let credentials = credentials.into_iter().chain([unreadable]).collect();
+        let now_ms = 100 * DAY;
+        let csv = Inventory::of(wire::StatusResponse { credentials, now_ms, ..Default::default() }).csv();
+        let rows = read(&csv);
+        assert_eq!(rows.len(), 5);
+        assert!(rows.iter().all(|row| row.len() == COLUMNS.len()), "{rows:?}");
+        let cell = |row: &[String], column: &str| -> String {
+            row[COLUMNS.iter().position(|it| *it == column).unwrap()].clone()
+        };
+        for (row, (environment, max_age)) in
+            rows[1..].iter().zip([("development", 365), ("production", 90), ("staging", 180)])
+        {
+            for (column, said) in [
+                ("name", environment),
+                ("owner", "Team \"A\", B\n-1"),
+                ("environment", environment),
+                ("class", "databases"),
+                ("kind", "postgres"),
+                ("target", "orders-pg"),
+                ("labels", "cost-center=4711;x= =1"),
+                ("version", "3"),
+                ("handle", "app_v3_x"),
+                ("created", "1970-04-01T00:00:00.000Z"),
+                ("last_rotated", "1970-04-02T00:00:00.000Z"),
+                ("next_rotation", ""),
+                ("age_seconds", "777600"),
+                ("max_age_seconds", &(max_age * 86_400).to_string()),
+                ("age_percent", &(900 / max_age).to_string()),
+                ("alarms", "stuck;stuck"),
+            ] {
+                assert_eq!(cell(row, column), said, "{column} of {environment}");
+            }
+        }
+        assert_eq!(
+            (cell(&rows[4], "owner"), cell(&rows[4], "environment")),
+            ("'=cmd()".into(), "staging".into())
+        );
+        for evil in ["=1", "+1", "-1", "@x", " =1", "\t=1", "\n=1", "\r1"] {
+            assert_eq!(read(&format!("{}\r\n", quoted(evil)))[0][0], format!("'{evil}"));
+        }
     }
 }

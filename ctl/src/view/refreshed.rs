@@ -59,10 +59,10 @@ impl View for Refreshed {
             };
             [printable(&holder.name), printable(&holder.instance), state]
         });
-        let mut text = match self.holders.is_empty() {
-            true => format!("{}: no sidecar holds it\n", printable(&self.name)),
-            false => columns(["HOLDER", "INSTANCE", "STATE"], rows),
-        };
+        let mut text = columns(["HOLDER", "INSTANCE", "STATE"], rows);
+        if self.holders.is_empty() {
+            text = format!("{}: no sidecar holds it\n", printable(&self.name));
+        }
         text += &match &self.verified {
             Some(verified) => verified.text(style),
             None => format!("{}: {}\n", style.paint(Tone::Bad, "not tried"), printable(&self.not_verified)),
