@@ -8,6 +8,7 @@ mod act;
 mod agenda;
 mod check;
 mod commit;
+mod drift;
 mod lanes;
 mod reconcile;
 mod record;
@@ -45,11 +46,11 @@ pub use self::report::{Holding, Report};
 pub use self::verify::Tried;
 
 use self::agenda::{Agenda, LONGEST};
+use self::drift::Drift;
 use self::lanes::{Lanes, Task};
 use self::reconcile::Reconcile;
 use self::seen::{Seen, Settles};
 use self::unsure::Unsure;
-use self::verify::Failing;
 use self::watch::Watch;
 
 /// How soon everything is looked at again after the store failed.
@@ -115,7 +116,7 @@ struct Inner {
     listening_since: Moment,
     lanes: Lanes,
     watch: Watch,
-    failing: Failing,
+    drift: Drift,
     unsure: Unsure,
     settles: Settles,
     reports: Semaphore,
@@ -155,7 +156,7 @@ impl Executor {
             listening_since,
             lanes,
             watch,
-            failing: Failing::default(),
+            drift: Drift::default(),
             unsure: Unsure::default(),
             settles,
             reports: Semaphore::new(REPORTS),
@@ -290,7 +291,7 @@ impl Executor {
         let Some(mut seen) = self.see(name).await? else {
             self.0.lanes.forget(name);
             self.0.watch.forget(name);
-            self.0.failing.forget(name);
+            self.0.drift.forget(name);
             self.0.unsure.forget(name);
             return Ok(None);
         };

@@ -27,7 +27,7 @@ impl Executor {
         self.ask(spec).await
     }
 
-    async fn ask(&self, spec: &Spec) -> Checked {
+    pub(super) async fn ask(&self, spec: &Spec) -> Checked {
         let driver = match self.0.drivers.driver(spec) {
             Ok(driver) => driver,
             Err(error) => {

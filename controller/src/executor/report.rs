@@ -77,7 +77,7 @@ impl Executor {
             spec: seen.spec.clone(),
             ledger: seen.ledger.clone(),
         };
-        report.alarms.extend(self.0.failing.alarm(name, &seen.ledger));
+        report.alarms.extend(self.0.drift.alarms(name, &seen.ledger));
         for row in &seen.rows {
             let holder = facts.holders.iter().find(|holder| holder.instance == row.instance);
             report.holders.push(Holding {

@@ -1,43 +1,19 @@
 //! Tries the current version now and then, as a consumer would: what somebody else changed is noticed and told, and
 //! nothing is overwritten.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rekey_drivers::{DriverError, Proof};
+use rekey_drivers::{Driver, DriverError, Proof};
 use rekey_model::{CredentialName, Handle, Version};
-use rekey_rotation::{Alarm, AlarmKind, Ledger};
 
 use super::act::Trouble;
+use super::check::Checked;
 use super::secrets::handle_of;
 use super::seen::Seen;
 use super::{Causes, CommitError, Executor};
 
 /// How soon one that fails is tried again at the latest, so that the alarm ends soon after the trouble.
 const WHILE_FAILING: Duration = Duration::from_mins(1);
-
-/// The current versions that the target refused when they were tried last, and what it said.
-#[derive(Debug, Default)]
-pub(super) struct Failing(Mutex<HashMap<CredentialName, (Version, String)>>);
-
-impl Failing {
-    fn lock(&self) -> MutexGuard<'_, HashMap<CredentialName, (Version, String)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn forget(&self, name: &CredentialName) {
-        self.lock().remove(name);
-    }
-
-    /// What is to be told of the version that is current now.
-    pub(super) fn alarm(&self, name: &CredentialName, ledger: &Ledger) -> Option<Alarm> {
-        let failing = self.lock();
-        let (version, why) = failing.get(name).filter(|(version, _)| ledger.current == Some(*version))?;
-        let message = format!("the current version {version} does not work: {why}; nothing was changed");
-        Some(Alarm { kind: AlarmKind::CurrentFails, message, next_command: Some("rotate NAME") })
-    }
-}
 
 /// What came of trying a version.
 #[derive(Debug)]
@@ -60,40 +36,65 @@ impl Executor {
         let outcome = match self.0.drivers.driver(&seen.spec) {
             Ok(driver) => {
                 let _room = self.room_at(seen.spec.driver.target().as_str()).await;
-                driver.probe(&fields, None).await
+                let outcome = driver.probe(&fields, None).await;
+                if let Err(error) = self.look_for_drift(&seen, &*driver, (version, &outcome)).await {
+                    tracing::debug!(credential = %name, %error, "the target did not tell all");
+                }
+                outcome
             }
             Err(error) => Err(DriverError::Unavailable(Box::new(error))),
         };
-        self.note_outcome(name, version, &outcome);
         Ok(Some(Tried { version, handle, outcome }))
     }
 
-    /// Keeps for the alarms what the target said of a version.
-    fn note_outcome(&self, name: &CredentialName, version: Version, outcome: &Result<Proof, DriverError>) {
-        match outcome {
-            Ok(_proof) => self.0.failing.forget(name),
-            Err(DriverError::Refused(source)) => {
-                let why = Causes(&**source).to_string();
-                let known = self.0.failing.lock().insert(name.clone(), (version, why.clone()));
-                if known.is_none_or(|(before, _)| before != version) {
-                    tracing::warn!(credential = %name, version = version.get(), %why, "the current version fails");
-                }
-            }
-            Err(DriverError::Unavailable(_) | DriverError::Unknown(_)) => {}
-        }
-    }
-
-    /// Logs in with a version and runs the declared probes; says when to try again. A target that is away proves
-    /// nothing.
+    /// Logs in with a version and runs the declared probes, and looks what somebody else changed; says when to try again.
+    /// A target that is away proves nothing.
     pub(super) async fn verify(&self, seen: &Seen, version: Version) -> Result<Duration, Trouble> {
-        let (name, every) = (&seen.spec.name, seen.facts().policy.verify_every);
+        let every = seen.facts().policy.verify_every;
         let driver = self.0.drivers.driver(&seen.spec)?;
         let fields = self.fields(seen.id, version).await?;
         let outcome = driver.probe(&fields, None).await;
-        self.note_outcome(name, version, &outcome);
+        let as_it_should_be = self.look_for_drift(seen, &*driver, (version, &outcome)).await?;
         match outcome {
-            Ok(_proof) => Ok(every),
-            Err(DriverError::Refused(_)) => Ok(every.min(WHILE_FAILING)),
+            Ok(_proof) if as_it_should_be => Ok(every),
+            Ok(_) | Err(DriverError::Refused(_)) => Ok(every.min(WHILE_FAILING)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Compares what is at the target with what was decided, and keeps what differs for the alarms; says whether nothing
+    /// does. What could not be asked stays as it was found last.
+    async fn look_for_drift(
+        &self,
+        seen: &Seen,
+        driver: &dyn Driver,
+        (version, outcome): (Version, &Result<Proof, DriverError>),
+    ) -> Result<bool, Trouble> {
+        let name = &seen.spec.name;
+        let mut found = self.0.drift.found(name);
+        match outcome {
+            Ok(_proof) => found.failing = None,
+            Err(DriverError::Refused(source)) => {
+                found.failing = Some((version, Causes(&**source).to_string()));
+            }
+            Err(DriverError::Unavailable(_) | DriverError::Unknown(_)) => {}
+        }
+        match self.ask(&seen.spec).await {
+            Checked::Good => found.lacks.clear(),
+            Checked::Lacks(lacks) => found.lacks = lacks,
+            Checked::Away(_) => {}
+        }
+        let surveyed = driver.survey().await;
+        if let (Ok(survey), Some(after)) = (&surveyed, self.see(name).await?) {
+            found.compare(survey.clone(), (&seen.ledger, &after.ledger));
+        }
+        let nothing = found.is_nothing();
+        if self.0.drift.note(name, found.clone()) {
+            tracing::warn!(credential = %name, ?found, "somebody else changed something at the target");
+        }
+        match surveyed {
+            // A rotator that is refused is told of among what it lacks.
+            Ok(_) | Err(DriverError::Refused(_)) => Ok(nothing),
             Err(error) => Err(error.into()),
         }
     }

@@ -20,9 +20,9 @@ pub type Source = Box<dyn Error + Send + Sync>;
 /// Every verb may be repeated: twice is once. No call outlives the deadline that the driver states for it at the
 /// target, so that after [`Driver::settle`] no earlier call can land any more.
 ///
-/// Only [`Driver::check`] and [`Driver::list`] have a default, which says that nothing is known. A driver that stands
-/// before others (several targets for one credential, a wrapper) passes on every verb, these two included: `check` of
-/// several is what all of them lack together.
+/// Only [`Driver::check`], [`Driver::list`] and [`Driver::survey`] have a default; the first two say that nothing is
+/// known. A driver that stands before others (several targets for one credential, a wrapper) passes on every verb, these
+/// included: `check` of several is what all of them lack together, and so it is with what a survey finds shut or strange.
 pub trait Driver: Send + Sync + fmt::Debug {
     /// Looks as the rotator whether everything is there that rotations of this account need, and changes nothing. What
     /// is missing is named all at once, each with what mends it; an empty list: nothing is. `Unavailable`: nobody could
@@ -66,6 +66,13 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// carry no marker, all of the account.
     fn list(&self) -> DriverFuture<'_, Listed> {
         Box::pin(async { Ok(Listed::CannotTell) })
+    }
+
+    /// Everything that may come in at the target by this credential's account, whoever made it: looked at now and then,
+    /// so that what somebody else removed, shut or added is noticed. Changes nothing and ends nothing. The default tells
+    /// what [`Driver::list`] does, which sees no strangers but those under our own marker.
+    fn survey(&self) -> DriverFuture<'_, Survey> {
+        Box::pin(async move { Ok(Survey::from(self.list().await?)) })
     }
 
     /// How long after a call was given up it may still take effect at the target, at the most.
@@ -155,6 +162,35 @@ pub enum Listed {
     Versions(Vec<ListedVersion>),
     /// This kind of target cannot tell.
     CannotTell,
+}
+
+/// What may come in at a target by one account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Survey {
+    /// This, all of it.
+    Seen(Vec<Sighting>),
+    /// This kind of target cannot tell.
+    CannotTell,
+}
+
+/// One value of an account, or one login of it, as it is seen at a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    /// What it is called there: the handle, where it is one of ours.
+    pub name: String,
+    /// Why it is not let in everywhere; none: it is.
+    pub shut: Option<String>,
+}
+
+impl From<Listed> for Survey {
+    fn from(listed: Listed) -> Self {
+        let Listed::Versions(versions) = listed else { return Self::CannotTell };
+        let seen = |version: ListedVersion| Sighting {
+            name: version.handle.to_string(),
+            shut: (!version.accepted).then(|| "it may not log in".to_owned()),
+        };
+        Self::Seen(versions.into_iter().map(seen).collect())
+    }
 }
 
 /// One version that a target has.

@@ -22,7 +22,7 @@ mod together;
 
 pub use driver::{
     Age, Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Lack, Later, Listed,
-    ListedVersion, Proof, Session, Sessions, Source, Usage,
+    ListedVersion, Proof, Session, Sessions, Sighting, Source, Survey, Usage,
 };
 pub use follower::{FOLLOWERS, Follower, FollowerKind};
 pub use plug::{

@@ -30,7 +30,7 @@ pub use settings::{Account, Adopt, Target, TargetSettings};
 pub use crate::target::{TlsMode, TlsSettings};
 use crate::{
     Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Lack, Listed, Owner, Problem,
-    Proof, Sessions, Usage,
+    Proof, Sessions, Survey, Usage,
 };
 use fault::Fault;
 use link::{ChannelBinding, Link, Login};
@@ -170,6 +170,14 @@ impl Driver for Postgres {
         Box::pin(async move {
             let touched = AtomicBool::new(false);
             self.bounded(&touched, self.versions(&touched)).await.map(Listed::Versions)
+        })
+    }
+
+    /// What carries our marker, the adopted login, and what is called like a version and may log in, whoever made it.
+    fn survey(&self) -> DriverFuture<'_, Survey> {
+        Box::pin(async move {
+            let touched = AtomicBool::new(false);
+            self.bounded(&touched, self.logins(&touched)).await
         })
     }
 

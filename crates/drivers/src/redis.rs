@@ -27,7 +27,7 @@ pub use settings::{Account, Adopt, Persist, RIGHTS, RIGHTS_FOR_REWRITE, Target, 
 pub use crate::target::{TlsMode, TlsSettings};
 use crate::{
     Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Lack, Owner, Problem, Proof,
-    Sessions, Usage,
+    Sessions, Survey, Usage,
 };
 use fault::{Fault, Touched, worst};
 use link::{Link, Login};
@@ -153,6 +153,14 @@ impl Driver for Redis {
         Box::pin(async move {
             let touched = Touched::default();
             self.bounded(&touched, self.gone(handle, &touched)).await
+        })
+    }
+
+    /// Every password of the user, whoever made it.
+    fn survey(&self) -> DriverFuture<'_, Survey> {
+        Box::pin(async move {
+            let touched = Touched::default();
+            self.bounded(&touched, self.passwords(&touched)).await.map(Survey::Seen)
         })
     }
 

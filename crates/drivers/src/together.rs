@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use crate::follower::{Client, Follower, Through};
 use crate::{
     Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Lack, Listed, Proof, Sessions,
-    Source, Usage,
+    Source, Survey, Usage,
 };
 
 /// A login that was let in just before it was refused may show up a moment later.
@@ -316,6 +316,11 @@ impl Driver for Together {
 
     fn list(&self) -> DriverFuture<'_, Listed> {
         self.first.list()
+    }
+
+    /// What the first target shows. Whether a follower still lets the current version in, the probe by each way tells.
+    fn survey(&self) -> DriverFuture<'_, Survey> {
+        self.first.survey()
     }
 
     fn settle(&self) -> Duration {

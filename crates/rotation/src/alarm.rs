@@ -39,6 +39,12 @@ pub enum AlarmKind {
     ForwardOnly,
     /// The target refuses the current version: somebody else changed or removed it.
     CurrentFails,
+    /// A version that is in use is gone from the target, or shut there, and it was not us.
+    Missing,
+    /// Something comes in at the target by the same account that we did not make.
+    Stranger,
+    /// A right that rotations need was taken from the rotator.
+    RightsMissing,
     /// What was declared could not be checked at its target yet.
     Unchecked,
     /// The login that the application had before Rekey still works.
@@ -67,6 +73,9 @@ impl AlarmKind {
             Self::CleanUpRefused => "clean_up_refused",
             Self::ForwardOnly => "forward_only",
             Self::CurrentFails => "current_fails",
+            Self::Missing => "missing",
+            Self::Stranger => "stranger",
+            Self::RightsMissing => "rights_missing",
             Self::Unchecked => "unchecked",
             Self::AdoptedAlive => "adopted_alive",
             Self::ReplacementWaits => "replacement_waits",

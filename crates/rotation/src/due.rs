@@ -112,7 +112,10 @@ impl Ledger {
 
     /// What is to be tried whether it still works, and in how long. One that was proven a short while ago can wait.
     fn verify_in(&self, facts: &Facts<'_>) -> Option<(Version, Duration)> {
-        let version = self.current.filter(|_| self.open_rotation().is_none() && !self.is_foreign())?;
+        // While holders move, both versions are as they are meant to be; in every other phase something is half done.
+        let whole = |open: &Rotation| matches!(open.phase, Phase::Rolling | Phase::Grace);
+        let settled = self.open_rotation().is_none_or(whole);
+        let version = self.current.filter(|_| settled && !self.is_foreign())?;
         let proven = self.version(version)?.proven.map_or(Duration::MAX, |at| facts.now.at_least_since(at));
         let listened = facts.now.at_least_since(facts.listening_since);
         let left = facts.policy.verify_every.saturating_sub(proven);

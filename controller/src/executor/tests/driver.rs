@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rekey_drivers::{
-    Class, Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Later, Listed,
+    Class, Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Lack, Later, Listed,
     ListedVersion, Proof, Session, Sessions, Source, Usage,
 };
 use rekey_model::{Fields, Handle, SecretBytes, Version};
@@ -90,6 +90,10 @@ pub(super) struct State {
     pub(super) served: BTreeMap<u8, String>,
     /// What an emergency may cut under its users.
     pub(super) emergency: bool,
+    /// Whether the rotator misses a right.
+    pub(super) lacks: bool,
+    /// Somebody else shut what is served, and whoever serves it is not to blame.
+    pub(super) meddled: bool,
     /// What must not happen.
     pub(super) wrong: Vec<String>,
 }
@@ -382,6 +386,11 @@ impl Driver for Target {
             })
             .await
         })
+    }
+
+    fn check(&self) -> DriverFuture<'_, Vec<Lack>> {
+        let lacks = self.lock().lacks.then(|| Lack::new("a right is missing", "GRANT it"));
+        Box::pin(async { Ok(lacks.into_iter().collect()) })
     }
 
     fn settle(&self) -> Duration {

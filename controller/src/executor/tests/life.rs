@@ -145,6 +145,52 @@ async fn a_password_that_somebody_else_changed_is_told_and_not_overwritten() {
     stage.until_report("no alarm any more", |report| !failing(report)).await;
 }
 
+/// The kinds of alarms that tell of something that somebody else did.
+fn drift(report: &crate::executor::Report) -> Vec<&'static str> {
+    use rekey_rotation::AlarmKind as K;
+    let kinds = report.alarms.iter().map(|alarm| alarm.kind);
+    kinds
+        .filter(|kind| matches!(kind, K::Missing | K::Stranger | K::CurrentFails | K::RightsMissing))
+        .map(rekey_rotation::AlarmKind::as_str)
+        .collect()
+}
+
+#[tokio::test]
+async fn what_somebody_else_removed_shut_added_or_revived_is_told_and_not_overwritten() {
+    let mut stage = Stage::settled().await;
+    let role = stage.target.accepted().remove(0);
+    stage.clock.advance(crate::executor::VERIFY);
+    stage.target.lock().roles.entry("orders_app_v9_byhand".to_owned()).or_default().accepted = true;
+    stage.until_report("a stranger", |report| drift(report) == ["stranger"]).await;
+    assert!(stage.report().await.alarms[0].message.contains("orders_app_v9_byhand"));
+    stage.target.lock().roles.remove("orders_app_v9_byhand");
+    stage.target.lock().roles.get_mut(&role).unwrap().accepted = false;
+    stage.served_is_refused();
+    stage.clock.advance(Duration::from_mins(1));
+    stage.until_report("it is shut", |report| drift(report) == ["missing"]).await;
+    assert!(stage.report().await.alarms[0].message.contains("is shut at the target"));
+    let lost = stage.target.lock().roles.remove(&role).unwrap();
+    stage.clock.advance(Duration::from_mins(1));
+    let gone =
+        |report: &crate::executor::Report| report.alarms.iter().any(|it| it.message.contains("is gone from"));
+    stage.until_report("it is gone", gone).await;
+    assert!(!stage.target.lock().roles.contains_key(&role), "nothing was made in its place");
+    stage.target.lock().roles.insert(role, crate::executor::tests::driver::Role { accepted: true, ..lost });
+    stage.clock.advance(Duration::from_mins(1));
+    stage.until_report("all is well", |report| drift(report).is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_right_that_is_lost_later_is_told() {
+    let mut stage = Stage::settled().await;
+    stage.target.lock().lacks = true;
+    stage.clock.advance(crate::executor::VERIFY);
+    stage.until_report("an alarm", |report| drift(report) == ["rights_missing"]).await;
+    stage.target.lock().lacks = false;
+    stage.clock.advance(Duration::from_mins(1));
+    stage.until_report("no alarm any more", |report| drift(report).is_empty()).await;
+}
+
 #[tokio::test]
 async fn an_emergency_cuts_fences_and_replaces() {
     let mut stage = Stage::settled().await;

@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::link::{Link, column};
 use super::{Marked, Postgres, quote};
 use crate::scram;
-use crate::{Expiry, Found, Installed, Intent, ListedVersion, Owner};
+use crate::{Expiry, Found, Installed, Intent, Listed, ListedVersion, Owner, Sighting, Survey};
 
 const LOOK: &str = "SELECT r.oid, r.rolcanlogin, pg_has_role(current_user, r.oid, 'USAGE'), \
     shobj_description(r.oid, 'pg_authid'), r.rolsuper OR r.rolreplication OR r.rolbypassrls OR r.rolcreaterole \
@@ -196,6 +196,25 @@ impl Postgres {
             link.close().await;
         }
         Ok(versions)
+    }
+
+    /// Every version, and every other login that is called like one.
+    pub(super) async fn logins(&self, touched: &AtomicBool) -> Result<Survey, Fault> {
+        let Survey::Seen(mut seen) = Survey::from(Listed::Versions(self.versions(touched).await?)) else {
+            return Ok(Survey::CannotTell);
+        };
+        let mut link = self.rotator(&self.target.admin_database, touched).await?;
+        let called =
+            "SELECT rolname::text FROM pg_roles WHERE rolcanlogin AND starts_with(rolname, $1) ORDER BY 1";
+        let rows = link.rows(called, &[&format!("{}_v", self.account.prefix)]).await?;
+        link.close().await;
+        for row in rows {
+            let name: String = column(&row, 0)?;
+            if seen.iter().all(|sighting| sighting.name != name) {
+                seen.push(Sighting { name, shut: None });
+            }
+        }
+        Ok(Survey::Seen(seen))
     }
 
     async fn create(&self, link: &mut Link<'_>, intent: &Intent, secret: &SecretBytes) -> Result<(), Fault> {

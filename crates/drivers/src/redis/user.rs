@@ -1,6 +1,6 @@
 //! The user and its passwords: looked at, one added, one taken away, kept for the next start of a node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -11,7 +11,7 @@ use super::fault::{Fault, Touched, worst};
 use super::link::Link;
 use super::resp::Reply;
 use super::settings::{Persist, Route};
-use crate::{Cut, Found, Installed, Intent, Sessions};
+use crate::{Cut, Found, Installed, Intent, Sessions, Sighting};
 
 /// What is changed in one call at one node.
 type Held<'a> = (Link<'a>, User);
@@ -42,6 +42,22 @@ impl User {
         let has = |flag: &str| flags.iter().any(|other| other == flag);
         Some(Self { on: has("on"), open: has("nopass"), passwords: of("passwords")? })
     }
+}
+
+/// What may come in as `name`, by what each node shows of it.
+fn sightings(name: &str, at: &[(String, Option<User>)]) -> Vec<Sighting> {
+    let users = || at.iter().filter_map(|(node, user)| Some((node, user.as_ref()?)));
+    let hashes: BTreeSet<&String> = users().flat_map(|(_, user)| &user.passwords).collect();
+    let shut = |hash: &str| {
+        let without = at.iter().filter(|(_, user)| !user.as_ref().is_some_and(|it| it.on && it.has(hash)));
+        let without: Vec<&str> = without.map(|(node, _)| node.as_str()).collect();
+        (!without.is_empty()).then(|| format!("it is missing, or its user is off, at {}", without.join(", ")))
+    };
+    let seen = |hash: &String| Sighting { name: format!("{name}#{hash}"), shut: shut(hash) };
+    let open = users().filter(|(_, user)| user.open);
+    let open =
+        open.map(|(node, _)| Sighting { name: format!("any password (nopass) at {node}"), shut: None });
+    hashes.into_iter().map(seen).chain(open).collect()
 }
 
 /// The SHA-256 of a password, as Redis shows it.
@@ -203,6 +219,17 @@ impl Redis {
         }
         let user = User::of(&answer);
         user.map(Some).ok_or_else(|| Fault::no("the answer to ACL GETUSER is something else"))
+    }
+
+    /// Every password of the user, and at which nodes it is missing. None is tried, and nothing is ended for it.
+    pub(super) async fn passwords(&self, touched: &Touched) -> Result<Vec<Sighting>, Fault> {
+        let at = |node| async move {
+            let mut link = self.rotator(node, touched).await?;
+            let user = self.user(&mut link).await?;
+            link.close().await;
+            Ok((node.to_string(), user))
+        };
+        Ok(sightings(&self.account.user, &self.everywhere(at).await?))
     }
 
     async fn persist(&self, link: &mut Link<'_>) -> Result<(), Fault> {

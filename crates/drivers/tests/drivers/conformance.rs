@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use rekey_drivers::{Driver, DriverError, Expiry, Found, Intent, Sessions, Usage};
+use rekey_drivers::{Driver, DriverError, Expiry, Found, Intent, Sessions, Survey, Usage};
 use rekey_model::{Fields, Handle, Version};
 
 /// A driver with a target that was made for one test.
@@ -32,6 +32,7 @@ pub(crate) trait Subject {
 /// Runs all of it.
 pub(crate) async fn all(subject: &dyn Subject) {
     what_is_missing_is_named(subject).await;
+    a_survey_shows_what_comes_in(subject).await;
     twice_is_once(subject).await;
     a_revoked_version_fails_its_probe(subject).await;
     a_lost_answer_is_unknown_and_is_found(subject).await;
@@ -56,6 +57,21 @@ async fn what_is_missing_is_named(subject: &dyn Subject) {
     }
     let away = subject.nobody_listens().check().await.unwrap_err();
     assert!(matches!(away, DriverError::Unavailable(_)), "{away:?}");
+}
+
+async fn a_survey_shows_what_comes_in(subject: &dyn Subject) {
+    let (driver, intent) = (subject.driver(), subject.intent(20));
+    let comes_in = || async {
+        let Survey::Seen(seen) = driver.survey().await.unwrap() else { return None };
+        let open = seen.into_iter().filter(|sighting| sighting.shut.is_none());
+        Some(open.map(|sighting| sighting.name).collect::<Vec<_>>())
+    };
+    driver.install(&intent).await.unwrap();
+    let name = intent.handle.to_string();
+    assert!(comes_in().await.is_none_or(|seen| seen.contains(&name)), "{name} is not seen");
+    driver.revoke(&intent.handle, Sessions::End).await.unwrap();
+    assert!(comes_in().await.is_none_or(|seen| !seen.contains(&name)), "{name} is seen and was revoked");
+    driver.clean_up(&intent.handle).await.unwrap();
 }
 
 async fn twice_is_once(subject: &dyn Subject) {

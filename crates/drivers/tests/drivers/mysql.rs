@@ -3,6 +3,7 @@
 mod adoption;
 mod check;
 mod rights;
+mod weather;
 mod world;
 
 use std::any::Any;

@@ -7,6 +7,7 @@ mod poison;
 mod revocation;
 mod rights;
 mod secrecy;
+mod weather;
 pub(crate) mod world;
 
 use std::any::Any;

@@ -5,6 +5,7 @@ mod check;
 mod nodes;
 mod rights;
 mod secrecy;
+mod weather;
 mod world;
 
 use std::any::Any;

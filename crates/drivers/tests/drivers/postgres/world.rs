@@ -137,7 +137,7 @@ impl Drop for Consumer {
 }
 
 /// The owner role, its database and table, and a rotator with exactly the rights that the manual names.
-fn make_roles(postgres: &Postgres, name: &str) {
+pub(crate) fn make_roles(postgres: &Postgres, name: &str) {
     let ours = |sql: &str| {
         sql.replace("orders_owner", &format!("{name}_owner")).replace("rekey", &format!("{name}_rekey"))
     };
