@@ -154,7 +154,7 @@ fn receiver() -> (String, Arc<Mutex<Vec<String>>>) {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let (mut stream, mut text) = (stream.unwrap(), String::new());
-            while !text.contains("}") {
+            while !text.contains('}') {
                 let mut some = [0; 4096];
                 let size = stream.read(&mut some).unwrap();
                 text += &String::from_utf8_lossy(&some[..size]);
