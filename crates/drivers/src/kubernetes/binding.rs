@@ -169,11 +169,10 @@ impl Kubernetes {
         match self.standing(handle).await? {
             Standing::Absent => {}
             Standing::Foreign => return Err(not_ours(handle)),
-            Standing::Ours(bound) => {
-                self.delete(handle, &bound.uid, touched).await?;
-                tokio::time::sleep(CACHED).await;
-            }
+            Standing::Ours(bound) => self.delete(handle, &bound.uid, touched).await?,
         }
+        // One that is gone already may have gone a moment ago, by a call whose answer was lost.
+        tokio::time::sleep(CACHED).await;
         Ok(crate::Cut::default())
     }
 

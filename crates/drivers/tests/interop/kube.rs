@@ -3,17 +3,20 @@
 mod lost;
 mod world;
 
+use std::any::Any;
 use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rekey_drivers::kubernetes::manifest;
-use rekey_drivers::{Driver, DriverError, Expiry, Found, Listed, Sessions, Usage};
-use rekey_model::SecretBytes;
+use rekey_drivers::{Driver, DriverError, Expiry, Found, Intent, Listed, Sessions, Usage};
+use rekey_model::{Fields, SecretBytes};
 use rekey_testkit::certificates::Authority;
 use rekey_testkit::process::free_port;
 use serde_json::{Value, json};
 
-use crate::conformance::refused;
-use world::{World, account, build, text};
+use crate::conformance::{self, Subject, refused};
+use world::{World, account, build, build_for, text};
 
 const MANUAL: &str = include_str!("../../../../docs/drivers.md");
 
@@ -21,6 +24,61 @@ const MANUAL: &str = include_str!("../../../../docs/drivers.md");
 fn the_manual_shows_the_objects_that_the_tests_run_with() {
     let manifest = manifest(&account(), ("rekey", "rotator"));
     assert!(MANUAL.contains(&manifest), "{manifest}");
+}
+
+impl Subject for World {
+    fn driver(&self) -> &dyn Driver {
+        &self.driver
+    }
+
+    fn intent(&self, version: u64) -> Intent {
+        Self::intent(version)
+    }
+
+    fn taken(&self) -> Intent {
+        let theirs = json!({ "metadata": { "name": "orders-v99-k2f9qd" } });
+        self.kube.ask("POST", "/api/v1/namespaces/orders/secrets", theirs);
+        Self::intent(99)
+    }
+
+    fn nobody_listens(&self) -> Arc<dyn Driver> {
+        let port = free_port().unwrap();
+        Arc::new(self.driver_with(|target, _| target.server = format!("https://localhost:{port}")))
+    }
+
+    /// The first one is asked to install, which asks six questions before; the second to revoke, which asks one. What is
+    /// said is TLS, so only connections can be counted.
+    fn answers_are_lost(&self) -> Arc<dyn Driver> {
+        let answers = if self.lossy.fetch_add(1, Ordering::Relaxed) == 0 { 6 } else { 1 };
+        let port = lost::answering(self.kube.port(), answers);
+        Arc::new(self.driver_with(|target, _| target.server = format!("https://localhost:{port}")))
+    }
+
+    fn without_rights(&self) -> Arc<dyn Driver> {
+        let token = self.kube.token_of("orders", "orders");
+        Arc::new(build(&self.target, &self.account, &token, self.kube.ca_pem()))
+    }
+
+    fn consume(&self, _fields: &Fields) -> Box<dyn Any> {
+        Box::new(())
+    }
+
+    fn makes_secrets(&self) -> bool {
+        true
+    }
+
+    fn ends_at_once(&self) -> bool {
+        false
+    }
+
+    fn sees_users(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn it_does_what_every_driver_does() {
+    conformance::all(&World::new()).await;
 }
 
 #[tokio::test]
@@ -139,7 +197,7 @@ async fn what_cannot_be_made_leaves_nothing_behind() {
     assert!(said.contains("not found"), "{said}");
     assert!(world.secrets().is_empty());
     let mut handed = World::intent(2);
-    handed.secret = Some(std::sync::Arc::new(SecretBytes::from("mine".to_owned())));
+    handed.secret = Some(Arc::new(SecretBytes::from("mine".to_owned())));
     refused(world.driver.install(&handed).await, "a secret of ours");
 }
 
@@ -155,12 +213,20 @@ async fn nothing_of_others_is_touched() {
     refused(world.driver.revoke(&taken.handle, Sessions::End).await, "a revocation of something else");
     refused(world.driver.clean_up(&taken.handle).await, "a clean-up of something else");
     assert_eq!(world.driver.list().await.unwrap(), Listed::Versions(Vec::new()));
+    let neighbour =
+        build_for("neighbour", &world.target, &world.account, (&world.token, world.kube.ca_pem()));
+    let theirs = World::intent(7);
+    neighbour.install(&theirs).await.unwrap();
+    assert_eq!(world.driver.find(&theirs).await.unwrap(), Found::Foreign);
+    refused(world.driver.install(&theirs).await, "an install over a neighbour's");
+    refused(world.driver.revoke(&theirs.handle, Sessions::End).await, "a revocation of a neighbour's");
+    assert_eq!(world.driver.list().await.unwrap(), Listed::Versions(Vec::new()));
     let mut intent = World::intent(8);
     world.driver.install(&intent).await.unwrap();
     intent.version = taken.version;
     assert_eq!(world.driver.find(&intent).await.unwrap(), Found::Foreign);
     refused(world.driver.install(&intent).await, "an install over another version");
-    assert_eq!(world.secrets().len(), 2);
+    assert_eq!(world.secrets().len(), 3);
 }
 
 #[tokio::test]

@@ -6,14 +6,77 @@ mod secrecy;
 mod tokens;
 mod world;
 
+use std::any::Any;
+use std::sync::Arc;
+
 use rekey_drivers::approle::Login;
-use rekey_drivers::{Driver, DriverError, Expiry, Found, Listed, Sessions};
-use rekey_model::SecretBytes;
+use rekey_drivers::{Driver, DriverError, Expiry, Found, Intent, Listed, Sessions};
+use rekey_model::{Fields, SecretBytes};
+use rekey_testkit::openbao::ask_at;
 use rekey_testkit::process::free_port;
 use serde_json::json;
 
-use crate::conformance::refused;
-use world::World;
+use crate::conformance::{self, Subject, refused};
+use crate::proxy::Proxy;
+use world::{World, build_for};
+
+/// A token that ends when its user goes.
+struct User(u16, String);
+
+impl Drop for User {
+    fn drop(&mut self) {
+        ask_at(self.0, &self.1, "POST", "auth/token/revoke-self", &json!(null)).unwrap();
+    }
+}
+
+impl Subject for World {
+    fn driver(&self) -> &dyn Driver {
+        &self.driver
+    }
+
+    fn intent(&self, version: u64) -> Intent {
+        Self::intent(version)
+    }
+
+    fn taken(&self) -> Intent {
+        let by_hand = self.bao.ask("POST", "auth/approle/role/orders/secret-id", json!({}));
+        let accessor = by_hand["data"]["secret_id_accessor"].as_str().unwrap();
+        let intent = Self::intent(99);
+        Intent { handle: format!("{}#{accessor}", intent.handle).parse().unwrap(), ..intent }
+    }
+
+    fn nobody_listens(&self) -> Arc<dyn Driver> {
+        Arc::new(self.plain_at(free_port().unwrap()))
+    }
+
+    /// Of what makes a secret-id, and of what destroys one.
+    fn answers_are_lost(&self) -> Arc<dyn Driver> {
+        let proxy = Proxy::losing_the_answer_to(self.bao.port(), b"x-vault-wrap-ttl");
+        let proxy = Proxy::losing_the_answer_to(
+            proxy.port(),
+            b"POST /v1/auth/approle/role/orders/secret-id-accessor/destroy",
+        );
+        Arc::new(self.through(&proxy))
+    }
+
+    fn without_rights(&self) -> Arc<dyn Driver> {
+        let powerless = self.bao.token(&["default"]);
+        Arc::new(self.driver_with(|_, _, token| *token = powerless))
+    }
+
+    fn consume(&self, fields: &Fields) -> Box<dyn Any> {
+        Box::new(User(self.bao.port(), self.log_in(fields).unwrap()))
+    }
+
+    fn makes_secrets(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn it_does_what_every_driver_does() {
+    conformance::all(&World::new()).await;
+}
 
 #[tokio::test]
 async fn versions_live_beside_each_other_and_end_one_by_one() {
@@ -93,6 +156,15 @@ async fn nothing_of_others_is_touched() {
     refused(world.driver.set_expiry(&taken.handle, Expiry::Soon).await, "an expiry of something else");
     refused(world.driver.revoke(&taken.handle, Sessions::End).await, "a revocation of something else");
     refused(world.driver.clean_up(&taken.handle).await, "a clean-up of something else");
+    // Nor what another installation made for the same name.
+    let neighbour =
+        build_for("neighbour", &world.target, &world.account, (&world.token, Some(world.bao.ca_pem())));
+    let theirs = neighbour.install(&intent).await.unwrap();
+    taken.handle = theirs.handle.clone();
+    assert_eq!(world.driver.find(&taken).await.unwrap(), Found::Foreign);
+    refused(world.driver.revoke(&taken.handle, Sessions::End).await, "a revocation of a neighbour's");
+    assert_eq!(world.driver.find(&intent).await.unwrap(), Found::Absent, "a marker without its owner");
+    neighbour.revoke(&theirs.handle, Sessions::End).await.unwrap();
     // Nor what another attempt made under another marker.
     let made = world.driver.install(&intent).await.unwrap();
     taken.handle = made.handle.as_str().replace("k2f9qd", "other1").parse().unwrap();
@@ -194,7 +266,7 @@ async fn nobody_at_the_address_is_unavailable() {
 async fn a_secret_that_is_handed_in_is_refused() {
     let world = World::new();
     let mut intent = World::intent(1);
-    intent.secret = Some(std::sync::Arc::new(SecretBytes::from("mine".to_owned())));
+    intent.secret = Some(Arc::new(SecretBytes::from("mine".to_owned())));
     refused(world.driver.install(&intent).await, "a secret of ours");
     assert!(world.secret_ids().is_empty());
 }

@@ -13,7 +13,7 @@ use super::world::World;
 
 /// A proxy that passes on what is asked, and the answer only to the first `answers` connections. What it passes is TLS,
 /// which it cannot read; each request has a connection of its own. It ends with the connections.
-fn answering(server: u16, answers: usize) -> u16 {
+pub(crate) fn answering(server: u16, answers: usize) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let seen = Arc::new(AtomicUsize::new(0));

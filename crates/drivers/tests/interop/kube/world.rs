@@ -1,5 +1,6 @@
 //! One test's own cluster, with an application's service account and a rotator.
 
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use rekey_drivers::kubernetes::{Account, Kubernetes as Driver, TargetSettings, TlsSettings, manifest};
@@ -53,6 +54,8 @@ pub(crate) struct World {
     pub(crate) account: Account,
     /// The rotator's token.
     pub(crate) token: String,
+    /// How many drivers were made whose answers are lost.
+    pub(crate) lossy: AtomicUsize,
     http: Http,
 }
 
@@ -66,7 +69,7 @@ impl World {
         let target = target(kube.port());
         let driver = build(&target, &account, &token, kube.ca_pem());
         let http = Http::tls(kube.port(), kube.ca_pem()).unwrap();
-        Self { kube, driver, target, account, token, http }
+        Self { kube, driver, target, account, token, lossy: AtomicUsize::new(0), http }
     }
 
     /// The same account by other settings.
@@ -137,7 +140,17 @@ fn target(port: u16) -> TargetSettings {
 }
 
 pub(crate) fn build(target: &TargetSettings, account: &Account, token: &str, ca: &str) -> Driver {
+    build_for("test", target, account, (token, ca))
+}
+
+/// The driver of another installation.
+pub(crate) fn build_for(
+    installation: &str,
+    target: &TargetSettings,
+    account: &Account,
+    (token, ca): (&str, &str),
+) -> Driver {
     let target = target.with(SecretBytes::from(token.to_owned()), Some(ca.as_bytes())).unwrap();
-    let owner = Owner { installation: "test".into(), credential: "orders/k8s".parse().unwrap() };
+    let owner = Owner { installation: installation.into(), credential: "orders/k8s".parse().unwrap() };
     Driver::new(target, account.clone(), owner).unwrap()
 }

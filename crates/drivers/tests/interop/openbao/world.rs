@@ -139,8 +139,18 @@ fn target(address: String) -> TargetSettings {
 
 /// The driver, with an authority where TLS is spoken.
 pub(crate) fn build(target: &TargetSettings, account: &Account, secret: &str, ca: Option<&str>) -> Driver {
+    build_for("test", target, account, (secret, ca))
+}
+
+/// The driver of another installation.
+pub(crate) fn build_for(
+    installation: &str,
+    target: &TargetSettings,
+    account: &Account,
+    (secret, ca): (&str, Option<&str>),
+) -> Driver {
     let secret = SecretBytes::from(secret.to_owned());
     let target = target.with(secret, ca.map(str::as_bytes)).unwrap();
-    let owner = Owner { installation: "test".into(), credential: "orders/api".parse().unwrap() };
+    let owner = Owner { installation: installation.into(), credential: "orders/api".parse().unwrap() };
     Driver::new(target, account.clone(), owner).unwrap()
 }
