@@ -15,11 +15,11 @@ demo: ## Watch a database password change under load (ROTATIONS=200 runs longer)
 	@scripts/cargo-run.sh rekey-demo --rotations $(ROTATIONS)
 
 test: ## Format, lints, tidy and all tests against what apt and cargo give
-	@scripts/setup.sh postgresql pgbouncer redis mariadb prometheus
+	@scripts/setup.sh postgresql pgbouncer redis mariadb prometheus moto
 	@scripts/test.sh
 
 interop: ## PostgreSQL 18, OpenBao, Kubernetes: real parts beyond apt (needs Maven, Go; first build 12 min)
-	@scripts/setup.sh postgresql pgbouncer redis mariadb prometheus
+	@scripts/setup.sh postgresql pgbouncer redis mariadb prometheus moto
 	@scripts/interop.sh
 
 bench: ## Ratios side by side in one run, into target/bench/local.json

@@ -4,6 +4,7 @@
 set -euo pipefail
 
 missing=()
+here=$(cd "$(dirname "$0")/.." && pwd)
 command -v cc >/dev/null || missing+=(build-essential)
 for part in "$@"; do
   case "$part" in
@@ -15,11 +16,14 @@ for part in "$@"; do
     mariadb) command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server) ;;
     pgbouncer) command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer) ;;
     prometheus) command -v promtool >/dev/null || missing+=(prometheus) ;;
+    moto) python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv) ;;
     *) echo "setup.sh: no such part: $part" >&2; exit 2 ;;
   esac
 done
 command -v cargo >/dev/null || { echo "Rust is missing: install it with rustup, then run this again." >&2; exit 1; }
-[ ${#missing[@]} -eq 0 ] && exit 0
+# What no Debian package has goes into the cache, outside of the tree.
+cached() { for part in "$@"; do case "$part" in moto) "$here/tests/parts/moto.sh" >/dev/null ;; esac; done; }
+[ ${#missing[@]} -eq 0 ] && { cached "$@"; exit 0; }
 
 as_root=()
 if [ "$(id -u)" != 0 ]; then
@@ -39,3 +43,4 @@ case " ${missing[*]} " in *" prometheus "*) lean=(--no-install-recommends) ;; es
 if [ ${#lean[@]} -gt 0 ] && command -v systemctl >/dev/null; then
   "${as_root[@]}" systemctl disable --now prometheus >/dev/null 2>&1 || true
 fi
+cached "$@"

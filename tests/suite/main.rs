@@ -7,6 +7,7 @@
     reason = "a test may stop where it stands"
 )]
 
+mod aws_iam;
 mod bad_input;
 mod controller_gone;
 mod door;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rekey_drivers::Usage;
+use rekey_drivers::{Age, Usage};
 use rekey_model::Version;
 use rekey_proto::admin as wire;
 use serde::Deserialize as _;
@@ -63,12 +63,25 @@ impl Admin {
                         since_ms: session.since_ms,
                     }));
                 }
+                Ok(Usage::LastUsed(age)) => {
+                    found.extend(age.map(|age| wire::TargetSession {
+                        version: version.get(),
+                        client: String::new(),
+                        application: "last use".to_owned(),
+                        since_ms: ago(self.0.clock.now().wall_ms, age),
+                    }));
+                }
                 Ok(Usage::CannotTell) => return Err("this kind of target cannot tell".to_owned()),
                 Err(error) => return Err(rekey_runtime::tasks::with_causes(&error)),
             }
         }
         Ok(found)
     }
+}
+
+/// When it was `age` ago; for display.
+fn ago(now_ms: i64, age: Age) -> i64 {
+    now_ms.saturating_sub(i64::try_from(age.least.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn holds(holder: &wire::HolderStatus, only: Option<Version>) -> bool {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rekey_drivers::{
-    Driver, DriverError, Expiry, Found, Installed, Intent, Listed, Session, Sessions, Usage,
+    Age, Driver, DriverError, Expiry, Found, Installed, Intent, Listed, Session, Sessions, Usage,
 };
 use rekey_model::{CredentialName, Handle, Version};
 use rekey_rotation::{Event, Step, Why};
@@ -224,6 +224,10 @@ impl Executor {
             Ok(Usage::OfAccount(sessions)) => {
                 Some(perhaps_older(&sessions, seen.ledger.moved_for(&seen.facts())))
             }
+            Ok(Usage::LastUsed(age)) => {
+                let quiet = self.0.watch.quiet_since(name, version).map(|since| asked.at_most_since(since));
+                Some(u32::from(used_since(age, quiet)))
+            }
             Err(error) => {
                 self.0.watch.failed(name, version);
                 return Err(error.into());
@@ -319,6 +323,11 @@ async fn made_more(driver: &dyn Driver, intent: &Intent, installed: &Installed) 
     matches!(found, Ok(Found::Strangers(strangers)) if !strangers.is_empty())
 }
 
+/// Whether a value that was last used `age` ago was used after it had been quiet for `quiet`.
+fn used_since(age: Option<Age>, quiet: Option<Duration>) -> bool {
+    age.zip(quiet).is_some_and(|(age, quiet)| age.least <= quiet)
+}
+
 /// How many of an account's sessions may have begun with the value that is being left: all, until everybody has moved
 /// `moved` ago; then those that may be older.
 fn perhaps_older(sessions: &[Session], moved: Option<Duration>) -> u32 {
@@ -335,9 +344,17 @@ fn attempt_of(seen: &Seen, version: Version) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use rekey_drivers::Age;
-
     use super::*;
+
+    #[test]
+    fn a_use_counts_when_it_came_after_the_quiet_began() {
+        let aged = |secs| Some(Age { least: Duration::from_secs(secs), step: Duration::from_secs(1) });
+        let quiet = Some(Duration::from_mins(1));
+        assert!(used_since(aged(0), quiet) && used_since(aged(60), quiet));
+        assert!(!used_since(aged(61), quiet), "before");
+        assert!(!used_since(aged(0), None), "nothing was quiet yet: from now on");
+        assert!(!used_since(None, quiet), "it was never used");
+    }
 
     #[test]
     fn a_session_of_an_account_counts_until_it_is_surely_younger_than_the_last_change() {

@@ -48,6 +48,14 @@ impl Watch {
         known.insert(name.clone(), evidence);
     }
 
+    /// Since when a version was never seen used, if it was looked at.
+    pub(super) fn quiet_since(&self, name: &CredentialName, version: Version) -> Option<Moment> {
+        match self.lock().get(name) {
+            Some(Evidence::Quiet { version: of, since, .. }) if *of == version => Some(*since),
+            Some(_) | None => None,
+        }
+    }
+
     /// A look failed: that is not zero.
     pub(super) fn failed(&self, name: &CredentialName, version: Version) {
         self.lock().insert(name.clone(), Evidence::Unknown { version });

@@ -223,6 +223,9 @@ pub enum Usage {
     /// These sessions of the account: which of its values each came in with, the target does not tell. A session that is
     /// older than the last change of a holder may be on the old value; each tells its age.
     OfAccount(Vec<Session>),
+    /// How long ago it was used last, by the target's clock; none: never, as far as the target has noted. What is used
+    /// without a session shows itself like this.
+    LastUsed(Option<Age>),
     /// This kind of target cannot tell.
     CannotTell,
 }

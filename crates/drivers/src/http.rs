@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HOST, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use rekey_model::SecretBytes;
@@ -40,6 +40,25 @@ pub(crate) struct Answer {
     pub(crate) body: Zeroizing<Vec<u8>>,
     /// For how long the server asks to be left alone, in seconds.
     pub(crate) retry_after: Option<u64>,
+    /// When the server answered, by its own clock and in its words.
+    pub(crate) date: Option<String>,
+}
+
+/// Scheme, host and port of a server; none where it is more than that, or less.
+pub(crate) fn route(server: &str) -> Option<(&'static str, String, u16)> {
+    let uri: hyper::Uri = server.parse().ok()?;
+    let (scheme, usual) = match uri.scheme_str()? {
+        "https" => ("https", 443),
+        "http" => ("http", 80),
+        _ => return None,
+    };
+    let authority = uri.authority()?;
+    let bare = uri.path() == "/"
+        && uri.query().is_none()
+        && !authority.as_str().contains('@')
+        && !server.contains('#');
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    (bare && !host.is_empty()).then(|| (scheme, host.to_owned(), authority.port_u16().unwrap_or(usual)))
 }
 
 impl Http {
@@ -51,7 +70,18 @@ impl Http {
         token: Option<&SecretBytes>,
         body: Option<&serde_json::Value>,
     ) -> Result<Answer, Failed> {
-        let request = self.request(method, path, token, body)?;
+        self.send(self.request(method, path, token, body)?).await
+    }
+
+    /// The server as the `Host` header names it.
+    pub(crate) fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let usual = if self.tls.is_some() { 443 } else { 80 };
+        if self.port == usual { host } else { format!("{host}:{}", self.port) }
+    }
+
+    /// Sends a request that is made already, with its `Host` header.
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, Failed> {
         let socket = self.within(TcpStream::connect((self.host.as_str(), self.port))).await?;
         let socket = socket.map_err(|error| Failed::Away(error.to_string()))?;
         let Some(tls) = &self.tls else { return self.exchange(socket, request).await };
@@ -78,11 +108,10 @@ impl Http {
         token: Option<&SecretBytes>,
         body: Option<&serde_json::Value>,
     ) -> Result<Request<Full<Bytes>>, Failed> {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(HOST, format!("{host}:{}", self.port))
+            .header(HOST, self.authority())
             .header(ACCEPT, "application/json");
         if let Some(token) = token {
             let bearer = Zeroizing::new([b"Bearer ".as_slice(), token.expose()].concat());
@@ -117,11 +146,12 @@ impl Http {
             let answered = async {
                 let answer = sender.send_request(request).await.map_err(lost)?;
                 let status = answer.status().as_u16();
-                let retry_after =
-                    answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+                let header = |name| answer.headers().get(name)?.to_str().ok();
+                let retry_after = header(RETRY_AFTER).and_then(|seconds| seconds.parse().ok());
+                let date = header(DATE).map(str::to_owned);
                 let body = Limited::new(answer.into_body(), MOST).collect().await;
                 let body = body.map_err(|error| Failed::Lost(format!("the answer was lost: {error}")))?;
-                Ok(Answer { status, body: Zeroizing::new(body.to_bytes().to_vec()), retry_after })
+                Ok(Answer { status, body: Zeroizing::new(body.to_bytes().to_vec()), retry_after, date })
             };
             tokio::pin!(answered, connection);
             tokio::select! {
@@ -135,3 +165,6 @@ impl Http {
         timeout(self.request, both).await.unwrap_or_else(late)
     }
 }
+
+#[cfg(test)]
+mod tests;

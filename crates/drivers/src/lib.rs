@@ -5,6 +5,7 @@
 
 mod answer;
 pub mod approle;
+pub mod aws_iam;
 mod driver;
 mod fault;
 mod follower;

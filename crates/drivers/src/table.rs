@@ -149,6 +149,13 @@ pub static ALL: &[Kind] = &[
         slots: None,
         plug: &Hidden::<crate::kubernetes::Plug>(PhantomData),
     },
+    Kind {
+        name: crate::aws_iam::NAME,
+        strategies: &[Strategy::DualSecret],
+        class: Class::C,
+        slots: Some(crate::aws_iam::SLOTS),
+        plug: &Hidden::<crate::aws_iam::Plug>(PhantomData),
+    },
 ];
 
 /// The row of the driver with this name.

@@ -21,6 +21,8 @@ pub struct TlsSettings {
     pub mode: TlsMode,
     /// The only authorities that are trusted, PEM.
     pub ca_file: Option<PathBuf>,
+    /// Instead of a file: the authorities that browsers trust, as they were when this was built.
+    pub public: bool,
     /// The name in the server's certificate, if it is not the host.
     pub server_name: Option<String>,
 }
@@ -61,14 +63,26 @@ impl TlsSettings {
             }
         };
         let ca_file = tls.optional::<PathBuf>("ca_file").map(|file| folder.join(file));
-        Self { mode, ca_file, server_name: tls.optional("server_name") }
+        let public = match tls.optional::<String>("authorities").as_deref() {
+            None => false,
+            Some("public") => true,
+            Some(_) => {
+                tls.problem("authorities", "is not known", "write public, or name a tls.ca_file");
+                true
+            }
+        };
+        Self { mode, ca_file, public, server_name: tls.optional("server_name") }
     }
 
     /// Everything that is wrong with it, whatever the host.
     pub(crate) fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        if self.mode == TlsMode::VerifyFull && self.ca_file.is_none() {
+        if self.mode == TlsMode::VerifyFull && self.ca_file.is_none() && !self.public {
             problems.push(no_authority());
+        }
+        if self.ca_file.is_some() && self.public {
+            problems
+                .push(Problem::new("tls.authorities", "goes without tls.ca_file: only one can be trusted"));
         }
         if let Some(name) = &self.server_name
             && ServerName::try_from(name.as_str()).is_err()
@@ -90,9 +104,12 @@ impl TlsSettings {
     pub(crate) fn ready(&self, ca_pem: Option<&[u8]>) -> Result<Option<Tls>, Problem> {
         match (self.mode, ca_pem) {
             (TlsMode::Disable, _) => Ok(None),
-            (TlsMode::VerifyFull, None) => Err(no_authority()),
-            (TlsMode::VerifyFull, Some(pem)) => {
-                let config = client_config(pem).map_err(|message| Problem::new("tls.ca_file", message))?;
+            (TlsMode::VerifyFull, None) if !self.public => Err(no_authority()),
+            (TlsMode::VerifyFull, pem) => {
+                let public = || speaking(public_authorities());
+                let config = pem
+                    .map_or_else(public, client_config)
+                    .map_err(|message| Problem::new("tls.ca_file", message))?;
                 Ok(Some(Tls { config, server_name: self.server_name.clone() }))
             }
         }
@@ -144,6 +161,10 @@ fn on_this_machine(host: &str) -> bool {
     host.starts_with('/')
         || host == "localhost"
         || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn public_authorities() -> RootCertStore {
+    RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
 }
 
 /// TLS 1.3, these authorities and no others, no resumption.

@@ -14,6 +14,7 @@ mod guarded;
 pub mod http;
 pub mod kube;
 pub mod mariadb;
+pub mod moto;
 pub mod openbao;
 pub mod pgbouncer;
 pub mod postgres;

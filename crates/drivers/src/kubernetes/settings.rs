@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{CACHED, rights};
 use crate::Problem;
-use crate::http::Http;
+use crate::http::{Http, route};
 use crate::target::{TlsMode, TlsSettings, check_times};
 
 /// A cluster as the controller's own config describes it: `targets.NAME.kubernetes-token`.
@@ -228,23 +228,6 @@ impl Account {
     pub(super) fn user(&self) -> String {
         format!("system:serviceaccount:{}:{}", self.namespace, self.service_account)
     }
-}
-
-/// Scheme, host and port of a server; none where it is more than that, or less.
-fn route(server: &str) -> Option<(&'static str, String, u16)> {
-    let uri: hyper::Uri = server.parse().ok()?;
-    let (scheme, usual) = match uri.scheme_str()? {
-        "https" => ("https", 443),
-        "http" => ("http", 80),
-        _ => return None,
-    };
-    let authority = uri.authority()?;
-    let bare = uri.path() == "/"
-        && uri.query().is_none()
-        && !authority.as_str().contains('@')
-        && !server.contains('#');
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    (bare && !host.is_empty()).then(|| (scheme, host.to_owned(), authority.port_u16().unwrap_or(usual)))
 }
 
 fn is_label(text: &str) -> bool {

@@ -265,7 +265,7 @@ async fn sessions(subject: &dyn Subject, handle: &Handle) -> usize {
             assert!(sessions.iter().all(|session| session.age.is_some()), "{sessions:?}");
             sessions.len()
         }
-        usage @ (Usage::Sessions(_) | Usage::OfAccount(_) | Usage::CannotTell) => {
+        usage @ (Usage::Sessions(_) | Usage::OfAccount(_) | Usage::LastUsed(_) | Usage::CannotTell) => {
             panic!("not what this target can tell: {usage:?}")
         }
     }

@@ -7,7 +7,9 @@
     reason = "a test may stop where it stands"
 )]
 
+mod aws_iam;
 mod conformance;
+mod made_there;
 mod mysql;
 mod pgbouncer;
 mod postgres;

@@ -10,7 +10,7 @@ use crate::conformance::refused;
 async fn users(driver: &dyn Driver, handle: &Handle) -> usize {
     match driver.usage(handle).await.unwrap() {
         Usage::Sessions(sessions) => sessions.len(),
-        other @ (Usage::OfAccount(_) | Usage::CannotTell) => panic!("{other:?}"),
+        other @ (Usage::OfAccount(_) | Usage::LastUsed(_) | Usage::CannotTell) => panic!("{other:?}"),
     }
 }
 

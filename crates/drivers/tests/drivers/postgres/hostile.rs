@@ -140,6 +140,7 @@ async fn tls_is_verified_in_full_and_never_left_out() {
             target.port = port;
             target.user = "rekey".into();
             target.tls = TlsSettings {
+                public: false,
                 mode: TlsMode::VerifyFull,
                 ca_file: Some("given".into()),
                 server_name: name.map(str::to_owned),
