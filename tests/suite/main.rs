@@ -16,6 +16,7 @@ mod load;
 mod operators;
 mod other_users;
 mod poison;
+mod pooled;
 mod prometheus;
 mod redis;
 mod restore;

@@ -20,8 +20,10 @@ use crate::unprivileged;
 /// How a pooler is to be.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// The server's port on 127.0.0.1.
+    /// The server's port.
     pub server: u16,
+    /// The folder of the server's Unix socket; none: it is on 127.0.0.1.
+    pub socket: Option<PathBuf>,
     /// Lines of the users' file after the administrator's.
     pub users: Vec<String>,
     /// Speak TLS only, with a certificate for these names.
@@ -156,9 +158,11 @@ impl PgBouncer {
 
     fn configure(&self, options: &Options) -> Result<()> {
         let folder = self.folder.path().display();
+        let socket = options.socket.as_ref().map(|socket| socket.display().to_string());
+        let host = socket.unwrap_or_else(|| "127.0.0.1".to_owned());
         let mut lines = vec![
             "[databases]".to_owned(),
-            format!("* = host=127.0.0.1 port={}", options.server),
+            format!("* = host={host} port={}", options.server),
             "[pgbouncer]".to_owned(),
             format!("listen_addr = 127.0.0.1\nlisten_port = {}", self.port),
             format!("unix_socket_dir = {folder}"),

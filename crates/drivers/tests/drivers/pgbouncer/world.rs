@@ -59,7 +59,8 @@ impl World {
     ) -> Self {
         let database = Database::new();
         let server = database.postgres.port();
-        let pooler = PgBouncer::start(Options { server, users: vec![FOREIGN.into()], tls, settings });
+        let pooler =
+            PgBouncer::start(Options { server, users: vec![FOREIGN.into()], tls, settings, socket: None });
         let files = tempfile::tempdir().unwrap();
         private(&files.path().join("rotator"), ROTATOR_PASSWORD);
         private(&files.path().join("admin"), PgBouncer::ADMIN_PASSWORD);
