@@ -31,7 +31,7 @@ use crate::answer::{Failed, Touched};
 pub use crate::target::{TlsMode, TlsSettings};
 use crate::{
     Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Lack, Listed, Owner, Problem,
-    Proof, Sessions, Usage,
+    Proof, Sessions, Survey, Usage,
 };
 
 /// The driver's name.
@@ -112,6 +112,10 @@ impl Driver for AppRole {
         Box::pin(
             async move { self.bounded(&Touched::default(), self.versions()).await.map(Listed::Versions) },
         )
+    }
+
+    fn survey(&self) -> DriverFuture<'_, Survey> {
+        Box::pin(async move { self.bounded(&Touched::default(), self.survey_all()).await.map(Survey::Seen) })
     }
 
     /// What has reached OpenBao is done or given up within its own limit for a request.

@@ -15,7 +15,7 @@ use super::name::{Mark, Name};
 use super::rights::WRAPPED_FOR;
 use super::settings::Tokens;
 use crate::answer::{Failed, Touched};
-use crate::{Cut, Found, Installed, Intent, ListedVersion, Sessions};
+use crate::{Cut, Found, Installed, Intent, ListedVersion, Sessions, Sighting};
 
 /// The most secret-ids of a role that are looked through.
 const MOST: usize = 1000;
@@ -236,8 +236,26 @@ impl AppRole {
         })
     }
 
+    /// Every secret-id of the role, whoever made it.
+    pub(super) async fn survey_all(&self) -> Result<Vec<Sighting>, Failed> {
+        let rotator = self.rotator().await?;
+        let all = self.all(rotator.link()).await;
+        rotator.close().await;
+        let name = |(mark, accessor): (Option<Mark>, String)| {
+            let ours = mark.and_then(|mark| mark.handle(&accessor));
+            ours.map_or_else(|| format!("secret-id with accessor {accessor}"), |handle| handle.to_string())
+        };
+        Ok(all?.into_iter().map(|one| Sighting { name: name(one), shut: None }).collect())
+    }
+
     /// All secret-ids of the role that are this credential's.
     async fn ours(&self, link: &Link) -> Result<Vec<(Mark, String)>, Failed> {
+        let all = self.all(link).await?.into_iter();
+        Ok(all.filter_map(|(mark, accessor)| Some((mark?, accessor))).collect())
+    }
+
+    /// All secret-ids of the role, with what marks those of this credential.
+    async fn all(&self, link: &Link) -> Result<Vec<(Option<Mark>, String)>, Failed> {
         let listed = role::secret::list(&link.vault, &self.target.mount, &self.account.role).await;
         let accessors = match listed.map_err(|error| failed(error).during("list the secret-ids")) {
             Ok(listed) => listed.keys,
@@ -252,14 +270,14 @@ impl AppRole {
             );
             return Err(Failed::no(text));
         }
-        let mut ours = Vec::new();
+        let mut all = Vec::new();
         for some in accessors.chunks(AT_A_TIME) {
             let looks = some.iter().map(|accessor| self.looked_up(link, accessor));
             for (accessor, mark) in some.iter().zip(try_join_all(looks).await?) {
-                ours.extend(mark.flatten().map(|mark| (mark, accessor.clone())));
+                all.extend(mark.map(|mark| (mark, accessor.clone())));
             }
         }
-        Ok(ours)
+        Ok(all)
     }
 
     /// What a secret-id says of itself: none where there is none, and no mark where it is not this credential's.

@@ -77,18 +77,18 @@ async fn what_is_missing_is_named(subject: &dyn Subject) {
 }
 
 async fn a_survey_shows_what_comes_in(subject: &dyn Subject) {
-    let (driver, intent) = (subject.driver(), subject.intent(20));
+    let (driver, intent) = (subject.driver(), subject.intent(21));
     let comes_in = || async {
         let Survey::Seen(seen) = driver.survey().await.unwrap() else { return None };
         let open = seen.into_iter().filter(|sighting| sighting.shut.is_none());
         Some(open.map(|sighting| sighting.name).collect::<Vec<_>>())
     };
-    driver.install(&intent).await.unwrap();
-    let name = intent.handle.to_string();
+    let handle = driver.install(&intent).await.unwrap().handle;
+    let name = handle.to_string();
     assert!(comes_in().await.is_none_or(|seen| seen.contains(&name)), "{name} is not seen");
-    driver.revoke(&intent.handle, Sessions::End).await.unwrap();
+    driver.revoke(&handle, Sessions::End).await.unwrap();
     assert!(comes_in().await.is_none_or(|seen| !seen.contains(&name)), "{name} is seen and was revoked");
-    driver.clean_up(&intent.handle).await.unwrap();
+    driver.clean_up(&handle).await.unwrap();
 }
 
 async fn twice_is_once(subject: &dyn Subject) {

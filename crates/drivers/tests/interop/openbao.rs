@@ -10,7 +10,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use rekey_drivers::approle::Login;
-use rekey_drivers::{Driver, DriverError, Expiry, Found, Intent, Listed, Sessions};
+use rekey_drivers::{Driver, DriverError, Expiry, Found, Intent, Listed, Sessions, Survey};
 use rekey_model::{Fields, SecretBytes};
 use rekey_testkit::openbao::ask_at;
 use rekey_testkit::process::free_port;
@@ -152,6 +152,11 @@ async fn nothing_of_others_is_touched() {
     let mut taken = intent.clone();
     taken.handle = format!("{}#{accessor}", intent.handle).parse().unwrap();
     assert_eq!(world.driver.find(&taken).await.unwrap(), Found::Foreign);
+    let Survey::Seen(seen) = world.driver.survey().await.unwrap() else { panic!("it tells") };
+    assert!(
+        seen.len() == 1 && seen[0].name.contains(accessor),
+        "what was made by hand is not seen: {seen:?}"
+    );
     refused(world.driver.install(&taken).await, "an install over something else");
     refused(world.driver.set_expiry(&taken.handle, Expiry::Soon).await, "an expiry of something else");
     refused(world.driver.revoke(&taken.handle, Sessions::End).await, "a revocation of something else");
