@@ -142,7 +142,7 @@ fn backoff() -> Backoff {
 #[tokio::test]
 async fn what_happens_is_told_in_order_once_and_only_what_is_asked_for() {
     let world = World::new().await;
-    world.happens(&[Verb::Hold]).await;
+    world.happens(&[Verb::Rotate]).await;
     let hook = world.receiver.webhook(&[Verb::Rotate, Verb::Promote]);
     let hooks = world.begin(vec![hook.clone()]).await;
     world.happens(&[Verb::Rotate, Verb::Choose, Verb::Promote, Verb::Ended]).await;
