@@ -36,7 +36,11 @@ pub(crate) fn change(number: usize) -> Change {
             fields: fields(),
             expires_in_ms: None,
         }),
-        serving: Some(Serving { offline: Offline::ServeUntilExpiry.into(), offline_for_ms: None }),
+        serving: Some(Serving {
+            offline: Offline::ServeUntilExpiry.into(),
+            offline_for_ms: None,
+            one_at_a_time: false,
+        }),
         ..Change::default()
     }
 }

@@ -10,6 +10,22 @@ use rekey_model::{FieldName, Fields, FieldsError, NameError, SecretBytes, Versio
 use crate::seal::{Column, Place, Seal, SealError, Sealed, Subject};
 use crate::store::{CredentialId, Store, StoreError};
 
+/// What a secret is called while it is only chosen; once a version is installed, the driver's fields take its place.
+pub const CHOSEN: &str = "chosen";
+
+/// A secret that is only chosen, and what holders are given early of it, as they are sealed.
+pub fn chosen(secret: &SecretBytes, early: Option<&Fields>) -> Result<Fields, FieldsError> {
+    let copy = |value: &SecretBytes| SecretBytes::new(value.expose().to_vec());
+    let early = early.into_iter().flat_map(Fields::iter).map(|(name, value)| (name.clone(), copy(value)));
+    let chosen = CHOSEN.parse().into_iter().map(|name| (name, copy(secret)));
+    Fields::new(early.chain(chosen).collect())
+}
+
+/// The fields that holders get.
+pub fn handed_out(fields: &Fields) -> impl Iterator<Item = (&FieldName, &SecretBytes)> {
+    fields.iter().filter(|(name, _)| name.as_str() != CHOSEN)
+}
+
 /// Why unsealed bytes are not fields.
 #[derive(Debug, thiserror::Error)]
 pub enum FieldsReadError {

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use rekey_drivers::Account;
 use rekey_model::{CredentialName, FieldName, Grant, Label, Span, SpiffeId};
+use rekey_rotation::Missing;
 use rekey_settings::Document;
 use serde_json::Value;
 
@@ -41,8 +42,10 @@ pub struct Spec {
     pub driver: Account,
     /// When it is changed without being asked; none: only by hand.
     pub schedule: Option<Schedule>,
-    /// How the version before is ended.
+    /// How the version before is ended. All zero where it dies by itself, with [`Spec::barrier`].
     pub grace: Grace,
+    /// How readers are made to wait, where a new value kills the old one; none: two versions are valid at once.
+    pub barrier: Option<Barrier>,
     /// Who gets it.
     pub deliver: Deliver,
     /// Fields that are made of what the driver gives.
@@ -56,6 +59,17 @@ pub struct Schedule {
     pub every: Span,
     /// By how much the next rotation may come later, drawn at random.
     pub jitter: Span,
+}
+
+/// How readers are made to wait while the only value that a target takes is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Barrier {
+    /// How long they wait at the most, each time.
+    pub wait: Span,
+    /// How long whoever read just before has to use it.
+    pub drain: Span,
+    /// What follows when a sidecar does not confirm that its readers wait.
+    pub missing: Missing,
 }
 
 /// How the version before is ended.

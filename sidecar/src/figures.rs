@@ -188,6 +188,9 @@ mod tests {
             expires_in: None,
             previous: vec![],
             offline: Some(Offline::FailClosed),
+            one_at_a_time: false,
+            next: None,
+            readers_wait: None,
         });
         let mark = Mark { incarnation: Incarnation(1), order: Order(7) };
         Candidate {

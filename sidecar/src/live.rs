@@ -18,7 +18,7 @@ use bytes::Bytes;
 use rekey_runtime::Clock;
 use tokio::sync::watch;
 
-pub use candidate::{Candidate, Checked, Defect, Mark, Offer, OfferedVersion, Offline, Refusal};
+pub use candidate::{Candidate, Checked, Defect, Mark, Offer, OfferedNext, OfferedVersion, Offline, Refusal};
 pub use contact::{Contact, Freshness, Level};
 pub use entry::{Content, Entry, Leaving, Served};
 pub use snapshot::Snapshot;
@@ -64,6 +64,11 @@ pub enum Unreadable {
         /// Whether a reader may wait for the replacement.
         owed: bool,
     },
+    /// The target is being changed, and takes one value at a time.
+    Settling {
+        /// Until when readers wait, in milliseconds since boot.
+        until_ms: u64,
+    },
 }
 
 impl Live {
@@ -89,10 +94,20 @@ impl Live {
 
     /// Waits until `name` is no longer cut with a replacement owed, but not longer than `most`.
     pub async fn wait_for_replacement(&self, name: &str, most: Duration) {
+        self.wait_while(name, most, |why| matches!(why, Unreadable::Revoked { owed: true })).await;
+    }
+
+    /// Waits until the target of `name` is no longer being changed, or until `until_ms` since boot.
+    pub async fn wait_for_the_cut(&self, name: &str, until_ms: u64) {
+        let most = Duration::from_millis(until_ms.saturating_sub(self.clock.now().boot_ms));
+        self.wait_while(name, most, |why| matches!(why, Unreadable::Settling { .. })).await;
+    }
+
+    async fn wait_while(&self, name: &str, most: Duration, waits: impl Fn(Unreadable) -> bool) {
         let mut revisions = self.revisions();
         let given_up = self.clock.sleep(most);
         tokio::pin!(given_up);
-        while matches!(self.read(name), Err(Unreadable::Revoked { owed: true })) {
+        while self.read(name).is_err_and(&waits) {
             tokio::select! {
                 changed = revisions.changed() => if changed.is_err() { return },
                 () = &mut given_up => return,

@@ -24,6 +24,7 @@ mod revoke;
 mod rotate;
 mod secrets;
 mod sidecar_gone;
+mod single;
 mod store_tls;
 mod story;
 mod strangers;

@@ -36,11 +36,24 @@ fn steps(report: &Report) -> Vec<String> {
     let plan = &report.spec.driver.facts().plan;
     let next = ledger.last_version.map_or(Version::FIRST, Version::next);
     let counting = report.holders.iter().filter(|holder| holder.counts).count();
-    let mut steps = vec![
-        format!("make {next}: {}", plan.make.replace("{next}", &next.to_string())),
-        format!("prove it: {}", plan.prove),
-        format!("hand it to {counting} sidecars, and wait until each has acknowledged it"),
-    ];
+    let make = format!("make {next}: {}", plan.make.replace("{next}", &next.to_string()));
+    let prove = format!("prove it: {}", plan.prove);
+    if let Some(barrier) = &report.spec.barrier {
+        return vec![
+            format!(
+                "hand it to {counting} sidecars as what comes next, and wait until each has acknowledged it"
+            ),
+            format!(
+                "let readers wait, at most {}, and go on when each sidecar has confirmed that they do",
+                barrier.wait
+            ),
+            make,
+            prove,
+            "let readers have it; sessions that are open go on".to_owned(),
+        ];
+    }
+    let mut steps =
+        vec![make, prove, format!("hand it to {counting} sidecars, and wait until each has acknowledged it")];
     if let Some(old) = ledger.current.and_then(|current| ledger.version(current)) {
         steps.push(format!(
             "keep both valid for at least {}, and until nobody was seen on {} for {}; after {} an alarm{}",

@@ -123,6 +123,7 @@ impl Refusal {
             CommitError::NoSuchCredential(name) => Self::no_credential(name.as_str()),
             CommitError::Spec(name) => Self::Spec(name),
             CommitError::Store(error) => Self::Store(error),
+            CommitError::Target(error) => Self::from(error),
             CommitError::Derive(why) => Self::invalid("fields", why.to_string()),
             error @ (CommitError::Seal(_) | CommitError::Unsealed(_)) => Self::Internal(error.to_string()),
         }

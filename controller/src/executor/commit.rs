@@ -9,6 +9,7 @@ use crate::audit::Actor;
 use crate::seal::{SealError, Sealed};
 use crate::spec::Spec;
 use crate::store::{CredentialRow, StoreError, Tx};
+use crate::targets::TargetError;
 use crate::template::FillError;
 
 /// How often a commit that lost a race is decided anew.
@@ -35,6 +36,9 @@ pub enum CommitError {
     /// A version has no secret of the right form, or no name.
     #[error("{0} is not as it was made")]
     Unsealed(Version),
+    /// There is no driver.
+    #[error(transparent)]
+    Target(#[from] TargetError),
     /// A field that is made of others could not be made.
     #[error("a field of the declaration cannot be made")]
     Derive(#[source] FillError),

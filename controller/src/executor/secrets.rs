@@ -1,6 +1,5 @@
 //! Draws, seals and opens what a version is made of, and names it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -17,9 +16,6 @@ use crate::seal::Sealed;
 use crate::store::CredentialId;
 use crate::template;
 
-/// What a secret is called while it is only chosen; from Installed on, the driver's fields take its place.
-const CHOSEN: &str = "chosen";
-
 impl Executor {
     /// Draws the name of a version; and its secret, 32 random bytes as text, which is sealed, unless the target makes that.
     pub(super) fn draw(
@@ -35,10 +31,21 @@ impl Executor {
         let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()));
         let secret = SecretBytes::new(text.as_bytes().to_vec());
         let handle = draw_handle(seen, version, Some(&secret))?;
-        let name = CHOSEN.parse().map_err(|_name| CommitError::Unsealed(version))?;
+        let secret = Arc::new(secret);
+        let early = self.early(seen, &Intent::chosen(version, handle.clone(), Arc::clone(&secret)))?;
         let chosen =
-            Fields::new(BTreeMap::from([(name, secret)])).map_err(|_size| CommitError::Unsealed(version))?;
+            fields::chosen(&secret, early.as_ref()).map_err(|_size| CommitError::Unsealed(version))?;
         Ok((handle, Some(self.seal_fields(seen.id, version, &chosen)?)))
+    }
+
+    /// What holders are given before the target is changed, where a new value kills the old one.
+    fn early(&self, seen: &Seen, intent: &Intent) -> Result<Option<Fields>, CommitError> {
+        if seen.spec.barrier.is_none() {
+            return Ok(None);
+        }
+        let driver = self.0.drivers.driver(&seen.spec).map_err(CommitError::Target)?;
+        let given = driver.fields(intent).ok_or(CommitError::Unsealed(intent.version))?;
+        template::derive(&given, &seen.spec.fields).map(Some).map_err(CommitError::Derive)
     }
 
     /// Seals what a driver gave, and every field that the declaration makes of it.
@@ -79,7 +86,7 @@ impl Executor {
             return Ok(Intent { version, handle, secret: None, baseline, known: seen.ledger.answered() });
         }
         let chosen = self.fields(seen.id, version).await?;
-        let secret = chosen.get(CHOSEN).ok_or(CommitError::Unsealed(version))?;
+        let secret = chosen.get(fields::CHOSEN).ok_or(CommitError::Unsealed(version))?;
         Ok(Intent::chosen(version, handle, Arc::new(SecretBytes::new(secret.expose().to_vec()))))
     }
 }

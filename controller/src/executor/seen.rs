@@ -7,18 +7,20 @@ use std::time::Duration;
 use rekey_drivers::Class;
 use rekey_model::{CredentialName, Moment, Version};
 use rekey_rotation::{
-    Acked, Claim, Event, Evidence, Facts, HolderFacts, Ledger, Making, Mode, Overlap, Phase, Policy,
+    Acked, Barrier, Claim, Event, Evidence, Facts, HolderFacts, Ledger, Making, Mode, Overlap, Phase, Policy,
     Schedule, Usage,
 };
 use serde::Deserialize;
 
 use super::{CommitError, Executor, Settings};
 use crate::fleet::UsageReport;
-use crate::spec::Spec;
+use crate::spec::{self, Spec};
 use crate::store::{CredentialId, CredentialRow, HolderRow, Tx};
 
 /// How long a call may still land where the target is not known: long.
 const UNKNOWN_SETTLE: Duration = Duration::from_mins(10);
+/// How many times as long as readers waited a barrier rests after it was given up.
+const REST: u32 = 5;
 /// How long after a decision a call that it overtook is given up, at the most.
 const GIVING_UP: Duration = Duration::from_millis(500);
 
@@ -62,13 +64,14 @@ impl Seen {
     /// the target refused. None when nobody does, or when it is known and there is no way back.
     pub(super) fn failure(&self) -> Option<Event> {
         let open = self.ledger.open_rotation().filter(|open| open.forward_only.is_none())?;
-        if !matches!(open.phase, Phase::Rolling | Phase::Grace) {
+        let uncut = matches!(open.phase, Phase::Staged | Phase::Barrier);
+        if !uncut && !matches!(open.phase, Phase::Rolling | Phase::Grace) {
             return None;
         }
         let (order, current) = (self.ledger.order, self.ledger.current?);
         let why = self.rows.iter().filter(|row| row.gone.is_none()).find_map(|row| {
             let nacked = row.nacked.as_ref().filter(|nacked| nacked.order == order);
-            let refused = row.reported.as_ref().filter(|reported| reported.order == order);
+            let refused = row.reported.as_ref().filter(|reported| reported.order == order && !uncut);
             let refused = refused.filter(|reported| report(&reported.report).refuses(current));
             nacked
                 .map(|nacked| format!("{} could not apply it: {}", shown(row), nacked.reason))
@@ -174,7 +177,7 @@ fn policy(
         budget: settings.budget,
         settle,
         adopts: spec.driver.adopt().is_some(),
-        overlap: Overlap::Both,
+        overlap: spec.barrier.map_or(Overlap::Both, |barrier| Overlap::Neither(barrier_of(&barrier))),
         making: making(class),
         slots,
         verify_every: settings.verify,
@@ -190,6 +193,18 @@ fn in_time(declared: Option<(Duration, Duration)>, life: Option<Duration>) -> Op
     let (every, jitter) = declared.unwrap_or((latest, latest));
     let every = every.min(latest / 10 * 9);
     Some((every, jitter.min(latest.saturating_sub(every))))
+}
+
+/// A barrier whose readers wait for `wait` in all: half of it for the holders to confirm, the rest for the change.
+fn barrier_of(barrier: &spec::Barrier) -> Barrier {
+    let wait = barrier.wait.get();
+    Barrier {
+        known: true,
+        confirm: wait / 2,
+        drain: barrier.drain.get(),
+        pause: wait.saturating_mul(REST),
+        missing: barrier.missing,
+    }
 }
 
 /// The same number for a credential at every start and in every release: half of its id, which is random.

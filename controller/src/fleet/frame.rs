@@ -22,7 +22,7 @@ const CHANGE: u32 = 3;
 #[derive(Debug)]
 pub(super) enum Frame {
     /// A message without a secret.
-    Plain(Down),
+    Plain(Box<Down>),
     /// A credential: the shared body, then what is this stream's own.
     Change(Arc<Body>, Vec<u8>),
 }
@@ -42,8 +42,8 @@ impl Body {
         // Exactly as long as needed: a buffer that grows would leave copies behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(change.encoded_len()));
         change.encode_raw(&mut *bytes);
-        if let Some(current) = change.current.as_mut() {
-            current.fields.values_mut().for_each(Zeroize::zeroize);
+        for version in [change.current.as_mut(), change.next.as_mut()].into_iter().flatten() {
+            version.fields.values_mut().for_each(Zeroize::zeroize);
         }
         Self(bytes)
     }
@@ -57,7 +57,7 @@ impl Body {
 impl Frame {
     /// A message without a secret.
     pub(super) fn plain(message: down::Message) -> Self {
-        Self::Plain(Down { message: Some(message) })
+        Self::Plain(Box::new(Down { message: Some(message) }))
     }
 
     /// `body` with what is this stream's own.
@@ -121,7 +121,7 @@ impl Encoder for FrameEncoder {
 #[cfg(test)]
 pub(super) fn read_back(frame: &Frame) -> Down {
     match frame {
-        Frame::Plain(down) => down.clone(),
+        Frame::Plain(down) => Down::clone(down),
         Frame::Change(body, tail) => {
             let bytes = [body.0.as_slice(), tail].concat();
             let change = Change::decode(bytes.as_slice()).expect("what we encode can be read");

@@ -10,6 +10,7 @@ use rekey_proto::fleet::{Accepted, Change, Previous, Serving, VersionData};
 use rekey_rotation::Ledger;
 
 use super::frame::Body;
+use crate::fields;
 use crate::spec::Spec;
 use crate::store::CredentialId;
 
@@ -49,6 +50,19 @@ pub(super) struct Seen {
     pub deleted: bool,
     /// How long it may be served without word from here; none: without end.
     pub alone: Option<Duration>,
+    /// What comes after it, where the target takes one value at a time.
+    pub next: Option<(Version, Handle)>,
+    /// How long readers are to wait for it; none: they are not.
+    pub readers_wait: Option<Duration>,
+}
+
+/// The values of the versions that a change shows.
+#[derive(Debug, Default)]
+pub(super) struct Values {
+    /// Of what is to be served.
+    pub current: Option<Fields>,
+    /// Of what comes after it.
+    pub next: Option<Fields>,
 }
 
 /// A version in its grace: since when, and for how long at least.
@@ -64,6 +78,7 @@ impl View {
     pub(super) fn of(id: CredentialId, ledger: &Ledger, spec: Spec, incarnation: Incarnation) -> Self {
         let named = |version: Version| ledger.version(version).map(|r| (version, r.handle.clone()));
         let accepted = |version: &Version| ledger.is_alive(*version);
+        let wait = spec.barrier.map(|barrier| barrier.wait.get()).filter(|_| ledger.barrier_is_up());
         let left = ledger.current.and_then(|current| ledger.version(current)?.promoted);
         let leaving = |(version, since)| Leaving { version, since, floor: spec.grace.floor.get() };
         let seen = Seen {
@@ -77,6 +92,8 @@ impl View {
             deleted: ledger.deleted.is_some(),
             // What went out with this order, not what was declared since: that goes out with the next one.
             alone: ledger.alone(spec.deliver.offline.serves_alone_for()),
+            next: ledger.staged().and_then(named),
+            readers_wait: wait,
         };
         let leaving = ledger.previous.filter(accepted).zip(left).map(leaving);
         Self { id, seen, leaving, spec, body: Mutex::default() }
@@ -89,10 +106,7 @@ impl View {
 
     /// Whether `handle` is what this credential's versions, or the login that it adopts, are called.
     pub(super) fn may_be_called(&self, version: Version, handle: &Handle) -> bool {
-        let facts = self.spec.driver.facts();
-        let made = format!("{}_{version}_", facts.names.stem);
-        let adopted = facts.adopt.as_ref() == Some(handle);
-        adopted || handle.as_str().starts_with(&made)
+        self.spec.driver.may_be_called(version, handle)
     }
 
     /// Whether a holder could tell this view from `other`.
@@ -110,30 +124,27 @@ impl View {
         self.body.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
     }
 
-    /// Encodes the change with `fields` as the values of the current version, for all who ask before it is sent out.
-    pub(super) fn encode(&self, fields: Option<&Fields>) -> Arc<Body> {
+    /// Encodes the change with `values`, for all who ask before it is sent out.
+    pub(super) fn encode(&self, values: &Values) -> Arc<Body> {
         let mut kept = self.body.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(body) = kept.upgrade() {
             return body;
         }
-        let body = Arc::new(Body::encode(self.change(fields)));
+        let body = Arc::new(Body::encode(self.change(values)));
         *kept = Arc::downgrade(&body);
         body
     }
 
-    fn change(&self, fields: Option<&Fields>) -> Change {
+    fn change(&self, values: &Values) -> Change {
         let seen = &self.seen;
-        let values = || fields.into_iter().flat_map(Fields::iter);
-        let current = seen.current.as_ref().map(|(version, handle)| VersionData {
-            version: version.get(),
-            handle: handle.to_string(),
-            fields: values().map(|(name, value)| (name.to_string(), value.expose().to_vec())).collect(),
-            expires_in_ms: None,
-        });
         Change {
-            current,
+            current: seen.current.as_ref().map(|current| data(current, values.current.as_ref())),
+            next: seen.next.as_ref().map(|next| data(next, values.next.as_ref())),
+            readers_wait_ms: seen
+                .readers_wait
+                .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
             fenced: seen.fenced.iter().map(|version| version.get()).collect(),
-            serving: Some(serving(seen.alone)),
+            serving: Some(serving(seen.alone, self.spec.barrier.is_some())),
             replacement_owed: seen.owed,
             ..self.bare()
         }
@@ -181,11 +192,21 @@ impl View {
     }
 }
 
-fn serving(alone: Option<Duration>) -> Serving {
+fn data((version, handle): &(Version, Handle), values: Option<&Fields>) -> VersionData {
+    let fields = values.into_iter().flat_map(fields::handed_out);
+    VersionData {
+        version: version.get(),
+        handle: handle.to_string(),
+        fields: fields.map(|(name, value)| (name.to_string(), value.expose().to_vec())).collect(),
+        expires_in_ms: None,
+    }
+}
+
+fn serving(alone: Option<Duration>, one_at_a_time: bool) -> Serving {
     let offline_for_ms = alone.map(|alone| u64::try_from(alone.as_millis()).unwrap_or(u64::MAX));
     let (offline, offline_for_ms) = match offline_for_ms {
         Some(0) => (WireOffline::FailClosed, None),
         bound => (WireOffline::ServeUntilExpiry, bound),
     };
-    Serving { offline: offline.into(), offline_for_ms }
+    Serving { offline: offline.into(), offline_for_ms, one_at_a_time }
 }

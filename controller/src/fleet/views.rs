@@ -12,7 +12,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::frame::Body;
 use super::hub::{Hub, Urgency};
-use super::view::View;
+use super::view::{Values, View};
 use crate::fields::{self, OpenFieldsError};
 use crate::seal::Seal;
 use crate::spec::Spec;
@@ -124,13 +124,18 @@ impl Views {
         if let Some(body) = view.body() {
             return Ok(Some(body));
         }
-        let Some((version, _)) = view.seen.current else { return Ok(Some(view.encode(None))) };
-        if view.seen.foreign {
+        let seen = &view.seen;
+        if seen.current.is_some() && seen.foreign {
             return Ok(None);
         }
-        let sealed = fields::open((&self.store, &self.seal), view.id, version).await?;
-        let Some(fields) = sealed else { return Ok(None) };
-        Ok(Some(view.encode(Some(&fields))))
+        let mut values = Values::default();
+        for (version, place) in [(&seen.current, &mut values.current), (&seen.next, &mut values.next)] {
+            let Some((version, _)) = version else { continue };
+            let sealed = fields::open((&self.store, &self.seal), view.id, *version).await?;
+            let Some(fields) = sealed else { return Ok(None) };
+            *place = Some(fields);
+        }
+        Ok(Some(view.encode(&values)))
     }
 
     /// Waits for changes, brings the views up to date, and tells the streams; fences first.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rekey_model::Span;
 use rekey_settings::Section;
 
-use super::{Grace, Schedule};
+use super::{Barrier, Grace, Schedule};
 
 /// No time in a spec is longer: sums of them stay far from every limit of arithmetic.
 const LONGEST: Duration = Duration::from_hours(24 * 3660);
@@ -41,6 +41,25 @@ pub(super) fn grace(grace: &Grace, root: &Section<'_>) {
             "grace.deadline",
             "is not longer than grace.floor and grace.quiet together: every grace would alarm",
             format!("write more than {least}, such as `deadline: {}`", sum(&[least, least])),
+        );
+    }
+}
+
+/// Checks how readers are made to wait. A sidecar answers within 5 s, come what may.
+pub(super) fn barrier(barrier: &Barrier, root: &Section<'_>) {
+    let bounds = Duration::from_millis(200)..=Duration::from_secs(4);
+    if !bounds.contains(&barrier.wait.get()) {
+        root.problem(
+            "barrier.wait",
+            "is not between 200ms and 4s",
+            "write a time between, such as `wait: 2s`",
+        );
+    }
+    if barrier.drain.get() > barrier.wait.get() / 4 {
+        root.problem(
+            "barrier.drain",
+            "is more than a quarter of barrier.wait: readers would get nothing before the target has changed",
+            format!("write at most {}", Span::new(barrier.wait.get() / 4)),
         );
     }
 }

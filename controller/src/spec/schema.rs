@@ -31,8 +31,11 @@ pub struct Credential {
     pub labels: Option<BTreeMap<String, String>>,
     /// When it is rotated without being asked. Left out: only by hand.
     pub schedule: Option<Schedule>,
-    /// How the version before is ended.
+    /// How the version before is ended. Needed where two versions can be valid at once, refused elsewhere.
     pub grace: Option<Grace>,
+    /// How readers wait while the target is changed, where it takes one value at a time. Left out: 2 s, and the cut waits
+    /// for a sidecar that does not confirm.
+    pub barrier: Option<Barrier>,
     /// Who gets it.
     pub deliver: Option<Deliver>,
     /// Fields made of those that the driver gives, such as
@@ -64,6 +67,29 @@ pub struct Grace {
     pub quiet: Option<Span>,
     /// When an unfinished grace alarms; longer than `floor` and `quiet` together. Nothing is ended by it.
     pub deadline: Option<Span>,
+}
+
+/// How readers wait while the only value that the target takes is changed.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Barrier {
+    /// How long they wait at the most, 200ms to 4s; then they get the old value, marked as unsettled, and the new one
+    /// beside it. Left out: 2s.
+    pub wait: Option<Span>,
+    /// How long whoever read just before the barrier has to log in, at most a quarter of `wait`. Left out: 200ms.
+    pub drain: Option<Span>,
+    /// What follows when a sidecar does not confirm that its readers wait. Left out: hold.
+    pub missing: Option<Missing>,
+}
+
+/// What follows when a sidecar does not confirm that its readers wait.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub enum Missing {
+    /// The target is not changed; it is tried again later, and alarms.
+    Hold,
+    /// The target is changed: that sidecar's readers meet a dead value until it is back.
+    GoOn,
 }
 
 /// Who gets a credential.
@@ -112,10 +138,7 @@ pub fn schema() -> Value {
     let mut schema = generator.into_root_schema_for::<Credential>().to_value();
     let choices: Vec<Value> = accounts.iter().map(|(name, _)| json!({ "required": [name] })).collect();
     for (name, account) in accounts {
-        let place = account.get("$ref").and_then(Value::as_str).and_then(|place| place.strip_prefix('#'));
-        if let Some(section) = place.and_then(|place| schema.pointer_mut(place)) {
-            add_target(section);
-        }
+        add_target(&mut schema, &account);
         set(schema.get_mut("properties"), name, account);
     }
     set(schema.get_mut("properties"), "also", also());
@@ -131,7 +154,7 @@ pub fn schema() -> Value {
 fn without_class() -> Value {
     let needed = |keys: &[&str]| json!({ "required": keys });
     json!({
-        "required": ["grace", "deliver"],
+        "required": ["deliver"],
         "properties": {
             "schedule": needed(&["every"]),
             "grace": needed(&["max_reconnect", "floor", "quiet", "deadline"]),
@@ -171,8 +194,17 @@ fn a_target() -> Value {
     })
 }
 
-/// Every account has a target beside what its driver knows.
-fn add_target(section: &mut Value) {
+/// Every account, of whichever shape, has a target beside what its driver knows.
+fn add_target(schema: &mut Value, account: &Value) {
+    for shape in account.get("anyOf").and_then(Value::as_array).into_iter().flatten() {
+        add_target(schema, shape);
+    }
+    let place = account.get("$ref").and_then(Value::as_str).and_then(|place| place.strip_prefix('#'));
+    let Some(section) = place.and_then(|place| schema.pointer_mut(place)) else { return };
+    if section.get("anyOf").is_some() {
+        let shapes = section.clone();
+        return add_target(schema, &shapes);
+    }
     set(section.get_mut("properties"), "target", a_target());
     if let Some(required) = section.get_mut("required").and_then(Value::as_array_mut) {
         required.insert(0, "target".into());

@@ -2,18 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::time::Duration;
 
 use rekey_drivers::Account;
 use rekey_model::{FieldName, Grant, Label, Span};
+use rekey_rotation::Missing;
 use rekey_settings::Section;
 
-use super::{Deliver, Grace, Offline, Schedule, Spec, Taken, rules};
+use super::{Barrier, Deliver, Grace, Offline, Schedule, Spec, Taken, rules};
 use crate::template::Template;
 
 /// The most sidecars or groups of sidecars that one credential goes to.
 pub(super) const MOST_GRANTS: usize = 256;
 /// The most fields that are made of others.
 const MOST_FIELDS: usize = 16;
+/// When a rotation that waits for its holders alarms, where no grace says it.
+const OVERDUE: Duration = Duration::from_mins(10);
 /// The most labels of one credential.
 pub(super) const MOST_LABELS: usize = 32;
 
@@ -26,12 +30,21 @@ pub(super) fn spec(root: &Section<'_>, taken: Vec<String>) -> Option<Spec> {
     let labels = root.optional_section("labels").map(|labels| read_labels(&labels)).unwrap_or_default();
     let driver = rekey_drivers::account(root);
     let schedule = root.optional_section("schedule").and_then(|schedule| read_schedule(&schedule));
-    let grace = grace(root);
+    let single = driver.as_ref().is_some_and(|driver| !driver.facts().strategy.two_live_versions());
+    let (grace, barrier) = if single {
+        (Some(no_grace(root, &taken)), Some(barrier(root)))
+    } else {
+        (grace(root), no_barrier(root))
+    };
     let deliver = deliver(root);
     let fields =
         root.optional_section("fields").map(|it| read_fields(&it, driver.as_ref())).unwrap_or_default();
-    if let Some(grace) = &grace {
+    if let Some(barrier) = &barrier {
+        rules::barrier(barrier, root);
+    } else if let Some(grace) = &grace {
         rules::grace(grace, root);
+    }
+    if let Some(grace) = &grace {
         rules::schedule(schedule.as_ref(), grace, root);
     }
     Some(Spec {
@@ -43,6 +56,7 @@ pub(super) fn spec(root: &Section<'_>, taken: Vec<String>) -> Option<Spec> {
         driver: driver?,
         schedule,
         grace: grace?,
+        barrier,
         deliver: deliver?,
         fields,
     })
@@ -85,6 +99,9 @@ fn read_fields(section: &Section<'_>, driver: Option<&Account>) -> BTreeMap<Fiel
             section.problem(&key, "is made of a field that there is not", remedy);
         }
         match key.parse::<FieldName>() {
+            Ok(name) if name.as_str() == crate::fields::CHOSEN => {
+                section.problem(&key, "is a name that Rekey keeps for itself", "choose another name");
+            }
             Ok(name) if given.contains(&name.as_str()) => {
                 section.problem(&key, "is given by the driver itself", "choose another name");
             }
@@ -100,7 +117,7 @@ fn read_fields(section: &Section<'_>, driver: Option<&Account>) -> BTreeMap<Fiel
 fn read_schedule(section: &Section<'_>) -> Option<Schedule> {
     let every = section.required_like("every", "30d");
     let jitter = section.optional_like("jitter", "2d");
-    Some(Schedule { every: every?, jitter: jitter.unwrap_or(Span::new(std::time::Duration::ZERO)) })
+    Some(Schedule { every: every?, jitter: jitter.unwrap_or(Span::new(Duration::ZERO)) })
 }
 
 fn grace(root: &Section<'_>) -> Option<Grace> {
@@ -111,6 +128,50 @@ fn grace(root: &Section<'_>) -> Option<Grace> {
     let quiet = section.required_like("quiet", "15m");
     let deadline = section.required_like("deadline", "48h");
     Some(Grace { max_reconnect: max_reconnect?, floor: floor?, quiet: quiet?, deadline: deadline? })
+}
+
+/// The old value dies with the cut, so there is nothing to wait for. What a class gives has no meaning and no harm.
+fn no_grace(root: &Section<'_>, taken: &[String]) -> Grace {
+    let said = root.optional_section("grace").map(|section| {
+        ["max_reconnect", "floor", "quiet", "deadline"].map(|key| section.optional_like::<Span>(key, "1h"))
+    });
+    if said.is_some() && !taken.iter().any(|field| field.starts_with("grace.")) {
+        let remedy = "take it out; `barrier:` says how readers wait for the cut";
+        root.problem("grace", "has no meaning here: the new value kills the old one at once", remedy);
+    }
+    let zero = Span::new(Duration::ZERO);
+    Grace { max_reconnect: zero, floor: zero, quiet: zero, deadline: Span::new(OVERDUE) }
+}
+
+fn no_barrier(root: &Section<'_>) -> Option<Barrier> {
+    let said = root
+        .optional_section("barrier")
+        .map(|section| ["wait", "drain", "missing"].map(|key| section.optional_like::<String>(key, "2s")));
+    if said.is_some() {
+        let remedy = "take it out; `grace:` says how the old version ends";
+        root.problem("barrier", "has no meaning here: both versions are valid for a while", remedy);
+    }
+    None
+}
+
+fn barrier(root: &Section<'_>) -> Barrier {
+    let (wait, drain) = (Span::new(Duration::from_secs(2)), Span::new(Duration::from_millis(200)));
+    let Some(section) = root.optional_section("barrier") else {
+        return Barrier { wait, drain, missing: Missing::Hold };
+    };
+    let missing = match section.optional_like::<String>("missing", "hold").as_deref() {
+        None | Some("hold") => Missing::Hold,
+        Some("go-on") => Missing::GoOn,
+        Some(_) => {
+            section.problem(
+                "missing",
+                "is neither hold nor go-on",
+                "write `missing: hold` or `missing: go-on`",
+            );
+            Missing::Hold
+        }
+    };
+    Barrier { wait: section.or("wait", wait), drain: section.or("drain", drain), missing }
 }
 
 /// The words for [`Offline`].

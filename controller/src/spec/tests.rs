@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use super::claims::{self, Known};
 use super::{Offline, Problem, Spec, schema};
 
+mod single;
+
 /// A spec with everything in it.
 fn whole() -> Value {
     json!({
@@ -97,7 +99,7 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
         (with("/labels", json!([])), "labels", "settings of its own", "below it"),
         (with("/class", json!("")), "class", "1 to 128", "databases"),
         (with("/ower", json!("x")), "ower", "no such setting", "did you mean `owner`?"),
-        (with("/zzzzzzzzz", json!("x")), "zzzzzzzzz", "no such setting", "known here: also, class, credential, deliver"),
+        (with("/zzzzzzzzz", json!("x")), "zzzzzzzzz", "no such setting", "known here: also, aws-iam, barrier"),
         (with("/postgres", Value::Null), "", "one of these must be set: postgres", "add the one"),
         (with("/postgres/target", Value::Null), "postgres.target", "is missing", "orders-pg"),
         (with("/postgres/host", json!("10.0.0.1")), "postgres.host", "no such setting", "known here: adopt"),
@@ -290,18 +292,30 @@ fn the_committed_schema_is_what_the_types_say() {
     assert!(found == wanted, "docs/credential.schema.json is out of date: run `make generate`");
 }
 
-/// The keys that the schema has for the section at `pointer`, sorted.
+/// The keys that the schema has for the section at `pointer`, whatever shape it has, sorted.
 fn keys_in_schema(pointer: &str) -> Vec<String> {
     let schema = schema::schema();
-    let mut section = &schema;
+    let mut shapes = vec![&schema];
     for key in pointer.split('/').skip(1) {
-        section = &section["properties"][key];
-        let reference = section["$ref"].as_str().or_else(|| {
-            section["anyOf"].as_array().and_then(|any| any.iter().find_map(|one| one["$ref"].as_str()))
-        });
-        section = schema.pointer(reference.unwrap().strip_prefix('#').unwrap()).unwrap();
+        let sections = shapes.into_iter().map(|shape| &shape["properties"][key]);
+        shapes = sections.flat_map(|section| shapes_of(&schema, section)).collect();
     }
-    section["properties"].as_object().unwrap().keys().cloned().collect()
+    let keys = shapes.into_iter().filter_map(|shape| shape["properties"].as_object()).flatten();
+    let mut keys: Vec<String> = keys.map(|(key, _)| key.clone()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+/// What a section refers to: one shape, or any of several.
+fn shapes_of<'s>(schema: &'s Value, section: &'s Value) -> Vec<&'s Value> {
+    if let Some(any) = section["anyOf"].as_array() {
+        return any.iter().flat_map(|one| shapes_of(schema, one)).collect();
+    }
+    match section["$ref"].as_str().and_then(|reference| reference.strip_prefix('#')) {
+        Some(place) => shapes_of(schema, schema.pointer(place).unwrap()),
+        None => vec![section],
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Where wire types end: answers of the sidecar become words of this package, or are refused.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rekey_model::{CredentialName, FieldName, Fields, Generation, SecretBytes, Stage, Version};
@@ -18,10 +19,14 @@ const MOST_TEXT: usize = 300;
 const MOST_PREVIOUS: usize = 64;
 
 /// The credential in an answer about `expected`, checked as a whole.
-pub(crate) fn credential(expected: &CredentialName, answer: wire::Credential) -> Result<Credential, Error> {
+pub(crate) fn credential(
+    expected: &CredentialName,
+    mut answer: wire::Credential,
+) -> Result<Credential, Error> {
     // Taking the values first wipes them also when something else is wrong.
     let values = answer.fields.into_iter().map(|(name, value)| (name, SecretBytes::new(value)));
     let values: Vec<(String, SecretBytes)> = values.collect();
+    let next = answer.next.take().map(|next| credential(expected, *next)).transpose()?;
     if answer.name != expected.as_str() {
         return Err(Error::Malformed("it is about another credential"));
     }
@@ -42,6 +47,9 @@ pub(crate) fn credential(expected: &CredentialName, answer: wire::Credential) ->
         fields: Fields::new(fields).ok().ok_or(Error::Malformed("it is larger than a credential may be"))?,
         previous: answer.previous.iter().filter_map(previous).collect(),
         not_after: answer.not_after.and_then(|at| at.try_into().ok()),
+        one_at_a_time: answer.one_at_a_time,
+        unsettled: answer.unsettled,
+        next: next.map(Arc::new),
     })
 }
 
@@ -69,6 +77,7 @@ pub(crate) fn unavailable(name: &CredentialName, answer: &wire::ReadError) -> Un
         R::Stale => Reason::Stale,
         R::Revoked => Reason::Revoked,
         R::Invalid => Reason::Invalid,
+        R::Settling => Reason::Settling,
     };
     let retry_after = (answer.retry_after_ms > 0).then(|| Duration::from_millis(answer.retry_after_ms));
     Unavailable { name: name.clone(), reason, message: short(&answer.message), retry_after }
@@ -128,6 +137,7 @@ fn details(status: &tonic::Status) -> Option<(Reason, Option<Duration>)> {
             "STALE" => Reason::Stale,
             "REVOKED" => Reason::Revoked,
             "WAITING" => Reason::Waiting,
+            "SETTLING" => Reason::Settling,
             _ => Reason::Unspecified,
         };
         return Some((reason, refusal.retry_after));

@@ -1,6 +1,7 @@
 //! What an application gets: one version of a credential, and how fresh it is.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rekey_model::{CredentialName, Fields, Generation, SecretBytes, Stage, Version};
@@ -17,6 +18,9 @@ pub struct Credential {
     pub(crate) fields: Fields,
     pub(crate) previous: Vec<PreviousVersion>,
     pub(crate) not_after: Option<SystemTime>,
+    pub(crate) one_at_a_time: bool,
+    pub(crate) unsettled: bool,
+    pub(crate) next: Option<Arc<Self>>,
 }
 
 /// An earlier version that the target still accepts.
@@ -71,7 +75,7 @@ pub enum FieldError {
 impl Credential {
     /// Whether `other` is the same value, told again: what a sidecar numbers alike does not differ in its fields.
     pub(crate) fn same_value(&self, other: &Self) -> bool {
-        (self.version, self.generation) == (other.version, other.generation)
+        (self.version, self.generation, self.unsettled) == (other.version, other.generation, other.unsettled)
     }
 
     /// Its name.
@@ -126,6 +130,22 @@ impl Credential {
     /// Earlier versions that the target still accepts.
     pub fn previous(&self) -> &[PreviousVersion] {
         &self.previous
+    }
+
+    /// Whether the target takes one version at a time: the one before died when this one came.
+    pub fn one_at_a_time(&self) -> bool {
+        self.one_at_a_time
+    }
+
+    /// Whether the target is being changed to another value and nobody can say which of the two it takes now. When it
+    /// refuses this one, try [`Credential::next`].
+    pub fn unsettled(&self) -> bool {
+        self.unsettled
+    }
+
+    /// What to try when the target refuses an unsettled version; none where it is not known yet.
+    pub fn next(&self) -> Option<&Arc<Self>> {
+        self.next.as_ref()
     }
 
     /// When the target stops accepting this version by itself; none: never. By the host's clock, for display.

@@ -102,6 +102,9 @@ pub enum Reason {
     Revoked,
     /// The sidecar takes the name for no name.
     Invalid,
+    /// The target takes one version at a time and is just being changed to the next: what was given before is for no new
+    /// login. It ends by itself within seconds.
+    Settling,
     /// A reason that this SDK does not know.
     Unspecified,
 }
@@ -127,6 +130,9 @@ impl Reason {
             }
             Self::Revoked => "it was revoked in an emergency; wait for the replacement, or ask its owner",
             Self::Invalid => "the sidecar takes this for no name of a credential",
+            Self::Settling => {
+                "the target is just being changed to the next version; wait for it (`Watched::ready`)"
+            }
             Self::Unspecified => "the sidecar did not say why in terms that this SDK knows",
         }
     }

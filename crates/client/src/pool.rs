@@ -155,28 +155,42 @@ impl<C: Connect> RotatingManager<C> {
             self.watched.ready_within(left(deadline)).await?;
             // The guard comes first: a version counts as in use while a login with it is under way.
             let credential = self.watched.load()?.keep();
-            let version = credential.version();
-            let in_use = self.watched.uses(version);
-            match self.connect.connect(&credential).await {
-                Ok(connection) => {
-                    self.watched.accepted(version);
-                    return Ok(Pooled { connection, in_use });
-                }
-                Err(error) if self.connect.refused(&error) => {
-                    self.watched.refused(version);
-                    drop((credential, in_use));
-                    if !self.watched.other_than(version, left(deadline)).await {
-                        return Err(ConnectError::Refused { version, source: error });
-                    }
-                }
-                Err(error) => return Err(ConnectError::Failed(error)),
+            let mut tried = self.try_with(&credential).await;
+            if let (Err(ConnectError::Refused { .. }), Some(next)) = (&tried, credential.next()) {
+                tried = self.try_with(next).await;
             }
+            let version = credential.version();
+            drop(credential);
+            match tried {
+                Err(ConnectError::Refused { .. })
+                    if self.watched.other_than(version, left(deadline)).await => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_with(
+        &self,
+        credential: &Credential,
+    ) -> Result<Pooled<C::Connection>, ConnectError<C::Error>> {
+        let version = credential.version();
+        let in_use = self.watched.uses(version);
+        match self.connect.connect(credential).await {
+            Ok(connection) => {
+                self.watched.accepted(version);
+                Ok(Pooled { connection, in_use })
+            }
+            Err(source) if self.connect.refused(&source) => {
+                self.watched.refused(version);
+                Err(ConnectError::Refused { version, source })
+            }
+            Err(error) => Err(ConnectError::Failed(error)),
         }
     }
 
     /// Whether a connection belongs to what is to be used now.
     fn is_current(&self, pooled: &Pooled<C::Connection>) -> bool {
-        self.watched.version() == Some(pooled.in_use.version())
+        self.watched.slot().is_good(pooled.in_use.version())
     }
 }
 

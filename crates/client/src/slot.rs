@@ -36,6 +36,8 @@ pub(crate) struct Slot {
 #[derive(Debug)]
 struct Told {
     why_nothing: Unavailable,
+    /// Whether the target is just being changed, so that the live value is for no new login.
+    settling: bool,
     age: Duration,
     stale: bool,
     at: Instant,
@@ -61,6 +63,7 @@ impl Slot {
             turns: watch::Sender::new(0),
             told: Mutex::new(Told {
                 why_nothing,
+                settling: false,
                 age: Duration::ZERO,
                 stale: true,
                 at: clock::now(),
@@ -97,12 +100,13 @@ impl Slot {
         let mut told = self.told();
         told.age = Duration::from_millis(freshness.age_ms);
         told.stale = freshness.stale;
+        let settled = std::mem::take(&mut told.settling);
         told.at = clock::now();
         told.note_revoked(live, link, &credential);
         drop(told);
         self.usage.handed_out(&credential);
         self.value.store(Some(credential));
-        if !same {
+        if !same || settled {
             self.turns.send_modify(|turn| *turn += 1);
         }
     }
@@ -113,13 +117,14 @@ impl Slot {
         let revoked = why.reason == Reason::Revoked;
         let live = self.live_version();
         let mut told = self.told();
+        told.settling = why.reason == Reason::Settling;
         told.why_nothing = why;
         if revoked {
             // Nothing is left to fall back to: the previous ones are cut as well.
             let previous = std::mem::take(&mut told.previous);
             told.revoke(live.into_iter().chain(previous));
         }
-        if !ends && live.is_some() {
+        if !ends && !told.settling && live.is_some() {
             told.stale = true;
         }
         drop(told);
@@ -132,6 +137,20 @@ impl Slot {
 
     pub(crate) fn live_version(&self) -> Option<Version> {
         self.value.load().as_ref().map(|credential| credential.version())
+    }
+
+    /// The version that a new login is to be made with now.
+    pub(crate) fn usable_version(&self) -> Option<Version> {
+        self.live_version().filter(|_| !self.told().settling)
+    }
+
+    /// Whether `version` is live, or comes after what is while nobody can say which of the two the target takes.
+    #[cfg(feature = "deadpool")]
+    pub(crate) fn is_good(&self, version: Version) -> bool {
+        let live = self.value.load();
+        let next = live.as_ref().and_then(|live| live.next());
+        live.as_ref().is_some_and(|live| live.version() == version)
+            || next.is_some_and(|next| next.version() == version)
     }
 
     pub(crate) fn why_nothing(&self) -> Unavailable {
@@ -159,11 +178,12 @@ impl Told {
     /// version to fall back to.
     ///
     /// A version that is superseded in the ordinary way is among the `previous` of what supersedes it. That holds for
-    /// neighbours only: what happened between two connections is not known, and nothing is made of it.
+    /// neighbours only: what happened between two connections is not known, and nothing is made of it. Nor is it where
+    /// every new version kills the one before.
     fn note_revoked(&mut self, live: Option<Version>, link: u64, new: &Credential) {
         self.previous = new.previous.iter().map(|previous| previous.version).collect();
         let named = |version| new.version == version || self.previous.contains(&version);
-        let revoked = live.filter(|live| self.link == link && !named(*live));
+        let revoked = live.filter(|live| self.link == link && !new.one_at_a_time && !named(*live));
         self.link = link;
         self.revoke(revoked.into_iter());
         self.revoked.remove(&new.version);

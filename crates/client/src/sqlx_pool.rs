@@ -92,6 +92,9 @@ impl RotatingPgPool {
     pub async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         let deadline = clock::now() + PATIENCE;
         loop {
+            let left = deadline.saturating_duration_since(clock::now());
+            // Where the target takes one version at a time, this waits while it is changed.
+            drop(self.follower.watched.ready_within(left).await);
             let version = self.follower.turn(&self.pool);
             match self.pool.acquire().await {
                 Err(error) if is_refusal(&error) => {

@@ -46,14 +46,19 @@ impl Watched {
     /// What is to be used now, or why there is nothing. Wait-free; tens of nanoseconds.
     ///
     /// Read it again for each use rather than holding what it gives: that is what makes a rotation unnoticed. To keep
-    /// a value across an `await`, use [`Loaded::keep`].
+    /// a value across an `await`, use [`Loaded::keep`]. Where the target takes one version at a time, wait for
+    /// [`Watched::ready`] before a login, and try [`Credential::next`] if it is refused.
     #[inline]
     pub fn load(&self) -> Result<Loaded, Unavailable> {
         let value = self.held.slot.value.load();
         if value.is_some() { Ok(Loaded(value)) } else { Err(self.held.slot.why_nothing()) }
     }
 
-    /// Waits until there is something to use, at most as long as [`crate::Builder::ready_timeout`] says.
+    /// Waits until there is something to log in with, at most as long as [`crate::Builder::ready_timeout`] says: also
+    /// while the target is just being changed and takes one version at a time ([`Reason::Settling`]), which
+    /// [`Watched::load`] cannot wait for. At once where there is.
+    ///
+    /// [`Reason::Settling`]: crate::Reason::Settling
     pub async fn ready(&self) -> Result<(), Unavailable> {
         self.ready_within(self.held.owner.timeouts().ready).await
     }
@@ -88,11 +93,11 @@ impl Watched {
         let mut turns = self.held.slot.turns();
         loop {
             turns.mark_unchanged();
-            if holds(self.held.slot.live_version()) {
+            if holds(self.held.slot.usable_version()) {
                 return true;
             }
             if !matches!(tokio::time::timeout_at(deadline, turns.changed()).await, Ok(Ok(()))) {
-                return holds(self.held.slot.live_version());
+                return holds(self.held.slot.usable_version());
             }
         }
     }

@@ -37,6 +37,12 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// it is made sure that the secret is right, and only then that it can be watched and ended.
     fn install<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Installed>;
 
+    /// What consumers are to get of the intended version, where a new value kills the old one and is known before the
+    /// target is changed: they have it beforehand. None: every other kind, or a value that the target would not take.
+    fn fields(&self, _intent: &Intent) -> Option<Fields> {
+        None
+    }
+
     /// Looks whether the intended version is there; how an unknown answer of [`Driver::install`] is resolved. Where the
     /// target makes the secret: what there is of an intent whose answer was never had ([`Found::Strangers`]); `Refused`,
     /// with names and what to do, where ours cannot be told from somebody else's.

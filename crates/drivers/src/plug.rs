@@ -13,7 +13,7 @@ use rekey_settings::Section;
 use schemars::{Schema, SchemaGenerator};
 
 use crate::follower::{FOLLOWERS, FollowerKind, Following, Way};
-use crate::table::{Kind, Strategy, kind, names};
+use crate::table::{Class, Kind, Strategy, kind, names};
 use crate::together::Together;
 use crate::{Driver, Problem};
 
@@ -47,6 +47,12 @@ pub trait Plug: Send + Sync + 'static {
     /// How long a version works at the target, which ends it then by itself; none: until it is revoked.
     fn life(_account: &Self::Account) -> Option<Duration> {
         None
+    }
+
+    /// Whether `handle` can be what this version is called at the target: what a peer claims is not believed otherwise.
+    fn may_be_called(account: &Self::Account, target: &Label, version: Version, handle: &Handle) -> bool {
+        let made = format!("{}_{version}_", Self::facts(account, target).names.stem);
+        handle.as_str().starts_with(&made)
     }
 
     /// The driver. Files that the target names are read now, so that they can be changed without a restart.
@@ -354,6 +360,14 @@ impl Account {
 
     /// Adds the targets beside the first, and what follows for all to know.
     fn follow(&mut self, also: Vec<Also>, root: &Section<'_>) {
+        if !also.is_empty() && !self.facts.strategy.two_live_versions() {
+            let message = "goes only with a login for each version: a password that changes in place kills the one before";
+            root.problem(
+                "also",
+                message,
+                "name `owner_role` and `prefix`, or let the pooler ask the database",
+            );
+        }
         for (index, one) in also.iter().enumerate() {
             if also.iter().take(index).any(|other| other.target == one.target) {
                 root.problem("also", format!("names {} twice", one.target), "name each target once");
@@ -414,6 +428,16 @@ impl Account {
         self.kind.plug.life(self.settings.as_ref())
     }
 
+    /// Whether `handle` can be what this version, or the login that is adopted, is called at the target.
+    pub fn may_be_called(&self, version: Version, handle: &Handle) -> bool {
+        if self.kind.class != Class::A {
+            // The target calls it what it likes.
+            return true;
+        }
+        let own = self.kind.plug.may_be_called(self.settings.as_ref(), &self.target, version, handle);
+        own || self.facts.adopt.as_ref() == Some(handle)
+    }
+
     /// What everybody may know of it.
     pub fn facts(&self) -> &Facts {
         &self.facts
@@ -445,6 +469,7 @@ pub(crate) trait AnyPlug: Send + Sync {
     fn facts(&self, account: &Settings, target: &Label) -> Option<Facts>;
     fn handle(&self, account: &Settings, version: Version, secret: &SecretBytes) -> Option<String>;
     fn life(&self, account: &Settings) -> Option<Duration>;
+    fn may_be_called(&self, account: &Settings, target: &Label, version: Version, handle: &Handle) -> bool;
     fn driver(
         &self,
         target: &Settings,
@@ -507,6 +532,10 @@ impl<P: Plug> AnyPlug for Hidden<P> {
 
     fn route(&self, target: &Settings) -> Option<(String, u16)> {
         P::route(target.downcast_ref()?)
+    }
+
+    fn may_be_called(&self, account: &Settings, target: &Label, version: Version, handle: &Handle) -> bool {
+        account.downcast_ref().is_some_and(|account| P::may_be_called(account, target, version, handle))
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

@@ -1,4 +1,5 @@
-//! PostgreSQL: a login role of its own for each version, all acting as one owner role (dual-account).
+//! PostgreSQL: a login role of its own for each version, all acting as one owner role (dual-account). Or one login whose
+//! password is changed in place ([`FixedRole`]).
 //!
 //! A version's role is made by one transaction, with a SCRAM verifier that we compute: the password itself is never
 //! sent. A comment on the role is our marker. Nothing here touches a role that carries no marker of this credential,
@@ -6,6 +7,7 @@
 
 mod check;
 pub(crate) mod fault;
+mod fixed;
 mod gate;
 pub(crate) mod link;
 mod plug;
@@ -14,16 +16,17 @@ mod probe;
 mod quote;
 mod rights;
 mod role;
+mod server;
 mod sessions;
 pub(crate) mod settings;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rekey_model::{Fields, Handle, Version};
-use tokio::time::timeout;
 
-pub use plug::Plug;
+pub use fixed::{FixedAccount, FixedRole};
+pub use plug::{Declared, Plug};
 pub use rights::{RIGHTS_FOR_ADOPTION, RIGHTS_FOR_CREDENTIAL, RIGHTS_FOR_TARGET};
 pub use settings::{Account, Adopt, Target, TargetSettings};
 
@@ -33,7 +36,7 @@ use crate::{
     Proof, Sessions, Survey, Usage,
 };
 use fault::Fault;
-use link::{ChannelBinding, Link, Login};
+use link::Link;
 
 /// The driver's name.
 pub const NAME: &str = "postgres";
@@ -85,26 +88,12 @@ impl Postgres {
         touched: &AtomicBool,
         work: impl Future<Output = Result<T, Fault>> + Send,
     ) -> Result<T, DriverError> {
-        let limit = self.target.timeouts.call;
-        let late = |_elapsed| Err(Fault::Away(format!("no end after {limit:?}")));
-        let result = timeout(limit, work).await.unwrap_or_else(late);
-        result.map_err(|fault| fault.reported(touched.load(Ordering::Relaxed)))
+        self.target.bounded(touched, work).await
     }
 
     /// A session of the rotator in `database`.
     async fn rotator<'a>(&self, database: &str, touched: &'a AtomicBool) -> Result<Link<'a>, Fault> {
-        let login = Login {
-            route: &self.target.route,
-            tls: self.target.tls.as_ref(),
-            database,
-            user: &self.target.user,
-            password: &self.target.password,
-            application: "rekey",
-            own_settings: true,
-            binding: ChannelBinding::Require,
-            timeouts: self.target.timeouts,
-        };
-        Link::open(&login, touched).await.map_err(|fault| fault.during("as the rotator"))
+        self.target.rotator(database, touched).await
     }
 }
 

@@ -111,6 +111,11 @@ impl Driver for Redis {
         })
     }
 
+    fn fields(&self, intent: &Intent) -> Option<Fields> {
+        let secret = intent.secret.as_ref().filter(|_| self.account.one_password)?;
+        self.given(secret).ok()
+    }
+
     fn find<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Found> {
         Box::pin(async move {
             let touched = Touched::default();

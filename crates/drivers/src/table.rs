@@ -31,6 +31,8 @@ pub enum Strategy {
     DualAccount,
     /// One account that takes two values at once.
     DualSecret,
+    /// One account that takes one value: the new one kills the old one at once.
+    Single,
 }
 
 /// Who chooses the secret, and what follows where the answer to the call that makes a version is lost.
@@ -60,6 +62,7 @@ impl Strategy {
         match self {
             Self::DualAccount => "dual-account",
             Self::DualSecret => "dual-secret",
+            Self::Single => "single",
         }
     }
 
@@ -67,6 +70,7 @@ impl Strategy {
     pub fn two_live_versions(self) -> bool {
         match self {
             Self::DualAccount | Self::DualSecret => true,
+            Self::Single => false,
         }
     }
 }
@@ -116,14 +120,14 @@ pub fn target(section: &Section<'_>, folder: &Path) -> Option<Target> {
 pub static ALL: &[Kind] = &[
     Kind {
         name: crate::postgres::NAME,
-        strategies: &[Strategy::DualAccount],
+        strategies: &[Strategy::DualAccount, Strategy::Single],
         class: Class::A,
         slots: None,
         plug: &Hidden::<crate::postgres::Plug>(PhantomData),
     },
     Kind {
         name: crate::redis::NAME,
-        strategies: &[Strategy::DualSecret],
+        strategies: &[Strategy::DualSecret, Strategy::Single],
         class: Class::A,
         slots: None,
         plug: &Hidden::<crate::redis::Plug>(PhantomData),

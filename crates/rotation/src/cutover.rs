@@ -11,6 +11,7 @@ use rekey_model::{Moment, Stage, Version};
 
 use crate::ending::EndingState;
 use crate::facts::{Barrier, Facts, Missing, Overlap};
+use crate::holders::later;
 use crate::ledger::Ledger;
 use crate::phase::{CutOver, Phase, Rotation};
 
@@ -74,7 +75,7 @@ impl Ledger {
         })
     }
 
-    /// Barrier → `CutOver` when every reader waits; back to Staged when somebody does not confirm in time, unless it was
+    /// Barrier → `CutOver` when every reader waits and what was read before has been used; back to Staged when somebody does not confirm in time, unless it was
     /// declared that the cut then goes on.
     fn leave_barrier(&mut self, barrier: Barrier, open: &Rotation, facts: &Facts<'_>) -> bool {
         let held = self.held.is_some() && !open.replacement;
@@ -84,13 +85,14 @@ impl Ledger {
             return self.lower_barrier("held", facts.now);
         }
         if self.all_acked(facts) {
-            return self.enter(Phase::CutOver);
+            let last = raised.map_or(facts.last_ack(), |raised| later(raised, facts.last_ack()));
+            return facts.now.at_least_since(last) >= barrier.drain && self.enter(Phase::CutOver);
         }
         if since <= barrier.confirm {
             return false;
         }
         match barrier.missing {
-            Missing::GoOn => self.enter(Phase::CutOver),
+            Missing::GoOn => since >= barrier.confirm + barrier.drain && self.enter(Phase::CutOver),
             Missing::Hold => {
                 let names: Vec<&str> =
                     self.unacked(facts).iter().map(|holder| holder.name.as_str()).collect();

@@ -116,6 +116,8 @@ pub struct Barrier {
     pub known: bool,
     /// How long holders may take to confirm that their readers wait.
     pub confirm: Duration,
+    /// How long after the last one confirmed the cut comes: whoever read just before has so long to log in.
+    pub drain: Duration,
     /// How long to rest after it was given up.
     pub pause: Duration,
     /// What follows when one does not confirm.

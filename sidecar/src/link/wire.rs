@@ -1,6 +1,6 @@
 //! Wire to words and back: `rekey.fleet.v1` ends here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use rekey_model::{CredentialName, Incarnation, NameError, Order, SecretBytes, SessionId, Version};
@@ -12,8 +12,8 @@ use rekey_proto::fleet::{
 };
 
 use crate::live::{
-    Accepted, Candidate, HeldCredential, Mark, Offer, OfferedVersion, Offline, Refusal, Swap, SwappedTo,
-    Writer,
+    Accepted, Candidate, HeldCredential, Mark, Offer, OfferedNext, OfferedVersion, Offline, Refusal, Swap,
+    SwappedTo, Writer,
 };
 use crate::usage::CredentialUsage;
 
@@ -30,7 +30,8 @@ pub(super) struct Nameless {
 /// Everything about a change that can be believed without a check. Secrets are owned and wiped from here on.
 pub(super) fn candidate(change: Change) -> Result<Candidate, Box<Nameless>> {
     let mark = Mark { incarnation: Incarnation(change.incarnation), order: Order(change.order) };
-    let offer = match change.current.map(|data| offered(data, change.previous, change.serving)) {
+    let cut = (change.next, change.readers_wait_ms);
+    let offer = match change.current.map(|data| offered(data, change.previous, change.serving, cut)) {
         Some(offered) if !change.withdrawn => Offer::Current(offered),
         Some(_) => Offer::Withdrawn,
         None if change.withdrawn => Offer::Withdrawn,
@@ -56,15 +57,23 @@ fn offered(
     data: VersionData,
     previous: Vec<rekey_proto::fleet::Previous>,
     serving: Option<Serving>,
+    (next, readers_wait_ms): (Option<VersionData>, Option<u64>),
 ) -> OfferedVersion {
     OfferedVersion {
         version: data.version,
         handle: data.handle,
-        fields: data.fields.into_iter().map(|(name, value)| (name, SecretBytes::new(value))).collect(),
+        fields: values(data.fields),
+        next: next.map(|next| OfferedNext { version: next.version, fields: values(next.fields) }),
+        one_at_a_time: serving.as_ref().is_some_and(|serving| serving.one_at_a_time),
+        readers_wait: readers_wait_ms.map(Duration::from_millis),
         expires_in: data.expires_in_ms.map(Duration::from_millis),
         previous: previous.into_iter().map(|p| (p.version, Duration::from_millis(p.accept_for_ms))).collect(),
         offline: serving.and_then(|serving| offline(&serving)),
     }
+}
+
+fn values(fields: HashMap<String, Vec<u8>>) -> Vec<(String, SecretBytes)> {
+    fields.into_iter().map(|(name, value)| (name, SecretBytes::new(value))).collect()
 }
 
 /// What a lease says about versions in their grace; what does not read is left out.

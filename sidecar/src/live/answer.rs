@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 use prost_types::Timestamp;
-use rekey_model::{CredentialName, Generation, Moment, Version};
+use rekey_model::{CredentialName, Fields, Generation, Moment, Version};
 use rekey_proto::encoded;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -19,20 +19,53 @@ pub(super) fn encode(
     generation: Generation,
     now: Moment,
 ) -> Bytes {
+    message(name, v, generation, now).buffer()
+}
+
+/// The same, for when nobody can say whether the target takes this version or the one after it.
+pub(super) fn encode_unsettled(
+    name: &CredentialName,
+    v: &CheckedVersion,
+    generation: Generation,
+    now: Moment,
+) -> Bytes {
+    let mut message = message(name, v, generation, now);
+    message.0.unsettled = true;
+    if let Some(next) = &v.next {
+        let next = Wiped(encoded::Credential {
+            name: name.as_str().to_owned(),
+            version: next.version.get(),
+            stage: encoded::Stage::Next.into(),
+            fields: values(&next.fields),
+            generation: generation.0,
+            one_at_a_time: true,
+            ..encoded::Credential::default()
+        });
+        message.0.next.extend_from_slice(&next.buffer());
+    }
+    message.buffer()
+}
+
+fn values(fields: &Fields) -> HashMap<String, Vec<u8>> {
+    fields.iter().map(|(name, value)| (name.to_string(), value.expose().to_vec())).collect()
+}
+
+fn message(name: &CredentialName, v: &CheckedVersion, generation: Generation, now: Moment) -> Wiped {
     let mut message = Wiped(encoded::Credential {
         name: name.as_str().to_owned(),
         version: v.version.get(),
         stage: encoded::Stage::Current.into(),
-        fields: v.fields.iter().map(|(name, value)| (name.to_string(), value.expose().to_vec())).collect(),
+        fields: values(&v.fields),
         generation: generation.0,
-        previous: Vec::new(),
         not_after: v.expires_in.map(|span| after(now, span)),
+        one_at_a_time: v.one_at_a_time,
+        ..encoded::Credential::default()
     });
     message.0.previous.extend(v.previous.iter().map(|(version, accept_for)| encoded::PreviousVersion {
         version: version.get(),
         accept_until: Some(after(now, *accept_for)),
     }));
-    message.buffer()
+    message
 }
 
 /// The same answer without the `previous` versions that `keep` refuses.
@@ -91,6 +124,7 @@ impl Wiped {
 impl Drop for Wiped {
     fn drop(&mut self) {
         self.0.fields.values_mut().for_each(Zeroize::zeroize);
+        self.0.next.zeroize();
     }
 }
 

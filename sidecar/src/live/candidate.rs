@@ -8,6 +8,9 @@ use rekey_model::{
     Version,
 };
 
+/// No reader waits longer, whatever the source says: its call has to be answered within 5 s.
+const LONGEST_WAIT: Duration = Duration::from_secs(4);
+
 /// The place of a change among all changes of one credential: a later life of the store first, then its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Mark {
@@ -67,6 +70,21 @@ pub struct OfferedVersion {
     pub previous: Vec<(u64, Duration)>,
     /// How it may be served while the source is silent; `None`: in a way that this sidecar does not know.
     pub offline: Option<Offline>,
+    /// Whether the target takes one version at a time.
+    pub one_at_a_time: bool,
+    /// What comes after it, where the target takes one value at a time.
+    pub next: Option<OfferedNext>,
+    /// How long from now readers are to wait because the target is about to be changed; `None`: they are not.
+    pub readers_wait: Option<Duration>,
+}
+
+/// A version that comes after the one that is served; any part of it may be wrong.
+#[derive(Debug)]
+pub struct OfferedNext {
+    /// The version's number.
+    pub version: u64,
+    /// The values by name.
+    pub fields: Vec<(String, SecretBytes)>,
 }
 
 /// A candidate that may be published.
@@ -92,6 +110,15 @@ pub(super) struct CheckedVersion {
     pub(super) expires_in: Option<Duration>,
     pub(super) previous: Vec<(Version, Duration)>,
     pub(super) offline: Offline,
+    pub(super) one_at_a_time: bool,
+    pub(super) next: Option<CheckedNext>,
+    pub(super) readers_wait: Option<Duration>,
+}
+
+#[derive(Debug)]
+pub(super) struct CheckedNext {
+    pub(super) version: Version,
+    pub(super) fields: Fields,
 }
 
 /// A candidate that is not published: the last good value stays.
@@ -110,7 +137,7 @@ pub struct Refusal {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Defect {
     /// Versions count from 1.
-    #[error("there is no version 0")]
+    #[error("a version counts from 1, and what comes after it is another one")]
     Version,
     /// It was revoked in an emergency before.
     #[error("{0} was fenced and is never served again")]
@@ -179,7 +206,20 @@ impl OfferedVersion {
             expires_in: self.expires_in,
             previous: previous.collect(),
             offline: self.offline.ok_or(Defect::Offline)?,
+            one_at_a_time: self.one_at_a_time,
+            next: self.next.map(|next| next.check(version, fenced)).transpose()?,
+            readers_wait: self.readers_wait.map(|wait| wait.min(LONGEST_WAIT)),
         })
+    }
+}
+
+impl OfferedNext {
+    fn check(self, current: Version, fenced: &BTreeSet<Version>) -> Result<CheckedNext, Defect> {
+        let version = Version::new(self.version).filter(|v| *v != current).ok_or(Defect::Version)?;
+        if fenced.contains(&version) {
+            return Err(Defect::Fenced(version));
+        }
+        Ok(CheckedNext { version, fields: check_fields(self.fields)? })
     }
 }
 

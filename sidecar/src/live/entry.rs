@@ -46,6 +46,18 @@ pub struct Served {
     pub(super) answer: Bytes,
     pub(super) offline: Offline,
     pub(super) ends_ms: Option<u64>,
+    pub(super) settling: Option<Settling>,
+}
+
+/// The target is about to be changed, and takes one value at a time: readers wait, then get both.
+#[derive(Clone)]
+pub(super) struct Settling {
+    /// Until when readers wait, in milliseconds since boot.
+    pub(super) until_ms: u64,
+    /// What comes after the version that is served, if that is known.
+    pub(super) next: Option<Version>,
+    /// What they get then.
+    pub(super) answer: Bytes,
 }
 
 /// An earlier version that the target still accepts.
@@ -91,9 +103,14 @@ impl Entry {
         if good_until.is_some_and(|until| now.boot_ms >= until) {
             return Err(Unreadable::Stale);
         }
+        let settling = served.settling.as_ref();
+        if let Some(settling) = settling.filter(|settling| now.boot_ms < settling.until_ms) {
+            return Err(Unreadable::Settling { until_ms: settling.until_ms });
+        }
+        let answer = settling.map_or(&served.answer, |settling| &settling.answer);
         let freshness = contact.freshness(now.boot_ms);
         let fresh_until = (!freshness.stale).then(|| contact.lease_until_ms());
         let look_again_ms = [good_until, fresh_until].into_iter().flatten().min();
-        Ok(Reading { answer: served.answer.clone(), freshness, look_again_ms })
+        Ok(Reading { answer: answer.clone(), freshness, look_again_ms })
     }
 }

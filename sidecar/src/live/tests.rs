@@ -9,6 +9,8 @@ use rekey_proto::encoded;
 
 use super::*;
 
+mod settling;
+
 const DB: &str = "orders/db";
 
 fn name(text: &str) -> CredentialName {
@@ -34,6 +36,9 @@ fn offered(number: u64) -> OfferedVersion {
         expires_in: None,
         previous: vec![],
         offline: Some(Offline::UntilExpiry(None)),
+        one_at_a_time: false,
+        next: None,
+        readers_wait: None,
     }
 }
 

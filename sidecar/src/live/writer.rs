@@ -7,6 +7,7 @@ use std::time::Duration;
 use rekey_model::{CredentialName, Generation, Handle, Incarnation, Moment, Version};
 
 use super::candidate::{CheckedContent, CheckedVersion};
+use super::entry::Settling;
 use super::{Candidate, Checked, Content, Entry, Leaving, Live, Mark, Refusal, Served, Snapshot, answer};
 
 /// How many credentials a sidecar holds at most; more are refused. What it says of all of them still fits one message.
@@ -302,6 +303,10 @@ impl Held {
 
     fn set(&mut self, checked: Checked, next: Generation, now: Moment) {
         let Checked { name, mark, content } = checked;
+        let coming = match &content {
+            CheckedContent::Current(version) => version.next.as_ref().map(|next| next.version),
+            CheckedContent::Nothing { .. } | CheckedContent::Withdrawn => None,
+        };
         let content = match content {
             CheckedContent::Withdrawn => None,
             CheckedContent::Nothing { .. } if self.fenced.is_empty() => Some(Content::Waiting),
@@ -310,6 +315,7 @@ impl Held {
         };
         if let Some(Content::Served(served)) = &content {
             self.known.insert(served.version);
+            self.known.extend(coming);
             self.known.extend(served.previous.iter().map(|leaving| leaving.version));
             while self.known.len() > MOST_KNOWN {
                 self.known.pop_first();
@@ -326,9 +332,15 @@ impl Held {
             version: *version,
             until_ms: after(now, *span),
         };
+        let settling = v.readers_wait.map(|wait| Settling {
+            until_ms: after(now, wait),
+            next: v.next.as_ref().map(|next| next.version),
+            answer: answer::encode_unsettled(name, &v, generation, now),
+        });
         Served {
             version: v.version,
             generation,
+            settling,
             previous: v.previous.iter().map(leaving).collect(),
             answer: answer::encode(name, &v, generation, now),
             handle: v.handle,
@@ -339,12 +351,17 @@ impl Held {
 }
 
 impl Served {
-    /// This without the earlier versions in `fenced`; `None` if there is none of them.
+    /// This without the versions beside it that are in `fenced`; `None` if there is none of them.
     fn without_previous(&self, fenced: &BTreeSet<Version>) -> Option<Self> {
-        if !self.previous.iter().any(|leaving| fenced.contains(&leaving.version)) {
+        let next = self.settling.as_ref().and_then(|settling| settling.next);
+        let mut beside = self.previous.iter().map(|leaving| leaving.version).chain(next);
+        if !beside.any(|version| fenced.contains(&version)) {
             return None;
         }
         let mut kept = self.clone();
+        if next.is_some_and(|next| fenced.contains(&next)) {
+            kept.settling = None;
+        }
         kept.previous.retain(|leaving| !fenced.contains(&leaving.version));
         kept.answer = answer::without_previous(&self.answer, |version| !fenced.contains(&version))?;
         Some(kept)

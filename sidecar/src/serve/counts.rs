@@ -18,13 +18,13 @@ pub(super) enum Method {
 /// By method, as they stand in [`Method`].
 const METHODS: [&str; 5] = ["get", "fetch", "list", "watch", "report"];
 /// By reason, as [`reason`] numbers them.
-const REASONS: [&str; 5] = ["waiting", "not_found", "stale", "revoked", "invalid"];
+const REASONS: [&str; 6] = ["waiting", "not_found", "stale", "revoked", "invalid", "settling"];
 
 /// Counts since the start; of whom and what they are, nothing.
 #[derive(Debug, Default)]
 pub struct Counts {
     answers: [AtomicU64; 5],
-    refused: [AtomicU64; 5],
+    refused: [AtomicU64; 6],
 }
 
 impl Counts {
@@ -47,7 +47,7 @@ impl Counts {
     }
 }
 
-fn count(counts: &[AtomicU64; 5], index: usize) {
+fn count(counts: &[AtomicU64], index: usize) {
     if let Some(count) = counts.get(index) {
         count.fetch_add(1, Ordering::Relaxed);
     }
@@ -60,6 +60,7 @@ fn reason(refused: &Refused) -> usize {
         Refused::Live(Unreadable::Stale) => 2,
         Refused::Live(Unreadable::Revoked { .. }) => 3,
         Refused::Invalid(_) => 4,
+        Refused::Live(Unreadable::Settling { .. }) => 5,
     }
 }
 
@@ -78,13 +79,14 @@ mod tests {
             Refused::Live(Unreadable::Revoked { owed: true }),
             Refused::Invalid("".parse::<rekey_model::CredentialName>().unwrap_err()),
         ];
+        counts.answered(Method::Get, Some(&Refused::Live(Unreadable::Settling { until_ms: 0 })));
         for (times, (method, why)) in methods.into_iter().zip(&whys).enumerate() {
             (0..=times).for_each(|_| counts.answered(method, Some(why)));
         }
         counts.answered(Method::Get, None);
         let answers: Vec<_> = counts.answers().collect();
-        assert_eq!(answers, [("get", 2), ("fetch", 2), ("list", 3), ("watch", 4), ("report", 5)]);
+        assert_eq!(answers, [("get", 3), ("fetch", 2), ("list", 3), ("watch", 4), ("report", 5)]);
         let refused: Vec<_> = counts.refused().map(|(_, count)| count).collect();
-        assert_eq!(refused, [1, 2, 3, 4, 5]);
+        assert_eq!(refused, [1, 2, 3, 4, 5, 1]);
     }
 }

@@ -59,9 +59,16 @@ impl Shared {
         }
     }
 
-    /// The same, after a wait for a replacement that is owed.
+    /// The same, after a wait for the change of a target that takes one value, and for a replacement that is owed.
     async fn read_or_wait(&self, consumer: &Consumer, name: &str) -> Result<Reading, Refused> {
-        match self.read(consumer, name) {
+        let now = match self.read(consumer, name) {
+            Err(Refused::Live(Unreadable::Settling { until_ms })) => {
+                self.live.wait_for_the_cut(name, until_ms).await;
+                self.read(consumer, name)
+            }
+            now => now,
+        };
+        match now {
             Err(Refused::Live(Unreadable::Revoked { owed: true })) => {
                 self.live.wait_for_replacement(name, REPLACEMENT).await;
                 self.read(consumer, name)

@@ -48,6 +48,12 @@ impl Refused {
             Self::Live(Unreadable::Revoked { owed: false }) => {
                 (Reason::Revoked, Code::Unavailable, "revoked in an emergency", Some(LATER))
             }
+            Self::Live(Unreadable::Settling { .. }) => (
+                Reason::Settling,
+                Code::Unavailable,
+                "the target is being changed; what it takes then is there in a moment",
+                Some(SOON),
+            ),
             Self::Invalid(_) => (Reason::Invalid, Code::InvalidArgument, "not a credential name", None),
         }
     }

@@ -66,7 +66,11 @@ impl Watch {
             self.revisions.mark_unchanged();
             self.rules.mark_unchanged();
             let found = self.shared.read(&self.consumer, &self.name);
-            let look_again_at = found.as_ref().ok().and_then(|reading| reading.look_again_ms);
+            let look_again_at = match &found {
+                Ok(reading) => reading.look_again_ms,
+                Err(Refused::Live(Unreadable::Settling { until_ms })) => Some(*until_ms),
+                Err(_) => None,
+            };
             let refused = found.as_ref().err().cloned();
             if let Some(next) = self.tell(found) {
                 self.shared.counts.answered(Method::Watch, refused.as_ref());

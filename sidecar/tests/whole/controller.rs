@@ -194,7 +194,11 @@ pub(crate) fn change(name: &str, order: u64, number: u64) -> Change {
             fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value.into_bytes())).collect(),
             expires_in_ms: None,
         }),
-        serving: Some(Serving { offline: serving::Offline::ServeUntilExpiry.into(), offline_for_ms: None }),
+        serving: Some(Serving {
+            offline: serving::Offline::ServeUntilExpiry.into(),
+            offline_for_ms: None,
+            one_at_a_time: false,
+        }),
         replacement_owed: true,
         ..Change::default()
     }

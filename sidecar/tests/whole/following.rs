@@ -146,7 +146,8 @@ async fn without_the_controller_what_is_held_is_served_and_told_in_the_next_hell
 #[tokio::test]
 async fn a_lease_is_asked_for_at_a_third_and_its_end_closes_what_fails_closed() {
     let mut whole = Whole::start().await;
-    let closed = Serving { offline: serving::Offline::FailClosed.into(), offline_for_ms: None };
+    let closed =
+        Serving { offline: serving::Offline::FailClosed.into(), offline_for_ms: None, one_at_a_time: false };
     let mut session =
         whole.controller.level(vec![Change { serving: Some(closed), ..change(DB, 1, 1) }]).await;
     for number in 1..4 {

@@ -159,9 +159,15 @@ pub(crate) fn credential(name: &str, version: u64) -> wire::Credential {
             .map(|(name, value)| (name.to_owned(), value.into_bytes()))
             .collect::<HashMap<_, _>>(),
         generation: version * 10,
-        previous: Vec::new(),
-        not_after: None,
+        ..wire::Credential::default()
     }
+}
+
+/// `version` while nobody can say whether the target takes it or the one after it.
+pub(crate) fn unsettled(name: &str, version: u64) -> wire::Credential {
+    let next = wire::Credential { stage: wire::Stage::Next.into(), ..credential(name, version + 1) };
+    let (unsettled, one_at_a_time, next) = (true, true, Some(Box::new(next)));
+    wire::Credential { unsettled, one_at_a_time, next, ..credential(name, version) }
 }
 
 /// Waits until `holds`, looking often; stops the test with `what` when it takes too long.
@@ -233,6 +239,7 @@ impl Credentials for Service {
             })),
             wire::fetch_response::Answer::Error(error) => Err(match error.reason() {
                 R::Revoked => Refusal::new("REVOKED").into_status(Code::Unavailable, "cut"),
+                R::Settling => Refusal::new("SETTLING").into_status(Code::Unavailable, "in a moment"),
                 R::Stale => Refusal::new("STALE").into_status(Code::Unavailable, "old"),
                 R::Waiting => Refusal::new("WAITING")
                     .retry_after(Duration::from_millis(9))

@@ -15,5 +15,6 @@ mod following;
 #[cfg(feature = "deadpool")]
 mod pool;
 mod reports;
+mod settling;
 #[cfg(feature = "sqlx")]
 mod sqlx_pool;

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use deadpool::managed::{Manager, Metrics, PoolError};
 use rekey_client::pool::{Borrowed, Connect, ConnectError, RotatingManager, RotatingPool};
 use rekey_client::{Credential, Watched};
+use rekey_proto::local as wire;
 use rekey_proto::local::read_error;
 use tokio::time::timeout;
 
-use crate::fake::{Fake, eventually};
+use crate::fake::{Fake, credential, eventually, unsettled};
+use crate::settling::settles;
 
 /// A database that knows which versions may log in, and who is logged in with what.
 #[derive(Default)]
@@ -322,4 +324,47 @@ async fn a_pool_that_is_dropped_lets_the_client_end() {
     drop(pool);
     eventually("the stream ends", || fake.script.watching.load(Ordering::SeqCst) == 0).await;
     assert_eq!(target.sessions_of(1), 0);
+}
+
+#[tokio::test]
+async fn a_login_waits_while_the_only_value_changes() {
+    let stage = stage().await;
+    let pool = stage.pool(Duration::from_secs(5));
+    drop(pool.get().await.unwrap());
+    stage.fake.refuse("orders/db", read_error::Reason::Settling);
+    settles(&stage.orders).await;
+    let (first, waiting) = (
+        pool.get().await.unwrap(),
+        tokio::spawn({
+            let pool = pool.clone();
+            async move { pool.get().await.map(|session| Borrowed::version(&session).get()) }
+        }),
+    );
+    assert!(first.works(), "what is open goes on");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!waiting.is_finished(), "a login was made with a value that is about to be dead");
+    stage.target.end(1);
+    stage.target.make(2);
+    stage
+        .fake
+        .serve_this("orders/db", wire::Credential { one_at_a_time: true, ..credential("orders/db", 2) });
+    assert_eq!(waiting.await.unwrap().unwrap(), 2);
+    assert_eq!(stage.target.refusals.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_login_that_is_refused_while_nobody_can_say_tries_the_next_value() {
+    let stage = stage().await;
+    let pool = stage.pool(Duration::from_secs(5));
+    stage.fake.serve_this("orders/db", unsettled("orders/db", 1));
+    eventually("it is unsettled", || stage.orders.load().is_ok_and(|value| value.unsettled())).await;
+    let session = pool.get().await.unwrap();
+    assert_eq!(Borrowed::version(&session).get(), 1, "the target takes the old one still");
+    stage.target.end(1);
+    stage.target.make(2);
+    let other = pool.get().await.unwrap();
+    assert_eq!(Borrowed::version(&other).get(), 2);
+    drop(other);
+    assert_eq!(Borrowed::version(&pool.get().await.unwrap()).get(), 2, "it goes back into the pool");
+    assert_eq!(stage.target.refusals.load(Ordering::SeqCst), 1);
 }

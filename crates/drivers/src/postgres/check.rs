@@ -6,12 +6,13 @@ use tokio_postgres::Row;
 
 use super::fault::Fault;
 use super::link::column;
+use super::settings::Target;
 use super::{Postgres, quote};
 use crate::Lack;
 
 /// The oldest server, and the first where CREATEROLE reaches only roles that it made or was given.
 const OLDEST: i32 = 130_000;
-const NARROW: i32 = 160_000;
+pub(super) const NARROW: i32 = 160_000;
 
 /// The server, the rotator, and what it is to work with: `$1` the owner role, `$2` the database, `$3` the adopted login.
 /// What is not there is NULL.
@@ -58,7 +59,9 @@ impl Postgres {
     pub(super) async fn lacks(&self, touched: &AtomicBool) -> Result<Vec<Lack>, Fault> {
         let mut link = match self.rotator(&self.target.admin_database, touched).await {
             Ok(link) => link,
-            Err(fault) => return self.not_let_in(&self.target.admin_database, fault).map(|lack| vec![lack]),
+            Err(fault) => {
+                return self.target.not_let_in(&self.target.admin_database, fault).map(|lack| vec![lack]);
+            }
         };
         let account = &self.account;
         let adopted = account.adopt.as_ref().map(|adopt| adopt.login.as_str());
@@ -71,7 +74,7 @@ impl Postgres {
             // The catalog does not know what pg_hba.conf says.
             match self.rotator(&account.database, touched).await {
                 Ok(link) => link.close().await,
-                Err(fault) => lacks.push(self.not_let_in(&account.database, fault)?),
+                Err(fault) => lacks.push(self.target.not_let_in(&account.database, fault)?),
             }
         }
         if lacks.is_empty() && standing.standby {
@@ -124,11 +127,13 @@ impl Postgres {
         }
         lacks
     }
+}
 
+impl Target {
     /// What is missing where the rotator is refused; any other fault stays one.
-    fn not_let_in(&self, database: &str, fault: Fault) -> Result<Lack, Fault> {
+    pub(super) fn not_let_in(&self, database: &str, fault: Fault) -> Result<Lack, Fault> {
         let Fault::No(why) = fault else { return Err(fault) };
-        let (user, database) = (quote::shown(&self.target.user), quote::shown(database));
+        let (user, database) = (quote::shown(&self.user), quote::shown(database));
         let says = |code: &str| why.ends_with(&format!("({code})"));
         let remedy = if says("28000") && why.contains("pg_hba.conf") {
             format!("add a line to pg_hba.conf that lets {user} into {database} with scram-sha-256")

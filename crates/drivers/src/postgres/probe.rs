@@ -6,11 +6,9 @@ use rekey_model::{Fields, Handle};
 
 use super::Postgres;
 use super::fault::{Fault, one_line};
-use super::link::{Link, Login, column};
+use super::link::{Link, column};
 use crate::Proof;
 
-/// The most rows of a probe that are fetched.
-const MOST_ROWS: i32 = 1000;
 /// The most characters of a probe in an error.
 const SHOWN: usize = 60;
 
@@ -38,9 +36,8 @@ impl Postgres {
     async fn try_out(&self, fields: &Fields, handle: &Handle, touched: &AtomicBool) -> Result<Proof, Fault> {
         let mut link = self.log_in(fields, handle, touched).await?;
         for (index, probe) in self.account.probes.iter().enumerate() {
-            let shown: String = one_line(probe).chars().take(SHOWN).collect();
-            let ran = self.run_probe(&mut link, probe).await;
-            ran.map_err(|fault| fault.during(&format!("probe {} ({shown})", index + 1)))?;
+            let ran = self.target.run_probe(&mut link, probe).await;
+            ran.map_err(|fault| fault.during(&shown(index, probe)))?;
         }
         link.close().await;
         Ok(Proof { probes: self.account.probes.len() })
@@ -54,18 +51,8 @@ impl Postgres {
         touched: &'a AtomicBool,
     ) -> Result<Link<'a>, Fault> {
         let password = fields.get("password").ok_or_else(|| Fault::no("login: there is no password"))?;
-        let login = Login {
-            route: &self.target.consumer,
-            tls: self.target.consumer_tls.as_ref(),
-            database: &self.account.database,
-            user: handle.as_str(),
-            password,
-            application: "rekey-probe",
-            own_settings: false,
-            binding: self.target.consumer_binding,
-            timeouts: self.target.timeouts,
-        };
-        let mut link = Link::open(&login, touched).await?;
+        let login = (handle.as_str(), password, self.account.database.as_str());
+        let mut link = self.target.as_consumer(login, touched).await?;
         self.right_person(&mut link, handle).await?;
         Ok(link)
     }
@@ -88,14 +75,10 @@ impl Postgres {
             "login: the session is {is_user} as {is_role} in {is_database}, not {user} as {role} in {database}"
         )))
     }
+}
 
-    /// One statement in a transaction that is undone, with a limit that the server keeps too.
-    async fn run_probe(&self, link: &mut Link<'_>, probe: &str) -> Result<(), Fault> {
-        let limit = self.target.timeouts.statement;
-        let work = link.try_out(probe, MOST_ROWS, limit);
-        match tokio::time::timeout(limit + self.target.timeouts.transit, work).await {
-            Ok(ran) => ran,
-            Err(_elapsed) => Err(Fault::Away(format!("no end after {limit:?}"))),
-        }
-    }
+/// How a probe is named in an error.
+pub(super) fn shown(index: usize, probe: &str) -> String {
+    let shown: String = one_line(probe).chars().take(SHOWN).collect();
+    format!("probe {} ({shown})", index + 1)
 }

@@ -1,10 +1,8 @@
 //! The role of a version: made, found, set again, given an expiry. And the marker that tells ours from others'.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use rekey_model::{FieldName, Fields, Handle, SecretBytes, Version};
+use rekey_model::{Handle, SecretBytes, Version};
 
 use super::fault::Fault;
 use super::link::{Link, column};
@@ -12,7 +10,7 @@ use super::{Marked, Postgres, quote};
 use crate::scram;
 use crate::{Expiry, Found, Installed, Intent, Listed, ListedVersion, Owner, Sighting, Survey};
 
-const LOOK: &str = "SELECT r.oid, r.rolcanlogin, pg_has_role(current_user, r.oid, 'USAGE'), \
+pub(super) const LOOK: &str = "SELECT r.oid, r.rolcanlogin, pg_has_role(current_user, r.oid, 'USAGE'), \
     shobj_description(r.oid, 'pg_authid'), r.rolsuper OR r.rolreplication OR r.rolbypassrls OR r.rolcreaterole \
     FROM pg_roles r WHERE r.rolname = $1::text::name";
 
@@ -80,7 +78,7 @@ impl Postgres {
 
     pub(super) async fn make(&self, intent: &Intent, touched: &AtomicBool) -> Result<Installed, Fault> {
         let secret = intent.secret.as_ref().ok_or_else(|| Fault::no("this driver needs a secret"))?;
-        let fields = self.fields(&intent.handle, secret)?;
+        let fields = self.target.given(intent.handle.as_str(), secret, &self.account.database)?;
         let mut link = self.rotator(&self.target.admin_database, touched).await?;
         if let Standing::Adopted(role) = self.standing(&mut link, &intent.handle).await? {
             // Nothing is given to a login before whoever hands it in has shown that the password is right.
@@ -292,27 +290,6 @@ impl Postgres {
         let row = link.row(SOON, &[&life]).await?;
         let row = row.ok_or_else(|| Fault::no("the server does not tell its time"))?;
         column(&row, 0)
-    }
-
-    /// What consumers get.
-    fn fields(&self, handle: &Handle, secret: &Arc<SecretBytes>) -> Result<Fields, Fault> {
-        if std::str::from_utf8(secret.expose()).is_err() || secret.expose().contains(&0) {
-            return Err(Fault::no("a password in PostgreSQL is UTF-8 without NUL"));
-        }
-        let route = &self.target.consumer;
-        let values = [
-            ("username", handle.as_str().as_bytes().to_vec()),
-            ("password", secret.expose().to_vec()),
-            ("host", route.host.clone().into_bytes()),
-            ("port", route.port.to_string().into_bytes()),
-            ("database", self.account.database.clone().into_bytes()),
-        ];
-        let mut fields = BTreeMap::new();
-        for (field, value) in values {
-            let field: FieldName = field.parse().map_err(|_not| Fault::no("a field has no name"))?;
-            fields.insert(field, SecretBytes::new(value));
-        }
-        Fields::new(fields).map_err(|error| Fault::no(error.to_string()))
     }
 }
 

@@ -12,7 +12,7 @@ use super::Postgres;
 use super::fault::{Fault, one_line};
 use super::link::{Link, column};
 use super::role::{Role, Standing, foreign, identifier, name};
-use crate::{Cut, Session, Sessions, Usage};
+use crate::{Age, Cut, Session, Sessions, Usage};
 
 /// A login that was let in just before it was refused may show up a moment later.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
@@ -21,7 +21,8 @@ const UNTIL_GONE: Duration = Duration::from_millis(50);
 /// Background workers of a role count too: they work with its rights.
 const SESSIONS: &str = "SELECT coalesce(host(client_addr), CASE WHEN backend_type = 'client backend' \
     THEN 'local' ELSE backend_type END, 'hidden'), coalesce(application_name, ''), \
-    coalesce((extract(epoch FROM backend_start) * 1000)::bigint, 0), pid \
+    coalesce((extract(epoch FROM backend_start) * 1000)::bigint, 0), pid, \
+    coalesce(extract(epoch FROM clock_timestamp() - backend_start), 0)::float8 \
     FROM pg_stat_activity WHERE usesysid = $1 ORDER BY 3, pid";
 
 const END_SESSIONS: &str = "SELECT pid, coalesce((extract(epoch FROM backend_start) * 1000000)::bigint, 0), \
@@ -42,20 +43,10 @@ impl Postgres {
         let sessions = match self.standing(&mut link, handle).await? {
             Standing::Absent => Vec::new(),
             Standing::Foreign => return Err(foreign(handle)),
-            Standing::Ours(role, _) | Standing::Adopted(role) => link.rows(SESSIONS, &[&role.oid]).await?,
+            Standing::Ours(role, _) | Standing::Adopted(role) => of_role(&mut link, role.oid).await?,
         };
         link.close().await;
-        let session = |row: &Row| {
-            let pid: Option<i32> = column(row, 3)?;
-            Ok(Session {
-                id: pid.and_then(|pid| pid.try_into().ok()),
-                client: column(row, 0)?,
-                application: column(row, 1)?,
-                since_ms: column(row, 2)?,
-                age: None,
-            })
-        };
-        Ok(Usage::Sessions(sessions.iter().map(session).collect::<Result<_, Fault>>()?))
+        Ok(Usage::Sessions(sessions))
     }
 
     pub(super) async fn cut(
@@ -85,7 +76,7 @@ impl Postgres {
         }
         let limit = self.target.timeouts.call / 2;
         let mut ended = BTreeSet::new();
-        let gone = timeout(limit, end_sessions(&mut link, role, &mut ended)).await;
+        let gone = timeout(limit, end(&mut link, role.oid, &mut ended)).await;
         gone.unwrap_or_else(|_elapsed| {
             Err(Fault::NotYet(format!("{handle} is refused, but has sessions after {limit:?}")))
         })?;
@@ -154,15 +145,33 @@ async fn left_alone(link: &mut Link<'_>, role: Role) -> Result<u32, Fault> {
     Ok(u32::try_from(left).unwrap_or(u32::MAX))
 }
 
-/// Ends sessions until none was seen twice.
-async fn end_sessions(
+/// Every session of the role with this oid.
+pub(super) async fn of_role(link: &mut Link<'_>, role: u32) -> Result<Vec<Session>, Fault> {
+    let session = |row: &Row| {
+        let (pid, age): (Option<i32>, f64) = (column(row, 3)?, column(row, 4)?);
+        Ok(Session {
+            id: pid.and_then(|pid| pid.try_into().ok()),
+            client: column(row, 0)?,
+            application: column(row, 1)?,
+            since_ms: column(row, 2)?,
+            age: Some(Age {
+                least: Duration::try_from_secs_f64(age).unwrap_or_default(),
+                step: Duration::ZERO,
+            }),
+        })
+    };
+    link.rows(SESSIONS, &[&role]).await?.iter().map(session).collect()
+}
+
+/// Ends sessions of the role with this oid until none was seen twice.
+pub(super) async fn end(
     link: &mut Link<'_>,
-    role: Role,
+    role: u32,
     ended: &mut BTreeSet<(i32, i64)>,
 ) -> Result<(), Fault> {
     let mut quiet = false;
     loop {
-        let sessions = link.rows(END_SESSIONS, &[&role.oid]).await?;
+        let sessions = link.rows(END_SESSIONS, &[&role]).await?;
         for row in &sessions {
             ended.insert((column(row, 0)?, column(row, 1)?));
         }

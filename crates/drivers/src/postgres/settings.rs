@@ -230,16 +230,21 @@ impl Account {
             problems.push(Problem::new("prefix", message));
         }
         self.check_adopt(&mut problems);
-        if self.probes.len() > Self::MOST_PROBES {
+        Self::check_probes(&self.probes, &mut problems);
+        problems
+    }
+
+    /// Notes everything that is wrong with `probes`.
+    pub(super) fn check_probes(probes: &[String], problems: &mut Vec<Problem>) {
+        if probes.len() > Self::MOST_PROBES {
             problems.push(Problem::new("probes", format!("are at most {}", Self::MOST_PROBES)));
         }
-        for (index, probe) in self.probes.iter().enumerate() {
+        for (index, probe) in probes.iter().enumerate() {
             if probe.trim().is_empty() || probe.len() > Self::LONGEST_PROBE || probe.contains('\0') {
                 let message = format!("is one SQL statement of at most {} bytes", Self::LONGEST_PROBE);
                 problems.push(Problem::new(format!("probes[{index}]"), message));
             }
         }
-        problems
     }
 
     fn check_adopt(&self, problems: &mut Vec<Problem>) {
@@ -261,7 +266,7 @@ impl Account {
     }
 }
 
-fn check_name(problems: &mut Vec<Problem>, field: &str, name: &str) {
+pub(super) fn check_name(problems: &mut Vec<Problem>, field: &str, name: &str) {
     if quote::identifier(name).is_err() {
         problems.push(Problem::new(field, format!("is 1 to {LONGEST_NAME} bytes without NUL")));
     }

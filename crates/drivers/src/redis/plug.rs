@@ -36,16 +36,17 @@ impl crate::Plug for Plug {
             .optional_section("adopt")
             .and_then(|adopt| Some(Adopt { sha256: adopt.required_like("sha256", "9f86d08188…")? }));
         let probes = section.list_like("probes", Account::MOST_PROBES, "GET orders:probe");
-        let account = Account { user: user?, adopt, probes };
+        let one_password = section.flag("one_password");
+        let account = Account { user: user?, adopt, one_password, probes };
         note(section, NAME, account.problems());
         Some(account)
     }
 
     fn facts(account: &Account, target: &Label) -> Facts {
-        let Account { user, adopt, probes } = account;
+        let Account { user, adopt, one_password, probes } = account;
         let adopted = adopt.as_ref().map(|adopt| name_of(user, &adopt.sha256));
         Facts {
-            strategy: Strategy::DualSecret,
+            strategy: if *one_password { Strategy::Single } else { Strategy::DualSecret },
             names: Names { stem: user.clone(), longest: 255 },
             fields: &["username", "password", "host", "port"],
             adopt: adopted.and_then(|name| name.parse::<Handle>().ok()),
@@ -60,7 +61,13 @@ impl crate::Plug for Plug {
                 ("adopt.sha256", adopt.as_ref().map(|adopt| adopt.sha256.clone()).unwrap_or_default()),
             ],
             plan: Plan {
-                make: format!("one more password {{next}} of the user {user} at every node of {target}"),
+                make: if *one_password {
+                    format!(
+                        "the password {{next}} of the user {user} at every node of {target}, in place of any other"
+                    )
+                } else {
+                    format!("one more password {{next}} of the user {user} at every node of {target}")
+                },
                 prove: format!("log in as a client does, run PING and {} probes", probes.len()),
                 end: "password removed at every node; a revocation ends all sessions of the user".to_owned(),
             },
@@ -69,6 +76,12 @@ impl crate::Plug for Plug {
 
     fn handle(account: &Account, _version: Version, secret: &SecretBytes) -> Option<String> {
         Some(name_of(&account.user, &hash_of(secret)))
+    }
+
+    fn may_be_called(account: &Account, _target: &Label, _version: Version, handle: &Handle) -> bool {
+        let hash =
+            handle.as_str().strip_prefix(account.user.as_str()).and_then(|rest| rest.strip_prefix('#'));
+        hash.is_some_and(|hash| hash.len() == 64 && hash.bytes().all(|c| c.is_ascii_hexdigit()))
     }
 
     fn driver(

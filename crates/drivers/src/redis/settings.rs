@@ -68,6 +68,10 @@ pub struct Account {
     /// The password that the application uses before the first rotation. It becomes version 1 once it is handed in
     /// (`rekeyctl adopt`), and is taken away by the same evidence as any other version.
     pub adopt: Option<Adopt>,
+    /// Whether the user is to have one password at a time, which replaces the one before at once. Left out: no, two are
+    /// valid while applications move.
+    #[schemars(default)]
+    pub one_password: bool,
     /// Commands that must succeed with a new version before anybody gets it, words separated by spaces; at most 32. What
     /// they change stays changed.
     #[schemars(default)]
@@ -223,7 +227,7 @@ impl Account {
         if !is_user(&self.user) {
             problems.push(Problem::new("user", NOT_A_USER));
         }
-        if self.user == "default" {
+        if self.user == "default" && !self.one_password {
             let message = "is the user that every connection begins with: make one for the application";
             problems.push(Problem::new("user", message));
         }

@@ -1,7 +1,6 @@
 //! The user and its passwords: looked at, one added, one taken away, kept for the next start of a node.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use futures_util::future::join_all;
 use rekey_model::{FieldName, Fields, Handle, SecretBytes};
@@ -72,7 +71,7 @@ impl Redis {
         if hash_of(secret) != hash {
             return Err(Fault::no(format!("this is not the password that {} stands for", intent.handle)));
         }
-        let fields = self.fields(secret)?;
+        let fields = self.given(secret)?;
         // Every node is asked all that can be refused before the first one is changed.
         let held = self.everywhere(|node| self.take_hold(node, touched)).await?;
         let adopts = self.account.adopt.as_ref().is_some_and(|adopt| adopt.sha256 == hash);
@@ -156,15 +155,18 @@ impl Redis {
     async fn add(&self, (mut link, user): Held<'_>, hash: &str, adopts: bool) -> Result<(), Fault> {
         let node = link.route().to_string();
         let work = async {
-            if !user.has(hash) {
-                if adopts {
-                    return Err(Fault::no(format!("{} has no such password to adopt", self.account.user)));
-                }
-                link.change(&["ACL", "SETUSER", &self.account.user, &format!("#{hash}")]).await?;
+            if adopts && !user.has(hash) {
+                return Err(Fault::no(format!("{} has no such password to adopt", self.account.user)));
+            }
+            let (name, one) = (self.account.user.as_str(), self.account.one_password && !adopts);
+            if one && user.passwords != [hash] {
+                link.change(&["ACL", "SETUSER", name, "resetpass", &format!("#{hash}")]).await?;
+            } else if !user.has(hash) {
+                link.change(&["ACL", "SETUSER", name, &format!("#{hash}")]).await?;
             }
             self.persist(&mut link).await?;
             match self.user(&mut link).await? {
-                Some(user) if user.has(hash) => {}
+                Some(user) if user.has(hash) && (!one || user.passwords.len() == 1) => {}
                 Some(_) | None => return Err(Fault::Wait("the password does not read back".to_owned())),
             }
             link.close().await;
@@ -249,7 +251,8 @@ impl Redis {
         }
     }
 
-    fn fields(&self, secret: &Arc<SecretBytes>) -> Result<Fields, Fault> {
+    /// What consumers get.
+    pub(super) fn given(&self, secret: &SecretBytes) -> Result<Fields, Fault> {
         let route = &self.target.consumer;
         let values = [
             ("username", self.account.user.clone().into_bytes()),

@@ -2,6 +2,7 @@
 
 mod adoption;
 mod check;
+mod fixed;
 mod hostile;
 mod poison;
 mod revocation;

@@ -57,11 +57,34 @@ impl Subject for World {
     fn tells_versions(&self) -> bool {
         false
     }
+
+    fn takes_one_value(&self) -> bool {
+        self.driver.fields(&self.intent(1)).is_some()
+    }
 }
 
 #[tokio::test]
 async fn it_does_what_every_driver_does() {
     conformance::all(&World::new()).await;
+}
+
+#[tokio::test]
+async fn it_does_so_where_a_user_has_one_password() {
+    conformance::all(&World::with_one_password()).await;
+}
+
+#[tokio::test]
+async fn the_one_password_replaces_all_others_at_every_node() {
+    let world = World::with_one_password();
+    world.on_all(&format!("ACL SETUSER {} >made-by-hand", world::USER));
+    let (old, new) = (world.intent(1), world.intent(2));
+    world.driver.install(&old).await.unwrap();
+    let second = world.driver.install(&new).await.unwrap();
+    for node in 0..2 {
+        assert!(world.has(node, &new) && !world.has(node, &old));
+        assert!(world.nodes[node].client(world::USER, "made-by-hand").is_err());
+    }
+    world.driver.probe(&second.fields, None).await.unwrap();
 }
 
 #[tokio::test]

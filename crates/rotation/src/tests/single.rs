@@ -81,6 +81,21 @@ fn a_holder_that_does_not_confirm_lowers_the_barrier_and_alarms() {
 }
 
 #[test]
+fn what_was_read_before_the_barrier_has_time_to_be_used() {
+    let drain = std::time::Duration::from_millis(100);
+    let mut world = World::single_in(Phase::Barrier, Barrier { drain, ..KNOWN });
+    world.wait(50);
+    world.all_ack();
+    world.look();
+    world.wait(99);
+    world.look();
+    assert_eq!(world.phase(), Some(Phase::Barrier), "counted from the last one who confirmed");
+    world.wait(1);
+    world.look();
+    assert_eq!(world.phase(), Some(Phase::CutOver));
+}
+
+#[test]
 fn the_cut_goes_on_without_a_holder_where_that_was_declared() {
     let mut world = World::single_in(Phase::Barrier, Barrier { missing: Missing::GoOn, ..KNOWN });
     world.ack(0);

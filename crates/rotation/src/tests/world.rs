@@ -18,6 +18,7 @@ pub(super) const SLACK: u64 = 10;
 pub(super) const KNOWN: Barrier = Barrier {
     known: true,
     confirm: Duration::from_millis(200),
+    drain: Duration::ZERO,
     pause: Duration::from_secs(1),
     missing: Missing::Hold,
 };

@@ -27,6 +27,16 @@ pub struct Credential {
     /// When the target stops accepting this version by itself; absent: never. By the sidecar's clock, for display.
     #[prost(message, optional, tag = "7")]
     pub not_after: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whether the target is being changed to another value and nobody can say which of the two it takes now: readers
+    /// waited for it, and it took longer than was declared.
+    #[prost(bool, tag = "8")]
+    pub unsettled: bool,
+    /// What to try when the target refuses an unsettled version; absent: not known yet.
+    #[prost(bytes = "vec", tag = "9")]
+    pub next: ::prost::alloc::vec::Vec<u8>,
+    /// Whether the target takes one version at a time: the one before died when this one came.
+    #[prost(bool, tag = "10")]
+    pub one_at_a_time: bool,
 }
 /// A version in its grace.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -136,6 +146,8 @@ pub mod read_error {
         Revoked = 4,
         /// The name is not a credential name.
         Invalid = 5,
+        /// The target is being changed to another value, and takes only one: what comes is there in a moment.
+        Settling = 6,
     }
     impl Reason {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -150,6 +162,7 @@ pub mod read_error {
                 Self::Stale => "REASON_STALE",
                 Self::Revoked => "REASON_REVOKED",
                 Self::Invalid => "REASON_INVALID",
+                Self::Settling => "REASON_SETTLING",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -161,6 +174,7 @@ pub mod read_error {
                 "REASON_STALE" => Some(Self::Stale),
                 "REASON_REVOKED" => Some(Self::Revoked),
                 "REASON_INVALID" => Some(Self::Invalid),
+                "REASON_SETTLING" => Some(Self::Settling),
                 _ => None,
             }
         }
@@ -220,7 +234,8 @@ pub mod watch_response {
         /// What is to be used from now on.
         #[prost(bytes, tag = "1")]
         Credential(::prost::bytes::Bytes),
-        /// Why there is nothing to use now; what was sent before is no longer to be used if the reason is REVOKED.
+        /// Why there is nothing to use now; what was sent before is no longer to be used if the reason is REVOKED, and for no
+        /// new login while it is SETTLING.
         #[prost(message, tag = "2")]
         Unavailable(super::ReadError),
     }
@@ -705,6 +720,9 @@ impl ::core::fmt::Debug for Credential {
             .field("generation", &self.generation)
             .field("previous", &self.previous)
             .field("not_after", &self.not_after)
+            .field("unsettled", &self.unsettled)
+            .field("next", &"[secret]")
+            .field("one_at_a_time", &self.one_at_a_time)
             .finish()
     }
 }

@@ -218,6 +218,13 @@ pub struct Change {
     /// Whether a replacement for what was fenced is on its way: readers may wait for it.
     #[prost(bool, tag = "10")]
     pub replacement_owed: bool,
+    /// What comes after `current`, where the target takes only one value at a time; absent: nothing, or not known yet.
+    #[prost(message, optional, tag = "11")]
+    pub next: ::core::option::Option<VersionData>,
+    /// For how long from now readers are to wait, because the target is about to be changed, in milliseconds; absent: they
+    /// are not. When it has passed they get `current`, marked as unsettled, and `next` beside it.
+    #[prost(uint64, optional, tag = "12")]
+    pub readers_wait_ms: ::core::option::Option<u64>,
 }
 /// One version with its values.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -259,6 +266,9 @@ pub struct Serving {
     /// How long it may be served without word from the controller, in milliseconds; absent: without end.
     #[prost(uint64, optional, tag = "2")]
     pub offline_for_ms: ::core::option::Option<u64>,
+    /// Whether the target takes one version at a time: the one before died when it was changed.
+    #[prost(bool, tag = "3")]
+    pub one_at_a_time: bool,
 }
 /// Nested message and enum types in `Serving`.
 pub mod serving {

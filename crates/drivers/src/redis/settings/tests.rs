@@ -19,7 +19,7 @@ fn target() -> TargetSettings {
 }
 
 fn account() -> Account {
-    Account { user: "orders".into(), adopt: None, probes: vec!["GET some:key".into()] }
+    Account { user: "orders".into(), adopt: None, one_password: false, probes: vec!["GET some:key".into()] }
 }
 
 fn fields(problems: &[Problem]) -> Vec<&str> {

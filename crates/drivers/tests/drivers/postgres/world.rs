@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rekey_drivers::postgres::{
-    Account, Postgres as Driver, RIGHTS_FOR_CREDENTIAL, RIGHTS_FOR_TARGET, TargetSettings, TlsMode,
-    TlsSettings,
+    Account, FixedAccount, FixedRole, Postgres as Driver, RIGHTS_FOR_CREDENTIAL, RIGHTS_FOR_TARGET,
+    TargetSettings, TlsMode, TlsSettings,
 };
 use rekey_drivers::{Intent, Owner};
 use rekey_model::{Fields, SecretBytes, Span, Version};
@@ -185,6 +185,20 @@ fn build(target: &TargetSettings, account: &Account) -> Driver {
     let target = target.with(SecretBytes::from(ROTATOR_PASSWORD.to_owned()), None).unwrap();
     let owner = Owner { installation: "test".into(), credential: "orders/db".parse().unwrap() };
     Driver::new(target, account.clone(), owner).unwrap()
+}
+
+/// The driver of one login of `world` whose password changes in place.
+pub(crate) fn fixed(world: &World, change: impl FnOnce(&mut TargetSettings, &mut FixedAccount)) -> FixedRole {
+    let mut target = world.target.clone();
+    let mut account = FixedAccount {
+        database: world.name.clone(),
+        role: format!("{}_fixed", world.name),
+        adopt: false,
+        probes: vec!["SELECT count(*) FROM orders".into()],
+    };
+    change(&mut target, &mut account);
+    let target = target.with(SecretBytes::from(ROTATOR_PASSWORD.to_owned()), None).unwrap();
+    FixedRole::new(target, account).unwrap()
 }
 
 /// The driver of `world` at a server with TLS, whose authority is `ca`.

@@ -48,7 +48,12 @@ async fn tls_is_verified_in_full() {
         vec![format!("rekey on >{ROTATOR_PASSWORD} -@all +acl +client +time"), format!("{USER} {RULES}")];
     let node = Redis::start(Options { tls: Some(vec!["localhost".into()]), users, ..Options::default() });
     let world = World::new();
-    let account = rekey_drivers::redis::Account { user: USER.into(), adopt: None, probes: Vec::new() };
+    let account = rekey_drivers::redis::Account {
+        user: USER.into(),
+        adopt: None,
+        one_password: false,
+        probes: Vec::new(),
+    };
     let speaking = |host: &str, ca: &str| {
         let nodes = vec![format!("{host}:{}", node.port())];
         let tls = TlsSettings { ca_file: Some("not-read-here".into()), ..TlsSettings::default() };

@@ -36,6 +36,14 @@ impl World {
         Self::of(nodes, RIGHTS, Persist::AclFile)
     }
 
+    /// One whose user has one password at a time.
+    pub(crate) fn with_one_password() -> Self {
+        let mut world = Self::new();
+        world.account.one_password = true;
+        world.driver = build(&world.target, &world.account, None);
+        world
+    }
+
     /// One whose nodes have no ACL file.
     pub(crate) fn with_users_in_config() -> Self {
         let options = || Options { users_in_config: true, ..Options::default() };
@@ -51,7 +59,8 @@ impl World {
             node.run(if persist == Persist::AclFile { "ACL SAVE" } else { "CONFIG REWRITE" });
         }
         let target = target(nodes.iter().map(Redis::address).collect(), persist);
-        let account = Account { user: USER.into(), adopt: None, probes: vec!["GET orders:1".into()] };
+        let probes = vec!["GET orders:1".into()];
+        let account = Account { user: USER.into(), adopt: None, one_password: false, probes };
         let driver = build(&target, &account, None);
         Self { nodes, driver, target, account, consumers: AtomicUsize::new(0) }
     }

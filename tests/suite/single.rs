@@ -1,0 +1,234 @@
+//! One fixed login whose password changes in place, under applications that log in all the time: where the new value
+//! kills the old one, readers wait for the cut, and nobody meets a dead value.
+#![allow(clippy::disallowed_methods, reason = "a test drives its own connections and watches the clock")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rekey_client::{Builder, Client, Credential};
+use rekey_testkit::process::poll;
+use rekey_testkit::system::{Pace, write_private};
+use serde_json::Value;
+use tokio_postgres::{Config, NoTls};
+
+use crate::story::{PATIENCE, Story, read_password, settled};
+
+const FIXED: &str = "orders/fixed";
+
+/// Times as generous as they may be: a login on a busy machine is slow.
+const CREDENTIAL: &str = "credential: orders/fixed
+owner: team-orders
+environment: demo
+postgres:
+  target: orders-pg
+  database: orders
+  role: orders_fixed
+  adopt: true
+  probes: [\"SELECT count(*) FROM orders\"]
+barrier: { wait: 4s, drain: 1s, missing: MISSING }
+deliver:
+  to: [\"spiffe://rekey.local/sidecar/orders/*\"]
+  offline: serve-until-expiry
+  offline_for: 10m
+fields:
+  database_url: \"postgres://{username|url}:{password|url}@{host|url}/{database|url}\"
+";
+
+/// A system with a login of the application's own, whose password of today is handed in.
+fn begin(name: &str, sidecars: usize, missing: &str) -> Story {
+    let story = Story::begin(name, sidecars, Pace::default());
+    let database = &story.system.database;
+    database.postgres.sql(
+        "CREATE ROLE orders_fixed LOGIN PASSWORD 'of-today'; GRANT orders_owner TO orders_fixed; \
+         GRANT orders_fixed TO rekey_rotator WITH ADMIN OPTION;",
+    );
+    let folder = story.system.folder();
+    write_private(&folder.join("fixed.yaml"), &CREDENTIAL.replace("MISSING", missing)).unwrap();
+    write_private(&folder.join("of-today"), "of-today").unwrap();
+    story.system.ctl(&["apply", "-f", "fixed.yaml"]).unwrap();
+    story.system.ctl(&["adopt", FIXED, "--password-file", "of-today"]).unwrap();
+    story
+}
+
+fn status(story: &Story) -> Value {
+    let all = story.system.ctl(&["status", FIXED]).unwrap();
+    all.pointer("/credentials/0").cloned().unwrap_or_default()
+}
+
+fn rotate(story: &Story) -> Value {
+    story.system.ctl(&["rotate", FIXED, "--wait", "--wait-timeout", "60s", "--reason", "test"]).unwrap()
+}
+
+/// How an application reads.
+#[derive(Debug, Clone, Copy)]
+enum Reads {
+    /// One call for each login.
+    Get,
+    /// One long stream, one message for each login.
+    Fetch,
+    /// What was pushed into its own memory.
+    Watch,
+}
+
+/// An application that logs in again and again. Each login is with what it has read just before.
+struct Application {
+    reads: Reads,
+    stop: Arc<AtomicBool>,
+    logins: Arc<AtomicU64>,
+    thread: JoinHandle<Vec<String>>,
+}
+
+impl Application {
+    fn start(story: &Story, reads: Reads) -> Self {
+        let (stop, logins) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&logins));
+        let builder = Builder::new(story.system.socket("sidecar-1"));
+        let builder = match rekey_testkit::unprivileged() {
+            Some(uid) => builder.server_uid(uid),
+            None => builder,
+        };
+        let server = story.system.database.postgres.connection("orders_fixed", "", "orders");
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let client = builder.connect().await.unwrap();
+                use_it(reads, &client, &server, &stopped, &counted).await
+            })
+        });
+        Self { reads, stop, logins, thread }
+    }
+
+    fn let_work(&self, times: u64) {
+        let until = self.logins.load(Ordering::SeqCst) + times;
+        let worked = poll(PATIENCE, || self.logins.load(Ordering::SeqCst) >= until);
+        assert!(worked, "the application that reads by {:?} does not work", self.reads);
+    }
+
+    /// Ends it, and says what failed.
+    fn end(self) -> Vec<String> {
+        self.stop.store(true, Ordering::SeqCst);
+        assert!(self.logins.load(Ordering::SeqCst) > 20);
+        self.thread.join().unwrap()
+    }
+}
+
+async fn use_it(
+    reads: Reads,
+    client: &Client,
+    server: &Config,
+    stopped: &AtomicBool,
+    logins: &AtomicU64,
+) -> Vec<String> {
+    let mut failures = Vec::new();
+    let watched = client.watch(FIXED).await.unwrap();
+    watched.ready().await.unwrap();
+    let mut fetch = client.fetch();
+    let (kept, _ends_with_us) = log_in(server, &watched.load().unwrap()).await.unwrap();
+    while !stopped.load(Ordering::SeqCst) {
+        let logged_in = match reads {
+            Reads::Get => log_in(server, &client.get(FIXED).await.unwrap()).await,
+            Reads::Fetch => log_in(server, &fetch.get(FIXED).await.unwrap()).await,
+            Reads::Watch => {
+                watched.ready().await.unwrap();
+                let credential = watched.load().unwrap().keep();
+                log_in(server, &credential).await
+            }
+        };
+        if let Err(error) = logged_in {
+            failures.push(format!("{reads:?}: {error}"));
+        }
+        if let Err(error) = kept.simple_query("SELECT 1").await {
+            failures.push(format!("a session from before was cut: {error}"));
+        }
+        logins.fetch_add(1, Ordering::SeqCst);
+    }
+    failures
+}
+
+type Session = (tokio_postgres::Client, tokio::task::JoinHandle<()>);
+
+async fn log_in(server: &Config, credential: &Credential) -> Result<Session, String> {
+    assert!(!credential.unsettled(), "the cut took longer than readers wait");
+    let mut server = server.clone();
+    server.password(credential.text("password").unwrap());
+    let (client, connection) =
+        server.connect(NoTls).await.map_err(|error| format!("{}: {error}", credential.version()))?;
+    let driven = tokio::spawn(async move { drop(connection.await) });
+    client.simple_query("SELECT count(*) FROM orders").await.map_err(|error| error.to_string())?;
+    Ok((client, driven))
+}
+
+#[test]
+fn a_fixed_login_changes_its_password_and_nobody_meets_a_dead_one() {
+    let story = begin("single", 2, "hold");
+    let socket = story.system.socket("sidecar-1");
+    assert!(poll(PATIENCE, || status(&story)["current"] == 1), "{:#}", status(&story));
+    assert_eq!(read_password(&socket, FIXED), "of-today");
+    let applications =
+        [Reads::Get, Reads::Fetch, Reads::Watch].map(|reads| Application::start(&story, reads));
+    let all_work = |times| applications.iter().for_each(|application| application.let_work(times));
+    all_work(5);
+    for version in 2..=4 {
+        let before = read_password(&socket, FIXED);
+        let end = rotate(&story);
+        assert_eq!(end["rotation"]["phase"], "Done", "{end:#}");
+        let now = read_password(&socket, FIXED);
+        assert_ne!(now, before);
+        let status = status(&story);
+        assert!(status["current"] == version && settled(&status), "{status:#}");
+        let dead = story.system.database.postgres.connection("orders_fixed", &before, "orders");
+        assert!(story.system.database.postgres.try_sql(dead, "SELECT 1").is_err(), "the old one still works");
+        all_work(5);
+    }
+    let failures: Vec<String> = applications.into_iter().flat_map(Application::end).collect();
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn an_emergency_ends_the_sessions_and_brings_the_login_back_with_another_password() {
+    let story = begin("single-revoke", 1, "hold");
+    let socket = story.system.socket("sidecar-1");
+    assert!(poll(PATIENCE, || status(&story)["current"] == 1), "{:#}", status(&story));
+    let postgres = &story.system.database.postgres;
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let leaked = postgres.connection("orders_fixed", &read_password(&socket, FIXED), "orders");
+    let (thief, connection) = runtime.block_on(leaked.connect(NoTls)).unwrap();
+    runtime.spawn(async move { drop(connection.await) });
+    let receipt = story.system.ctl(&["revoke", FIXED, "--reason", "leaked"]).unwrap();
+    assert!(receipt["cut_ms"].as_i64().unwrap_or_default() > 0, "{receipt:#}");
+    assert!(runtime.block_on(thief.simple_query("SELECT 1")).is_err(), "the thief's session goes on");
+    assert!(runtime.block_on(leaked.connect(NoTls)).is_err(), "the leaked password still works");
+    let works = || {
+        let now = postgres.connection("orders_fixed", &read_password(&socket, FIXED), "orders");
+        postgres.try_sql(now, "SELECT 1").is_ok()
+    };
+    assert!(poll(PATIENCE, works), "there is no replacement: {:#}", status(&story));
+}
+
+#[test]
+fn the_target_is_not_changed_while_a_sidecar_does_not_answer() {
+    let mut story = begin("single-away", 2, "hold");
+    let all_level = || {
+        let status = status(&story);
+        status["current"] == 1 && settled(&status) && status["holders"]["acknowledged"] == 2
+    };
+    assert!(poll(PATIENCE, all_level), "{:#}", status(&story));
+    story.system.part("sidecar-2").unwrap().pause();
+    story.system.ctl(&["rotate", FIXED, "--reason", "test"]).unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(3) {
+        assert_eq!(read_password(&story.system.socket("sidecar-1"), FIXED), "of-today");
+    }
+    let waits = status(&story)["rotation"]["waiting_for"].to_string();
+    assert!(waits.contains("sidecar-2"), "{waits}");
+    let today = story.system.database.postgres.connection("orders_fixed", "of-today", "orders");
+    story.system.database.postgres.try_sql(today, "SELECT 1").unwrap();
+    story.system.part("sidecar-2").unwrap().resume();
+    let done = || {
+        let status = status(&story);
+        status["current"] == 2 && settled(&status)
+    };
+    assert!(poll(PATIENCE, done), "{:#}", status(&story));
+}
