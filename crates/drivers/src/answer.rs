@@ -39,10 +39,13 @@ pub(crate) enum Failed {
 pub(crate) struct Touched(AtomicUsize);
 
 impl Touched {
-    /// Judges the outcome of a request that changes something.
-    pub(crate) fn by<T>(&self, outcome: Result<T, Failed>) -> Result<T, Failed> {
-        if matches!(outcome, Ok(_) | Err(Failed::Lost(_))) {
-            self.sent();
+    /// Sends a request that changes something. It counts from now on, since whoever waits may give up in the middle; and no
+    /// longer once the answer says that nothing happened.
+    pub(crate) async fn by<T>(&self, request: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
+        self.sent();
+        let outcome = request.await;
+        if matches!(outcome, Err(Failed::Away(_) | Failed::Later { .. } | Failed::No { .. })) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
         }
         outcome
     }
@@ -117,7 +120,18 @@ impl Failed {
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_is_given_up_in_the_middle_leaves_it_open() {
+        let touched = Touched::default();
+        let never = touched.by(std::future::pending::<Result<(), Failed>>());
+        assert!(tokio::time::timeout(Duration::from_millis(1), never).await.is_err());
+        let late = Failed::Lost("late".into()).reported(&touched);
+        assert!(matches!(late, DriverError::Unknown(_)), "{late:?}");
+    }
 
     #[test]
     fn a_status_says_what_may_have_happened() {
@@ -132,8 +146,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn once_something_was_changed_any_failure_leaves_it_open() {
+    #[tokio::test]
+    async fn once_something_was_changed_any_failure_leaves_it_open() {
         let touched = Touched::default();
         let failures = || [Failed::Away("a".into()), Failed::Lost("l".into()), Failed::no("n")];
         let [away, lost, no] = failures().map(|failed| failed.reported(&touched));
@@ -141,10 +155,10 @@ mod tests {
         assert!(matches!(no, DriverError::Refused(_)));
         let unsent: [Result<(), Failed>; 2] = [Err(Failed::Away("a".into())), Err(Failed::no("n"))];
         for outcome in unsent {
-            assert!(touched.by(outcome).is_err());
+            assert!(touched.by(ready(outcome)).await.is_err());
         }
         assert!(matches!(Failed::no("n").reported(&touched), DriverError::Refused(_)));
-        assert!(touched.by::<()>(Err(Failed::Lost("l".into()))).is_err());
+        assert!(touched.by::<()>(ready(Err(Failed::Lost("l".into())))).await.is_err());
         for failed in failures() {
             assert!(matches!(failed.reported(&touched), DriverError::Unknown(_)));
         }
@@ -153,7 +167,7 @@ mod tests {
         assert_eq!(later.retry_after(), Some(Duration::from_secs(7)));
         assert_eq!(Failed::answered(400, "n").asked_to_wait(Some(7)), Failed::answered(400, "n"));
         assert!(matches!(Failed::no("n").reported(&touched), DriverError::Refused(_)));
-        assert!(touched.by(Ok(())).is_ok());
+        assert!(touched.by(ready(Ok(()))).await.is_ok());
         assert!(matches!(Failed::no("n").reported(&touched), DriverError::Unknown(_)));
     }
 }

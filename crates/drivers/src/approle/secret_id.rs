@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::TryFutureExt as _;
 use futures_util::future::try_join_all;
 use rekey_model::{FieldName, Fields, Handle, SecretBytes};
 use rustify::enums::RequestMethod;
@@ -53,7 +54,7 @@ impl AppRole {
         let role_id = role::read_id(&link.vault, mount, name).await.map_err(failed)?.role_id;
         let body = self.asked_for(intent);
         let call: Call<IgnoredAny> = Call::new(RequestMethod::POST, &self.path("secret-id"), Some(body));
-        let wrapped: Wrapped = touched.by(link.wrapped(call, WRAPPED_FOR).await)?;
+        let wrapped: Wrapped = touched.by(link.wrapped(call, WRAPPED_FOR)).await?;
         let wrapping = wrapped.wrap_info;
         let opener = self.link(&wrapping.token)?;
         let inside: Result<SecretId, _> = vaultrs::sys::wrapping::unwrap(&opener.vault, None).await;
@@ -215,9 +216,9 @@ impl AppRole {
     /// Destroys a secret-id that was seen to be ours. Absent is success, which OpenBao calls an internal error.
     async fn destroy(&self, link: &Link, accessor: &str, touched: &Touched) -> Result<(), Failed> {
         let (mount, role) = (&self.target.mount, &self.account.role);
-        let done = role::secret::delete_accessor(&link.vault, mount, role, accessor).await;
-        let done = touched.by(done.map_err(|error| failed(error).during(&format!("destroy {accessor}"))));
-        match done {
+        let destroy = role::secret::delete_accessor(&link.vault, mount, role, accessor)
+            .map_err(|error| failed(error).during(&format!("destroy {accessor}")));
+        match touched.by(destroy).await {
             Err(Failed::Lost(said)) if said.contains("failed to find") => Ok(()),
             done => done,
         }

@@ -1,5 +1,6 @@
 //! Tokens that were issued for a secret-id: found by the metadata that they have of it.
 
+use futures_util::TryFutureExt as _;
 use futures_util::future::try_join_all;
 use rekey_model::Handle;
 use rustify::enums::RequestMethod;
@@ -80,9 +81,9 @@ impl AppRole {
                 return Ok(ended);
             }
             for token in tokens {
-                let done = vaultrs::token::revoke_accessor(&link.vault, &token.accessor).await;
-                let done = done.map_err(|error| failed(error).during("revoke a token"));
-                match touched.by(done) {
+                let revoke = vaultrs::token::revoke_accessor(&link.vault, &token.accessor)
+                    .map_err(|error| failed(error).during("revoke a token"));
+                match touched.by(revoke).await {
                     Ok(()) => ended += 1,
                     // It ended by itself meanwhile; the next look says.
                     Err(gone) if gone.is(400) || gone.is(404) => {}

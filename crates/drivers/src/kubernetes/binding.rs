@@ -49,7 +49,7 @@ impl Kubernetes {
             return Err(Failed::no(lacks.join("; ")));
         }
         let uid = self.bind(intent, touched).await?;
-        match touched.by(self.token_for(intent, &uid).await) {
+        match touched.by(self.token_for(intent, &uid)).await {
             Ok(token) => Ok(Installed { fields: self.fields(token)?, handle: intent.handle.clone() }),
             Err(no @ Failed::No { .. }) => {
                 self.delete(&intent.handle, &uid, touched).await?;
@@ -78,8 +78,8 @@ impl Kubernetes {
             "type": "rekey/token-binding",
             "immutable": true,
         });
-        let made = self.ask(Method::POST, &format!("{}/secrets", self.namespace()), Some(&body)).await;
-        match touched.by(made) {
+        let secrets = format!("{}/secrets", self.namespace());
+        match touched.by(self.ask(Method::POST, &secrets, Some(&body))).await {
             Ok(made) => {
                 let uid = made.text("/metadata/uid").map(str::to_owned);
                 uid.ok_or_else(|| Failed::Lost("the new Secret has no uid".to_owned()))
@@ -180,7 +180,7 @@ impl Kubernetes {
     async fn delete(&self, handle: &Handle, uid: &str, touched: &Touched) -> Result<(), Failed> {
         let path = format!("{}/secrets/{}", self.namespace(), object(handle));
         let body = json!({ "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": { "uid": uid } });
-        match touched.by(self.ask(Method::DELETE, &path, Some(&body)).await) {
+        match touched.by(self.ask(Method::DELETE, &path, Some(&body))).await {
             Ok(_) => Ok(()),
             Err(gone) if gone.is(404) => Ok(()),
             Err(other) => Err(other),
