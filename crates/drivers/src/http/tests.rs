@@ -67,11 +67,12 @@ fn server(script: Script) -> (Http, JoinHandle<String>) {
 async fn ask(server: &Http, changes: bool) -> Result<Answer, DriverError> {
     let body = serde_json::json!("BODY");
     let touched = Touched::default();
-    let asked = server.ask(Method::POST, "/here?a=b", None, Some(&body)).await.and_then(|answer| {
+    let asked = Box::pin(async {
+        let answer = server.ask(Method::POST, "/here?a=b", None, Some(&body)).await?;
         let failed = || Failed::answered(answer.status, "said").asked_to_wait(answer.retry_after);
         if (200..300).contains(&answer.status) { Ok(answer) } else { Err(failed()) }
     });
-    let asked = if changes { touched.by(asked) } else { asked };
+    let asked = if changes { touched.by(asked).await } else { asked.await };
     asked.map_err(|failed| failed.reported(&touched))
 }
 
