@@ -67,6 +67,7 @@ metadata: { name: rotator, namespace: rekey }
 /// What the API server answers to the application.
 fn asks(server: &Http, credential: &Credential) -> Result<u16, String> {
     let path = "/api/v1/namespaces/orders/configmaps/settings";
+    assert!(credential.not_after().is_some(), "a token ends by itself, and its reader is to know when");
     let answer = ask_at(server, credential.text("token").unwrap(), "GET", path, &Value::Null);
     answer.map(|answer| answer.status).map_err(|error| format!("{error:#}"))
 }

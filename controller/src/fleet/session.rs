@@ -299,7 +299,7 @@ impl Session {
     /// What holders of `view` are sent; none where its value cannot be had here, which is that credential's trouble and
     /// nobody else's.
     async fn body(&self, view: &View) -> Result<Option<Arc<Body>>, Refusal> {
-        match self.fleet.views().body(view).await {
+        match self.fleet.views().body(view, self.fleet.clock().now()).await {
             Ok(body) => Ok(body),
             Err(error) => {
                 let name = &view.seen.name;

@@ -23,6 +23,8 @@ pub(super) struct View {
     pub seen: Seen,
     /// The version in its grace. When it is gone for good, the order rises.
     leaving: Option<Leaving>,
+    /// When what is served was chosen, and how long the target takes it from then on; none: without end.
+    life: Option<(Moment, Duration)>,
     /// The spec's word on who gets it.
     spec: Spec,
     /// The encoded change while some stream still has to send it.
@@ -96,7 +98,9 @@ impl View {
             readers_wait: wait,
         };
         let leaving = ledger.previous.filter(accepted).zip(left).map(leaving);
-        Self { id, seen, leaving, spec, body: Mutex::default() }
+        let chosen = ledger.current.and_then(|current| ledger.version(current)).map(|record| record.created);
+        let life = chosen.zip(spec.driver.life());
+        Self { id, seen, leaving, life, spec, body: Mutex::default() }
     }
 
     /// Whether a sidecar with this id may have it.
@@ -125,24 +129,28 @@ impl View {
     }
 
     /// Encodes the change with `values`, for all who ask before it is sent out.
-    pub(super) fn encode(&self, values: &Values) -> Arc<Body> {
+    pub(super) fn encode(&self, values: &Values, now: Moment) -> Arc<Body> {
         let mut kept = self.body.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(body) = kept.upgrade() {
             return body;
         }
-        let body = Arc::new(Body::encode(self.change(values)));
+        let body = Arc::new(Body::encode(self.change(values, now)));
         *kept = Arc::downgrade(&body);
         body
     }
 
-    fn change(&self, values: &Values) -> Change {
+    fn change(&self, values: &Values, now: Moment) -> Change {
         let seen = &self.seen;
+        // No less time is taken off than has passed, so that no holder goes on after the target.
+        let left = self.life.map(|(chosen, life)| life.saturating_sub(now.at_most_since(chosen)));
+        let expires_in_ms = left.map(millis);
         Change {
-            current: seen.current.as_ref().map(|current| data(current, values.current.as_ref())),
+            current: seen
+                .current
+                .as_ref()
+                .map(|current| VersionData { expires_in_ms, ..data(current, values.current.as_ref()) }),
             next: seen.next.as_ref().map(|next| data(next, values.next.as_ref())),
-            readers_wait_ms: seen
-                .readers_wait
-                .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            readers_wait_ms: seen.readers_wait.map(millis),
             fenced: seen.fenced.iter().map(|version| version.get()).collect(),
             serving: Some(serving(seen.alone, self.spec.barrier.is_some())),
             replacement_owed: seen.owed,
@@ -185,7 +193,7 @@ impl View {
         let left = |leaving: Leaving| {
             let floor = leaving.floor.saturating_sub(now.at_most_since(leaving.since));
             let accept = floor.max(lease.saturating_mul(2));
-            let accept_for_ms = u64::try_from(accept.as_millis()).unwrap_or(u64::MAX);
+            let accept_for_ms = millis(accept);
             Previous { version: leaving.version.get(), accept_for_ms }
         };
         self.leaving.map(left).into_iter().collect()
@@ -202,8 +210,12 @@ fn data((version, handle): &(Version, Handle), values: Option<&Fields>) -> Versi
     }
 }
 
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn serving(alone: Option<Duration>, one_at_a_time: bool) -> Serving {
-    let offline_for_ms = alone.map(|alone| u64::try_from(alone.as_millis()).unwrap_or(u64::MAX));
+    let offline_for_ms = alone.map(millis);
     let (offline, offline_for_ms) = match offline_for_ms {
         Some(0) => (WireOffline::FailClosed, None),
         bound => (WireOffline::ServeUntilExpiry, bound),

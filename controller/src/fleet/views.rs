@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rekey_model::{CredentialName, Incarnation, SpiffeId};
+use rekey_model::{CredentialName, Incarnation, Moment, SpiffeId};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
@@ -120,7 +120,7 @@ impl Views {
 
     /// The change that shows `view`, encoded; `None` when its current version has no sealed secret here: then holders
     /// keep what they have.
-    pub(super) async fn body(&self, view: &View) -> Result<Option<Arc<Body>>, ViewError> {
+    pub(super) async fn body(&self, view: &View, now: Moment) -> Result<Option<Arc<Body>>, ViewError> {
         if let Some(body) = view.body() {
             return Ok(Some(body));
         }
@@ -135,7 +135,7 @@ impl Views {
             let Some(fields) = sealed else { return Ok(None) };
             *place = Some(fields);
         }
-        Ok(Some(view.encode(&values)))
+        Ok(Some(view.encode(&values, now)))
     }
 
     /// Waits for changes, brings the views up to date, and tells the streams; fences first.
