@@ -164,7 +164,10 @@ impl Ledger {
             alarm(AlarmKind::HoldersVanished, message, Some("sidecar list"));
         }
         if let Some(why) = &open.forward_only {
-            alarm(AlarmKind::ForwardOnly, format!("{why}; there is no way back"), Some("rotate NAME"));
+            // One that is cut over is tried again once the cause is mended; nothing else can begin before.
+            let cut = open.cut_over.is_some();
+            let next_command = if cut { "retry NAME" } else { "rotate NAME" };
+            alarm(AlarmKind::ForwardOnly, format!("{why}; there is no way back"), Some(next_command));
         }
         alarms
     }

@@ -62,7 +62,8 @@ impl Ledger {
         if held || !rested || !self.nothing_is_being_cut() {
             return false;
         }
-        if self.current.is_none() {
+        // What is foreign is shown to nobody from here: its holders can be told neither to wait nor what comes.
+        if self.current.is_none() || self.is_foreign() {
             return self.enter(Phase::CutOver);
         }
         if !self.all_acked(facts) {

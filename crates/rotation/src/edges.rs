@@ -76,7 +76,8 @@ impl Ledger {
 
     fn may_promote(&self, open: &Rotation) -> bool {
         let lasting = open.next.and_then(|next| self.version(next)).is_some_and(|record| record.lasting);
-        lasting && (self.held.is_none() || open.replacement)
+        // After a cut readers wait, and there is only forward: a hold would only make them wait for longer.
+        lasting && (self.held.is_none() || open.replacement || open.cut_over.is_some())
     }
 
     fn nothing_unmet(&self, old: Option<Version>, served: Option<Version>, facts: &Facts<'_>) -> bool {

@@ -155,6 +155,9 @@ fn a_hold_stops_the_cut_but_not_what_follows_it() {
     let mut world = World::single_in(Phase::CutOver, KNOWN);
     world.ok(&hold);
     assert!(installs(&world), "readers wait: it is finished");
+    world.installed();
+    world.probed();
+    assert_eq!((world.phase(), world.ledger.current), (Some(Phase::Rolling), Some(v(2))));
 }
 
 #[test]
