@@ -19,6 +19,8 @@ use crate::credential::{Credential, Freshness};
 use crate::error::{Error, Reason, Unavailable};
 use crate::usage::Usage;
 
+/// No sidecar lets a reader wait for longer than 4 s. One that is gone meanwhile says nothing more.
+const LONGEST_CUT: Duration = Duration::from_secs(5);
 /// The most revoked versions that are remembered.
 const MOST_REVOKED: usize = 64;
 
@@ -36,8 +38,8 @@ pub(crate) struct Slot {
 #[derive(Debug)]
 struct Told {
     why_nothing: Unavailable,
-    /// Whether the target is just being changed, so that the live value is for no new login.
-    settling: bool,
+    /// Until when the live value is for no new login, because the target is just being changed.
+    settling: Option<Instant>,
     age: Duration,
     stale: bool,
     at: Instant,
@@ -63,7 +65,7 @@ impl Slot {
             turns: watch::Sender::new(0),
             told: Mutex::new(Told {
                 why_nothing,
-                settling: false,
+                settling: None,
                 age: Duration::ZERO,
                 stale: true,
                 at: clock::now(),
@@ -100,7 +102,7 @@ impl Slot {
         let mut told = self.told();
         told.age = Duration::from_millis(freshness.age_ms);
         told.stale = freshness.stale;
-        let settled = std::mem::take(&mut told.settling);
+        let settled = told.settling.take().is_some();
         told.at = clock::now();
         told.note_revoked(live, link, &credential);
         drop(told);
@@ -117,14 +119,14 @@ impl Slot {
         let revoked = why.reason == Reason::Revoked;
         let live = self.live_version();
         let mut told = self.told();
-        told.settling = why.reason == Reason::Settling;
+        told.settling = (why.reason == Reason::Settling).then(|| clock::now() + LONGEST_CUT);
         told.why_nothing = why;
         if revoked {
             // Nothing is left to fall back to: the previous ones are cut as well.
             let previous = std::mem::take(&mut told.previous);
             told.revoke(live.into_iter().chain(previous));
         }
-        if !ends && !told.settling && live.is_some() {
+        if !ends && told.settling.is_none() && live.is_some() {
             told.stale = true;
         }
         drop(told);
@@ -141,7 +143,12 @@ impl Slot {
 
     /// The version that a new login is to be made with now.
     pub(crate) fn usable_version(&self) -> Option<Version> {
-        self.live_version().filter(|_| !self.told().settling)
+        self.live_version().filter(|_| self.settles_at().is_none())
+    }
+
+    /// When what is live may be used again at the latest, if it may not be now.
+    pub(crate) fn settles_at(&self) -> Option<Instant> {
+        self.told().settling.filter(|until| clock::now() < *until)
     }
 
     /// Whether `version` is live, or comes after what is while nobody can say which of the two the target takes.

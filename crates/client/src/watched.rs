@@ -96,7 +96,9 @@ impl Watched {
             if holds(self.held.slot.usable_version()) {
                 return true;
             }
-            if !matches!(tokio::time::timeout_at(deadline, turns.changed()).await, Ok(Ok(()))) {
+            let settles = self.held.slot.settles_at().map_or(deadline, |at| at.min(deadline));
+            let turned = tokio::time::timeout_at(settles, turns.changed()).await;
+            if !matches!(turned, Ok(Ok(()))) && clock::now() >= deadline {
                 return holds(self.held.slot.usable_version());
             }
         }

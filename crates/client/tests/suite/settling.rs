@@ -86,3 +86,17 @@ async fn a_call_says_that_it_settles() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn a_sidecar_that_dies_in_the_middle_keeps_nobody_waiting() {
+    let mut fake = Fake::start();
+    fake.serve_this(DB, only(1));
+    let orders = fake.client().await.watch(DB).await.unwrap();
+    orders.ready().await.unwrap();
+    fake.refuse(DB, read_error::Reason::Settling);
+    settles(&orders).await;
+    fake.kill();
+    assert!(orders.ready_within(SHORT).await.is_err());
+    orders.ready_within(Duration::from_secs(20)).await.unwrap();
+    assert_eq!(orders.load().unwrap().version().get(), 1);
+}
