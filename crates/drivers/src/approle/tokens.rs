@@ -44,9 +44,7 @@ impl AppRole {
         link: &Link,
         name: Name<'_>,
     ) -> Result<Vec<LookupTokenResponse>, Failed> {
-        let call = Call::new(RequestMethod::LIST, "auth/token/accessors", None);
-        let all: Result<Accessors, _> = vaultrs::api::exec_with_result(&link.vault, call).await;
-        let all = all.map_err(|error| failed(error).during("list the accessors of tokens"))?.keys;
+        let all = Self::accessors(link).await?;
         if all.len() > MOST {
             let text = format!(
                 "there are {} tokens: more than {MOST} are not looked through; write `tokens: leave`",
@@ -56,9 +54,26 @@ impl AppRole {
         }
         let mut found = Vec::new();
         for some in all.chunks(AT_A_TIME) {
-            let looks = some.iter().map(|accessor| self.token(link, accessor));
-            found.extend(try_join_all(looks).await?.into_iter().flatten());
+            found.extend(self.of_these(link, name, some).await?);
         }
+        Ok(found)
+    }
+
+    /// The accessors of all tokens of everybody.
+    async fn accessors(link: &Link) -> Result<Vec<String>, Failed> {
+        let call = Call::new(RequestMethod::LIST, "auth/token/accessors", None);
+        let all: Result<Accessors, _> = vaultrs::api::exec_with_result(&link.vault, call).await;
+        Ok(all.map_err(|error| failed(error).during("list the accessors of tokens"))?.keys)
+    }
+
+    async fn of_these(
+        &self,
+        link: &Link,
+        name: Name<'_>,
+        accessors: &[String],
+    ) -> Result<Vec<LookupTokenResponse>, Failed> {
+        let looks = accessors.iter().map(|accessor| self.token(link, accessor));
+        let mut found: Vec<_> = try_join_all(looks).await?.into_iter().flatten().collect();
         found.retain(|token| {
             let mark = Mark::read(&self.owner, token.meta.as_ref());
             mark.is_some_and(|mark| mark.marker == name.marker)
@@ -66,7 +81,9 @@ impl AppRole {
         Ok(found)
     }
 
-    /// Revokes the tokens of one version until none was seen twice in a row: a login may be under way. Says how many.
+    /// Revokes the tokens of one version until none was seen twice in a row: a login may be under way. Says how many. All
+    /// tokens are looked through, however many there are, and each is ended as it is found: whoever makes thousands does
+    /// not keep his, and a call that runs out of time has made the next one shorter.
     pub(super) async fn end_tokens_of(
         &self,
         link: &Link,
@@ -75,20 +92,23 @@ impl AppRole {
     ) -> Result<u32, Failed> {
         let (mut ended, mut quiet) = (0, 0);
         for _ in 0..ROUNDS {
-            let tokens = self.tokens_of(link, name).await?;
-            quiet = if tokens.is_empty() { quiet + 1 } else { 0 };
+            let mut seen = 0_usize;
+            for some in Self::accessors(link).await?.chunks(AT_A_TIME) {
+                for token in self.of_these(link, name, some).await? {
+                    seen += 1;
+                    let revoke = vaultrs::token::revoke_accessor(&link.vault, &token.accessor)
+                        .map_err(|error| failed(error).during("revoke a token"));
+                    match touched.by(revoke).await {
+                        Ok(()) => ended += 1,
+                        // It ended by itself meanwhile; the next look says.
+                        Err(gone) if gone.is(400) || gone.is(404) => {}
+                        Err(other) => return Err(other),
+                    }
+                }
+            }
+            quiet = if seen == 0 { quiet + 1 } else { 0 };
             if quiet == 2 {
                 return Ok(ended);
-            }
-            for token in tokens {
-                let revoke = vaultrs::token::revoke_accessor(&link.vault, &token.accessor)
-                    .map_err(|error| failed(error).during("revoke a token"));
-                match touched.by(revoke).await {
-                    Ok(()) => ended += 1,
-                    // It ended by itself meanwhile; the next look says.
-                    Err(gone) if gone.is(400) || gone.is(404) => {}
-                    Err(other) => return Err(other),
-                }
             }
         }
         Err(Failed::Lost(format!("tokens are still issued for {}", name.marker)))
