@@ -76,7 +76,9 @@ impl Target {
             touched.sent();
         }
         let answer = Box::pin(http.send(request)).await.and_then(|answer| read(answer, action));
-        if !matches!(answer, Err(Failed::Lost(_))) {
+        // What was done stays counted: whoever cannot read the answer has done it all the same.
+        let open = matches!(answer, Err(Failed::Lost(_)) | Ok(Said::Done(_)));
+        if action.changes && !open {
             touched.undone();
         }
         answer.map_err(|failed| failed.during(action.name))
