@@ -58,6 +58,7 @@ impl crate::Plug for Plug {
             }],
             fixed: vec![
                 ("user", user.clone()),
+                ("one_password", one_password.to_string()),
                 ("adopt.sha256", adopt.as_ref().map(|adopt| adopt.sha256.clone()).unwrap_or_default()),
             ],
             plan: Plan {
