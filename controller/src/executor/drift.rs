@@ -76,7 +76,7 @@ impl Drift {
         if !found.strangers.is_empty() {
             let more = found.strangers.len().saturating_sub(NAMED);
             let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-            let named: Vec<&str> = found.strangers.iter().take(NAMED).map(String::as_str).collect();
+            let named: Vec<String> = found.strangers.iter().take(NAMED).map(|name| shown(name)).collect();
             let message = format!(
                 "not made by Rekey, and it comes in by the same account: {}{more}; remove it at the target, or declare \
                  it as `adopt` of a credential of its own",
@@ -89,6 +89,16 @@ impl Drift {
             alarm(AlarmKind::RightsMissing, message, Some("verify NAME"));
         }
         alarms
+    }
+}
+
+/// How a stranger is called in what many may read: of a hash of somebody's password, only the beginning.
+fn shown(name: &str) -> String {
+    match name.split_once('#') {
+        Some((user, hash)) if hash.len() == 64 => {
+            format!("{user}#{}…", hash.chars().take(8).collect::<String>())
+        }
+        _ => name.to_owned(),
     }
 }
 
