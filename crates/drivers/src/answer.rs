@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use crate::fault::one_line;
 use crate::{DriverError, Later};
 
@@ -59,6 +61,17 @@ impl Touched {
     pub(crate) fn undone(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
+}
+
+/// Runs `work` with the limit for a whole call of a driver, and says what a failure means.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    touched: &Touched,
+    work: impl Future<Output = Result<T, Failed>> + Send,
+) -> Result<T, DriverError> {
+    let late = |_elapsed| Err(Failed::Lost(format!("no end after {limit:?}")));
+    let result = timeout(limit, work).await.unwrap_or_else(late);
+    result.map_err(|failed| failed.reported(touched))
 }
 
 impl Failed {
@@ -128,7 +141,7 @@ mod tests {
     async fn a_request_that_is_given_up_in_the_middle_leaves_it_open() {
         let touched = Touched::default();
         let never = touched.by(std::future::pending::<Result<(), Failed>>());
-        assert!(tokio::time::timeout(Duration::from_millis(1), never).await.is_err());
+        assert!(timeout(Duration::from_millis(1), never).await.is_err());
         let late = Failed::Lost("late".into()).reported(&touched);
         assert!(matches!(late, DriverError::Unknown(_)), "{late:?}");
     }

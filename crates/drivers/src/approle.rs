@@ -21,13 +21,12 @@ mod tokens;
 use std::time::Duration;
 
 use rekey_model::{Fields, Handle};
-use tokio::time::timeout;
 
 pub use plug::Plug;
 pub use rights::policy;
 pub use settings::{Account, Login, Target, TargetSettings, Tokens};
 
-use crate::answer::{Failed, Touched};
+use crate::answer::{self, Failed, Touched};
 pub use crate::target::{TlsMode, TlsSettings};
 use crate::{
     Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Lack, Listed, Owner, Problem,
@@ -58,10 +57,7 @@ impl AppRole {
         touched: &Touched,
         work: impl Future<Output = Result<T, Failed>> + Send,
     ) -> Result<T, DriverError> {
-        let limit = self.target.timeouts.call;
-        let late = |_elapsed| Err(Failed::Lost(format!("no end after {limit:?}")));
-        let result = timeout(limit, work).await.unwrap_or_else(late);
-        result.map_err(|failed| failed.reported(touched))
+        answer::within(self.target.timeouts.call, touched, work).await
     }
 }
 

@@ -13,14 +13,13 @@ mod wire;
 use std::time::Duration;
 
 use rekey_model::{Fields, Handle};
-use tokio::time::timeout;
 
 pub use crate::target::{TlsMode, TlsSettings};
 pub(crate) use keys::SLOTS;
 pub use plug::Plug;
 pub use settings::{Account, Adopt, POLICY, Target, TargetSettings};
 
-use crate::answer::{Failed, Touched};
+use crate::answer::{self, Failed, Touched};
 use crate::{
     Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Lack, Listed, Owner, Problem,
     Proof, Sessions, Usage,
@@ -49,10 +48,7 @@ impl AwsIam {
         touched: &Touched,
         work: impl Future<Output = Result<T, Failed>> + Send,
     ) -> Result<T, DriverError> {
-        let limit = self.target.call;
-        let late = |_elapsed| Err(Failed::Lost(format!("no end after {limit:?}")));
-        let result = timeout(limit, work).await.unwrap_or_else(late);
-        result.map_err(|failed| failed.reported(touched))
+        answer::within(self.target.call, touched, work).await
     }
 }
 

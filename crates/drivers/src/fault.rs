@@ -2,6 +2,11 @@
 //!
 //! What a code or an error of a server means is each driver's to know, beside this.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use crate::DriverError;
 
 /// The longest text of a server that is passed on.
@@ -45,6 +50,17 @@ impl Fault {
             Self::No(_) => DriverError::Refused(Box::new(self)),
         }
     }
+}
+
+/// Runs `work` with the limit for a whole call of a driver, and says what a failure means: `touched` is read at its end.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    touched: &AtomicBool,
+    work: impl Future<Output = Result<T, Fault>> + Send,
+) -> Result<T, DriverError> {
+    let late = |_elapsed| Err(Fault::Away(format!("no end after {limit:?}")));
+    let result = timeout(limit, work).await.unwrap_or_else(late);
+    result.map_err(|fault| fault.reported(touched.load(Ordering::Relaxed)))
 }
 
 /// `text` without control characters, shortened.

@@ -14,13 +14,12 @@ mod settings;
 use std::time::Duration;
 
 use rekey_model::{Fields, Handle};
-use tokio::time::timeout;
 
 pub use plug::Plug;
 pub use rights::manifest;
 pub use settings::{Account, Probe, Target, TargetSettings};
 
-use crate::answer::{Failed, Touched};
+use crate::answer::{self, Failed, Touched};
 pub use crate::target::{TlsMode, TlsSettings};
 use crate::{
     Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Lack, Listed, Owner, Problem,
@@ -55,10 +54,7 @@ impl Kubernetes {
         touched: &Touched,
         work: impl Future<Output = Result<T, Failed>> + Send,
     ) -> Result<T, DriverError> {
-        let limit = self.target.call;
-        let late = |_elapsed| Err(Failed::Lost(format!("no end after {limit:?}")));
-        let result = timeout(limit, work).await.unwrap_or_else(late);
-        result.map_err(|failed| failed.reported(touched))
+        answer::within(self.target.call, touched, work).await
     }
 }
 

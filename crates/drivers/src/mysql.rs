@@ -17,11 +17,10 @@ mod settings;
 mod sql;
 mod wire;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rekey_model::{Fields, Handle};
-use tokio::time::timeout;
 
 pub use crate::target::{TlsMode, TlsSettings};
 pub use plug::Plug;
@@ -62,10 +61,7 @@ impl Mysql {
         touched: &AtomicBool,
         work: impl Future<Output = Result<T, Fault>> + Send,
     ) -> Result<T, DriverError> {
-        let limit = self.target.timeouts.call;
-        let late = |_elapsed| Err(Fault::Away(format!("no end after {limit:?}")));
-        let result = timeout(limit, work).await.unwrap_or_else(late);
-        result.map_err(|fault| fault.reported(touched.load(Ordering::Relaxed)))
+        crate::fault::within(self.target.timeouts.call, touched, work).await
     }
 
     /// A session of the rotator, whatever it may do.

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rekey_model::{Handle, SecretBytes};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 pub(crate) use plug::{build, read};
 pub use settings::{Target, TargetSettings};
@@ -51,10 +51,7 @@ impl PgBouncer {
         touched: &AtomicBool,
         work: impl Future<Output = Result<T, Fault>> + Send,
     ) -> Result<T, DriverError> {
-        let limit = self.target.timeouts.call;
-        let late = |_elapsed| Err(Fault::Away(format!("no end after {limit:?}")));
-        let result = timeout(limit, work).await.unwrap_or_else(late);
-        result.map_err(|fault| fault.reported(touched.load(Ordering::Relaxed)))
+        crate::fault::within(self.target.timeouts.call, touched, work).await
     }
 
     /// A session at the console.

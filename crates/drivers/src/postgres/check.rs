@@ -13,6 +13,8 @@ use crate::Lack;
 /// The oldest server, and the first where CREATEROLE reaches only roles that it made or was given.
 const OLDEST: i32 = 130_000;
 pub(super) const NARROW: i32 = 160_000;
+/// Why a server that may do all has to be waited for.
+pub(super) const STANDBY: &str = "the server is a standby and takes no change until it is promoted";
 
 /// The server, the rotator, and what it is to work with: `$1` the owner role, `$2` the database, `$3` the adopted login.
 /// What is not there is NULL.
@@ -78,8 +80,7 @@ impl Postgres {
             }
         }
         if lacks.is_empty() && standing.standby {
-            let why = "the server is a standby and takes no change until it is promoted";
-            return Err(Fault::Away(why.to_owned()));
+            return Err(Fault::Away(STANDBY.to_owned()));
         }
         Ok(lacks)
     }

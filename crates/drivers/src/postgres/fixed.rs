@@ -10,11 +10,12 @@ use std::time::Duration;
 use rekey_model::{Fields, Handle};
 use schemars::JsonSchema;
 
+use super::check::{NARROW, STANDBY};
 use super::fault::Fault;
 use super::link::{Link, column};
-use super::role::{LOOK, identifier};
+use super::role::{LOOK, POWERFUL, identifier};
 use super::settings::{Account, Target, check_name};
-use super::{check::NARROW, probe, quote, sessions};
+use super::{probe, quote, sessions};
 use crate::scram;
 use crate::{
     Cut, Driver, DriverFuture, Expiry, Found, Installed, Intent, Lack, Problem, Proof, Sessions, Usage,
@@ -100,8 +101,7 @@ impl FixedRole {
         let Some(row) = link.row(LOOK, &[&self.account.role]).await? else { return Ok(None) };
         let powerful: bool = column(&row, 4)?;
         if powerful {
-            let why = "it is a superuser or may make roles, replicate or bypass row security";
-            return Err(Fault::no(format!("{} is not changed: {why}", self.account.role)));
+            return Err(Fault::no(format!("{} is not changed: {POWERFUL}", self.account.role)));
         }
         Ok(Some(Role { oid: column(&row, 0)?, member: column(&row, 2)? }))
     }
@@ -136,8 +136,7 @@ impl FixedRole {
         }
         link.close().await;
         if lacks.is_empty() && standby {
-            let why = "the server is a standby and takes no change until it is promoted";
-            return Err(Fault::Away(why.to_owned()));
+            return Err(Fault::Away(STANDBY.to_owned()));
         }
         Ok(lacks)
     }

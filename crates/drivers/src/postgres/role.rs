@@ -293,11 +293,13 @@ impl Postgres {
     }
 }
 
+/// Why a login is left alone that may do more than log in.
+pub(super) const POWERFUL: &str = "it is a superuser or may make roles, replicate or bypass row security";
+
 /// Whether a login is no more than a login.
 fn adoptable(handle: &Handle, role: Role) -> Result<(), Fault> {
     if role.powerful {
-        let why = "it is a superuser or may make roles, replicate or bypass row security";
-        return Err(Fault::no(format!("{handle} cannot be adopted: {why}")));
+        return Err(Fault::no(format!("{handle} cannot be adopted: {POWERFUL}")));
     }
     if !role.can_log_in {
         return Err(Fault::no(format!("{handle} cannot be adopted: it may not log in")));

@@ -1,7 +1,7 @@
 //! What every kind of account does at a server: limits of a call, the rotator's session, what consumers get.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use rekey_model::{FieldName, Fields, SecretBytes};
 use tokio::time::timeout;
@@ -24,10 +24,7 @@ impl Target {
         touched: &AtomicBool,
         work: impl Future<Output = Result<T, Fault>> + Send,
     ) -> Result<T, DriverError> {
-        let limit = self.timeouts.call;
-        let late = |_elapsed| Err(Fault::Away(format!("no end after {limit:?}")));
-        let result = timeout(limit, work).await.unwrap_or_else(late);
-        result.map_err(|fault| fault.reported(touched.load(Ordering::Relaxed)))
+        crate::fault::within(self.timeouts.call, touched, work).await
     }
 
     /// A session of the rotator in `database`.
