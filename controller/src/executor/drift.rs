@@ -76,7 +76,7 @@ impl Drift {
         if !found.strangers.is_empty() {
             let more = found.strangers.len().saturating_sub(NAMED);
             let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-            let named: Vec<String> = found.strangers.iter().take(NAMED).map(|name| shown(name)).collect();
+            let named: Vec<&str> = found.strangers.iter().take(NAMED).map(String::as_str).collect();
             let message = format!(
                 "not made by Rekey, and it comes in by the same account: {}{more}; remove it at the target, or declare \
                  it as `adopt` of a credential of its own",
@@ -92,7 +92,7 @@ impl Drift {
     }
 }
 
-/// How a stranger is called in what many may read: of a hash of somebody's password, only the beginning.
+/// How a stranger is called in what many may read, logs too: of a hash of somebody's password, only the beginning.
 fn shown(name: &str) -> String {
     match name.split_once('#') {
         Some((user, hash)) if hash.len() == 64 => {
@@ -132,17 +132,36 @@ impl Found {
             // What was chosen since is in the later ledger before anything is made.
             let known = after.versions.iter().find(|(_, it)| it.handle.as_str() == sighting.name);
             match known {
-                None => self.strangers.push(sighting.name.clone()),
+                None => self.strangers.push(shown(&sighting.name)),
                 Some((version, record)) => {
                     let over = |ledger: &Ledger| {
                         let ended = ledger.version(*version).is_some_and(|it| it.stage.is_final());
                         ended && !ledger.endings.contains_key(version)
                     };
                     if over(before) && over(after) {
-                        self.strangers.push(format!("{} ({version}, which was ended)", record.handle));
+                        let name = shown(record.handle.as_str());
+                        self.strangers.push(format!("{name} ({version}, which was ended)"));
                     }
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rekey_drivers::Sighting;
+
+    use super::*;
+
+    #[test]
+    fn of_a_strange_password_nobody_reads_the_hash() {
+        let hash = "9f86d081".repeat(8);
+        let sighting = Sighting { name: format!("orders#{hash}"), shut: None };
+        let mut found = Found::default();
+        let ledger = Ledger::default();
+        found.compare(Survey::Seen(vec![sighting]), (&ledger, &ledger));
+        assert_eq!(found.strangers, ["orders#9f86d081…"]);
+        assert_eq!(shown("orders_app_v3_x#y"), "orders_app_v3_x#y");
     }
 }
