@@ -9,7 +9,7 @@ use rekey_testkit::process::poll;
 use rekey_testkit::system::write_private;
 use serde_json::Value;
 
-use crate::story::{PATIENCE, Story, settled};
+use crate::story::{PATIENCE, Story, settled, until_readable};
 
 /// An application that reads its credential and uses it, again and again.
 pub(crate) struct Application {
@@ -25,6 +25,7 @@ impl Application {
         name: &'static str,
         mut work: impl FnMut(&Credential) -> Vec<String> + Send + 'static,
     ) -> Self {
+        until_readable(&story.system.socket("sidecar-1"), name);
         let (stop, uses) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&uses));
         let builder = Builder::new(story.system.socket("sidecar-1"));
@@ -35,8 +36,6 @@ impl Application {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let client = runtime.block_on(builder.connect()).unwrap();
-            // It was declared a moment ago: the sidecar may hear of it a moment later.
-            assert!(poll(PATIENCE, || runtime.block_on(client.get(name)).is_ok()), "nothing to read");
             let mut failures = Vec::new();
             while !stopped.load(Ordering::SeqCst) {
                 let credential = runtime.block_on(client.get(name)).unwrap();
@@ -99,11 +98,5 @@ pub(crate) fn rotate(story: &Story, name: &str) -> Value {
 
 /// What the sidecar gives out now.
 pub(crate) fn read(story: &Story, name: &'static str) -> Credential {
-    let builder = Builder::new(story.system.socket("sidecar-1"));
-    let builder = match rekey_testkit::unprivileged() {
-        Some(uid) => builder.server_uid(uid),
-        None => builder,
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { builder.connect().await.unwrap().get(name).await.unwrap() })
+    until_readable(&story.system.socket("sidecar-1"), name)
 }

@@ -12,7 +12,7 @@ use rekey_testkit::process::poll;
 use rekey_testkit::system::{Pace, write_private};
 use serde_json::Value;
 
-use crate::story::{PATIENCE, Story, settled};
+use crate::story::{PATIENCE, Story, settled, until_readable};
 
 const CLOUD: &str = "orders/cloud";
 
@@ -155,8 +155,6 @@ impl Application {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let client = runtime.block_on(builder.connect()).unwrap();
-            // It was declared a moment ago: the sidecar may hear of it a moment later.
-            assert!(poll(PATIENCE, || runtime.block_on(client.get(CLOUD)).is_ok()), "nothing to read");
             let mut failures = Vec::new();
             while !stopped.load(Ordering::SeqCst) {
                 let credential = runtime.block_on(client.get(CLOUD)).unwrap();
@@ -193,6 +191,7 @@ fn access_keys_rotate_under_load_and_are_revoked() {
         status["current"] == 1 && settled(&status)
     };
     assert!(poll(PATIENCE, is_settled), "{:#}", status(&story));
+    until_readable(&story.system.socket("sidecar-1"), CLOUD);
     let application = Application::start(&story, &moto);
     application.let_work(5);
     for _ in 0..3 {

@@ -11,7 +11,7 @@ use rekey_testkit::system::{Pace, write_private};
 use serde_json::Value;
 use tokio_postgres::{Client, Config, NoTls};
 
-use crate::story::{PATIENCE, Story, settled};
+use crate::story::{PATIENCE, Story, settled, until_readable};
 
 /// The pooler has a file of users.
 const TOLD: &str = "orders/told";
@@ -208,6 +208,7 @@ fn logins_behind_poolers_rotate_under_load_and_nobody_sees_an_error() {
             status["current"] == 1 && settled(&status)
         };
         assert!(poll(PATIENCE, first), "{:#}", status(&story, name));
+        until_readable(&story.system.socket("sidecar-1"), name);
     }
     let applications = [TOLD, ASKING].map(|name| Application::start(&story, name));
     for version in 2..=4 {

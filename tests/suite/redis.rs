@@ -10,7 +10,7 @@ use rekey_testkit::redis::{Client, Options, Redis};
 use rekey_testkit::system::{Pace, write_private};
 use serde_json::Value;
 
-use crate::story::{PATIENCE, Story, read_password, settled};
+use crate::story::{PATIENCE, Story, read_password, settled, until_readable};
 
 const CACHE: &str = "orders/cache";
 
@@ -104,8 +104,6 @@ impl Application {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let client = runtime.block_on(builder.connect()).unwrap();
-            // It was declared a moment ago: the sidecar may hear of it a moment later.
-            assert!(poll(PATIENCE, || runtime.block_on(client.get(CACHE)).is_ok()), "nothing to read");
             let (mut failures, mut held): (Vec<String>, Option<(u32, Client)>) = (Vec::new(), None);
             while !stopped.load(Ordering::SeqCst) {
                 let credential = runtime.block_on(client.get(CACHE)).unwrap();
@@ -164,6 +162,7 @@ fn a_user_of_two_nodes_rotates_under_load_and_is_revoked() {
     // The first version makes itself.
     assert!(poll(PATIENCE, || is_settled_on(&story, 1)), "{:#}", status(&story));
     let socket = story.system.socket("sidecar-1");
+    until_readable(&socket, CACHE);
     let application = Application::start(&story, [nodes[0].port(), nodes[1].port()]);
     application.let_work(5);
     for _ in 0..3 {

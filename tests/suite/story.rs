@@ -1,8 +1,9 @@
 //! The words that the tests are told in.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rekey_client::{Builder, Credential};
 use rekey_testkit::process::poll;
 use rekey_testkit::system::{CREDENTIAL, Pace, Programs, System, folder};
 use serde_json::Value;
@@ -177,16 +178,23 @@ pub(crate) fn settled(status: &Value) -> bool {
 }
 
 /// Reads the current password as an application would.
-pub(crate) fn read_password(socket: &std::path::Path, credential: &str) -> String {
+pub(crate) fn read_password(socket: &Path, credential: &str) -> String {
+    until_readable(socket, credential).text("password").unwrap().to_owned()
+}
+
+/// Waits until the sidecar gives out the credential, and gives it: of one that was declared a moment ago, or after the controller
+/// was away, the sidecar may hear a moment later than `rekeyctl` does.
+pub(crate) fn until_readable(socket: &Path, credential: &str) -> Credential {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let builder = rekey_client::Builder::new(socket);
-        let builder = match rekey_testkit::unprivileged() {
-            Some(uid) => builder.server_uid(uid),
-            None => builder,
-        };
-        let client = builder.connect().await.unwrap();
-        let credential = client.get(credential).await.unwrap();
-        credential.text("password").unwrap().to_owned()
-    })
+    let builder = match rekey_testkit::unprivileged() {
+        Some(uid) => Builder::new(socket).server_uid(uid),
+        None => Builder::new(socket),
+    };
+    let client = runtime.block_on(builder.connect()).unwrap();
+    let mut read = Err(String::new());
+    poll(PATIENCE, || {
+        read = runtime.block_on(client.get(credential)).map_err(|error| error.to_string());
+        read.is_ok()
+    });
+    read.unwrap_or_else(|why| panic!("{credential} is not to be read: {why}"))
 }
