@@ -10,6 +10,7 @@
 
 pub mod cargo;
 pub mod certificates;
+pub mod console;
 mod guarded;
 pub mod http;
 pub mod kube;
