@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rekey_model::{SecretBytes, Span};
-use rekey_settings::{Section, read_secret_file, read_text};
+use rekey_settings::{Section, check_secret_file, read_secret_file, read_text};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::{BuildError, Problem};
+use crate::{BuildError, Driver, Problem};
 
 /// TLS to a target, as it is written: `tls.mode`, `tls.ca_file`, `tls.server_name`.
 #[derive(Debug, Clone, Default)]
@@ -124,17 +124,65 @@ pub(crate) fn note(section: &Section<'_>, driver: &str, problems: Vec<Problem>) 
     }
 }
 
-/// The rotator's password and the text of the authorities, read anew at each use, so that both can be changed without a
-/// restart.
-pub(crate) fn read_files(
-    password_file: &Path,
+/// Notes with a target's section what is wrong with the settings in it, and with the files of secrets that they name:
+/// each by its field.
+pub(crate) fn note_target(
+    section: &Section<'_>,
+    driver: &str,
+    problems: Vec<Problem>,
+    secrets: &[(&str, &Path)],
+) {
+    note(section, driver, problems);
+    for (field, file) in secrets {
+        if let Err(reason) = check_secret_file(file) {
+            section.problem(field, reason, "");
+        }
+    }
+}
+
+/// What `with` makes of a target's settings, the rotator's secret and the authorities (PEM). Both files are read anew at
+/// each call, so that they can be changed without a restart.
+pub(crate) fn opened<T>(
+    secret_file: &Path,
     tls: &TlsSettings,
-) -> Result<(SecretBytes, Option<String>), BuildError> {
-    let password = read_secret_file(password_file).map_err(BuildError::File)?;
+    with: impl FnOnce(SecretBytes, Option<&[u8]>) -> Result<T, Vec<Problem>>,
+) -> Result<T, BuildError> {
+    let secret = read_secret_file(secret_file).map_err(BuildError::File)?;
     let authority = tls.ca_file.as_deref().map(|path| {
         read_text(path).map_err(|error| BuildError::File(format!("{}: {error}", path.display())))
     });
-    Ok((password, authority.transpose()?))
+    with(secret, authority.transpose()?.as_deref().map(str::as_bytes)).map_err(BuildError::Mismatch)
+}
+
+/// A driver as [`Plug::driver`](crate::Plug::driver) gives it, or why its settings do not go together.
+pub(crate) fn built(
+    driver: Result<impl Driver + 'static, Vec<Problem>>,
+) -> Result<Arc<dyn Driver>, BuildError> {
+    driver.map(|driver| Arc::new(driver) as Arc<dyn Driver>).map_err(BuildError::Mismatch)
+}
+
+/// What is wrong with the places where a server is, each host by its field, and with the ports. A Unix socket begins
+/// with `/`.
+pub(crate) fn check_routes(
+    tls: &TlsSettings,
+    hosts: [(&str, Option<&str>); 2],
+    ports: [u16; 2],
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (field, host) in hosts.into_iter().filter_map(|(field, host)| Some((field, host?))) {
+        if host.is_empty() || host.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            problems.push(Problem::new(field, "is a DNS name, an address or where a Unix socket is"));
+        } else if tls.mode == TlsMode::VerifyFull && host.starts_with('/') {
+            problems.push(Problem::new("tls.mode", "a Unix socket speaks no TLS: write disable"));
+        } else {
+            problems.extend(tls.problem_at(field, host));
+        }
+    }
+    if ports.contains(&0) {
+        problems.push(Problem::new("port", "is 1 to 65535"));
+    }
+    problems.extend(tls.problems());
+    problems
 }
 
 /// What is wrong with the limits of a call: with each of its `parts`, and with the whole, which is at least the first two

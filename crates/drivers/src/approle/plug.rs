@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rekey_model::{Label, Span};
-use rekey_settings::{Section, check_secret_file};
+use rekey_settings::Section;
 
 use super::settings::{Account, Login, TargetSettings, Tokens};
 use super::{AppRole, NAME};
-use crate::target::{TlsSettings, note, read_files};
+use crate::target::{TlsSettings, built, note, note_target, opened};
 use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Plan, Strategy};
 
 /// What `AppRole` brings along.
@@ -22,10 +22,8 @@ impl crate::Plug for Plug {
 
     fn target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
         let settings = read_target(section, folder)?;
-        note(section, NAME, settings.problems());
-        if let Err(reason) = check_secret_file(&settings.secret_file) {
-            section.problem(settings.secret_field(), reason, "");
-        }
+        let secrets = [(settings.secret_field(), settings.secret_file.as_path())];
+        note_target(section, NAME, settings.problems(), &secrets);
         Some(settings)
     }
 
@@ -91,10 +89,8 @@ impl crate::Plug for Plug {
         account: &Account,
         owner: Owner,
     ) -> Result<Arc<dyn Driver>, BuildError> {
-        let (secret, authority) = read_files(&target.secret_file, &target.tls)?;
-        let target = target.with(secret, authority.as_deref().map(str::as_bytes));
-        let driver = target.and_then(|target| AppRole::new(target, account.clone(), owner));
-        driver.map(|driver| Arc::new(driver) as Arc<dyn Driver>).map_err(BuildError::Mismatch)
+        let target = opened(&target.secret_file, &target.tls, |secret, ca_pem| target.with(secret, ca_pem))?;
+        built(AppRole::new(target, account.clone(), owner))
     }
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rekey_model::{Handle, Label, Span};
-use rekey_settings::{Section, check_secret_file, read_secret_file};
+use rekey_settings::{Section, read_secret_file};
 
 use super::settings::{Account, Adopt, TargetSettings};
 use super::{AwsIam, NAME};
-use crate::target::{TlsSettings, note, read_files};
+use crate::target::{TlsSettings, built, note, note_target, opened};
 use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Plan, Strategy};
 
 /// What AWS IAM brings along.
@@ -22,16 +22,11 @@ impl crate::Plug for Plug {
 
     fn target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
         let settings = read_target(section, folder)?;
-        note(section, NAME, settings.problems());
-        let files = [
-            ("access_key_id_file", &settings.access_key_id_file),
-            ("secret_access_key_file", &settings.secret_access_key_file),
+        let secrets = [
+            ("access_key_id_file", settings.access_key_id_file.as_path()),
+            ("secret_access_key_file", settings.secret_access_key_file.as_path()),
         ];
-        for (field, file) in files {
-            if let Err(reason) = check_secret_file(file) {
-                section.problem(field, reason, "");
-            }
-        }
+        note_target(section, NAME, settings.problems(), &secrets);
         Some(settings)
     }
 
@@ -78,10 +73,10 @@ impl crate::Plug for Plug {
         owner: Owner,
     ) -> Result<Arc<dyn Driver>, BuildError> {
         let key_id = read_secret_file(&target.access_key_id_file).map_err(BuildError::File)?;
-        let (secret, authority) = read_files(&target.secret_access_key_file, &target.tls)?;
-        let target = target.with((key_id, secret), authority.as_deref().map(str::as_bytes));
-        let driver = target.and_then(|target| AwsIam::new(target, account.clone(), &owner));
-        driver.map(|driver| Arc::new(driver) as Arc<dyn Driver>).map_err(BuildError::Mismatch)
+        let target = opened(&target.secret_access_key_file, &target.tls, |secret, ca_pem| {
+            target.with((key_id, secret), ca_pem)
+        })?;
+        built(AwsIam::new(target, account.clone(), &owner))
     }
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rekey_model::{Handle, Label, Span};
-use rekey_settings::{Section, check_secret_file};
+use rekey_settings::Section;
 
 use super::settings::{Account, Adopt, TargetSettings, anywhere};
 use super::{Mysql, NAME, sql};
-use crate::target::{TlsSettings, note, read_files};
+use crate::target::{TlsSettings, built, note, note_target, opened};
 use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Plan, Strategy};
 
 /// What MariaDB brings along.
@@ -22,10 +22,8 @@ impl crate::Plug for Plug {
 
     fn target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
         let settings = read_target(section, folder)?;
-        note(section, NAME, settings.problems());
-        if let Err(reason) = check_secret_file(&settings.password_file) {
-            section.problem("password_file", reason, "");
-        }
+        let secrets = [("password_file", settings.password_file.as_path())];
+        note_target(section, NAME, settings.problems(), &secrets);
         Some(settings)
     }
 
@@ -89,10 +87,9 @@ impl crate::Plug for Plug {
         account: &Account,
         owner: Owner,
     ) -> Result<Arc<dyn Driver>, BuildError> {
-        let (password, authority) = read_files(&target.password_file, &target.tls)?;
-        let target = target.with(password, authority.as_deref().map(str::as_bytes));
-        let driver = target.and_then(|target| Mysql::new(target, account.clone(), owner));
-        driver.map(|driver| Arc::new(driver) as Arc<dyn Driver>).map_err(BuildError::Mismatch)
+        let target =
+            opened(&target.password_file, &target.tls, |secret, ca_pem| target.with(secret, ca_pem))?;
+        built(Mysql::new(target, account.clone(), owner))
     }
 }
 

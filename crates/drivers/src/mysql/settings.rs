@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 
 use super::sql::LONGEST_NAME;
 use crate::Problem;
-use crate::target::{Tls, TlsMode, TlsSettings, check_times};
+use crate::target::{Tls, TlsSettings, check_routes, check_times};
 
 /// A MariaDB server as the controller's own config describes it: `targets.NAME.mysql`.
 #[derive(Debug, Clone)]
@@ -118,20 +118,9 @@ impl Timeouts {
 impl TargetSettings {
     /// Everything that is wrong with these settings, without a look at any file.
     pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = self.tls.problems();
-        let consumer = self.consumer_host.as_deref().map(|host| ("consumer_host", host));
-        for (field, host) in [Some(("host", self.host.as_str())), consumer].into_iter().flatten() {
-            if host.is_empty() || host.chars().any(|c| c.is_control() || c.is_whitespace()) {
-                problems.push(Problem::new(field, "is a DNS name, an address or the path of a Unix socket"));
-            } else if self.tls.mode == TlsMode::VerifyFull && host.starts_with('/') {
-                problems.push(Problem::new("tls.mode", "a Unix socket speaks no TLS: write disable"));
-            } else {
-                problems.extend(self.tls.problem_at(field, host));
-            }
-        }
-        if self.port == 0 || self.consumer_port == Some(0) {
-            problems.push(Problem::new("port", "is 1 to 65535"));
-        }
+        let hosts = [("host", Some(self.host.as_str())), ("consumer_host", self.consumer_host.as_deref())];
+        let consumer_port = self.consumer_port.unwrap_or(self.port);
+        let mut problems = check_routes(&self.tls, hosts, [self.port, consumer_port]);
         check_name(&mut problems, "user", &self.user, 80);
         self.check_times(&mut problems);
         problems

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rekey_model::Span;
-use rekey_settings::{Section, check_secret_file};
+use rekey_settings::Section;
 
 use super::{NAME, PgBouncer, TargetSettings};
 use crate::BuildError;
 use crate::follower::Following;
-use crate::target::{TlsSettings, note, read_files};
+use crate::target::{TlsSettings, note_target, opened};
 
 /// Reads `targets.NAME.pgbouncer`. Everything wrong is noted with the section.
 pub(crate) fn read(section: &Section<'_>, folder: &Path) -> Option<Arc<dyn Any + Send + Sync>> {
@@ -33,10 +33,8 @@ pub(crate) fn read(section: &Section<'_>, folder: &Path) -> Option<Arc<dyn Any +
         user: user?,
         password_file: password_file?,
     };
-    note(section, NAME, settings.problems());
-    if let Err(reason) = check_secret_file(&settings.password_file) {
-        section.problem("password_file", reason, "");
-    }
+    let secrets = [("password_file", settings.password_file.as_path())];
+    note_target(section, NAME, settings.problems(), &secrets);
     Some(Arc::new(settings))
 }
 
@@ -44,10 +42,10 @@ pub(crate) fn read(section: &Section<'_>, folder: &Path) -> Option<Arc<dyn Any +
 /// changed without a restart.
 pub(crate) fn build(settings: &(dyn Any + Send + Sync), stem: &str) -> Option<Result<Following, BuildError>> {
     let settings: &TargetSettings = settings.downcast_ref()?;
-    Some(read_files(&settings.password_file, &settings.tls).and_then(|(password, authority)| {
-        let target = settings.with(password, authority.as_deref().map(str::as_bytes));
-        let target = target.map_err(BuildError::Mismatch)?;
+    let target =
+        opened(&settings.password_file, &settings.tls, |secret, ca_pem| settings.with(secret, ca_pem));
+    Some(target.map(|target| {
         let way = target.way();
-        Ok((Arc::new(PgBouncer::new(target, stem)) as _, way))
+        (Arc::new(PgBouncer::new(target, stem)) as _, way)
     }))
 }

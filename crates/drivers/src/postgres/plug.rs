@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rekey_model::{Handle, Label, SecretBytes, Span, Version};
-use rekey_settings::{Section, check_secret_file};
+use rekey_settings::Section;
 use schemars::JsonSchema;
 
 use super::settings::{Account, Adopt, Route, TargetSettings};
 use super::{FixedAccount, FixedRole, NAME, Postgres, quote, server};
 use crate::follower::Way;
-use crate::target::{TlsSettings, note, read_files};
+use crate::target::{TlsSettings, built, note, note_target, opened};
 use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Plan, Strategy};
 
 /// An account as it is declared: a login for each version, or one login whose password changes in place.
@@ -34,10 +34,8 @@ impl crate::Plug for Plug {
 
     fn target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
         let settings = read_target(section, folder)?;
-        note(section, NAME, settings.problems());
-        if let Err(reason) = check_secret_file(&settings.password_file) {
-            section.problem("password_file", reason, "");
-        }
+        let secrets = [("password_file", settings.password_file.as_path())];
+        note_target(section, NAME, settings.problems(), &secrets);
         Some(settings)
     }
 
@@ -189,20 +187,15 @@ fn build(
     owner: Owner,
     way: Option<Way>,
 ) -> Result<Arc<dyn Driver>, BuildError> {
-    let (password, authority) = read_files(&target.password_file, &target.tls)?;
-    let target = target.with(password, authority.as_deref().map(str::as_bytes));
-    let target = target.map(|target| match way {
+    let target = opened(&target.password_file, &target.tls, |secret, ca_pem| target.with(secret, ca_pem))?;
+    let target = match way {
         Some(way) => target.by(way),
         None => target,
-    });
-    let target = target.map_err(BuildError::Mismatch)?;
-    let driver: Result<Arc<dyn Driver>, _> = match account.clone() {
-        Declared::Versions(account) => {
-            Postgres::new(target, account, owner).map(|driver| Arc::new(driver) as _)
-        }
-        Declared::Fixed(account) => FixedRole::new(target, account).map(|driver| Arc::new(driver) as _),
     };
-    driver.map_err(BuildError::Mismatch)
+    match account.clone() {
+        Declared::Versions(account) => built(Postgres::new(target, account, owner)),
+        Declared::Fixed(account) => built(FixedRole::new(target, account)),
+    }
 }
 
 fn read_target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {

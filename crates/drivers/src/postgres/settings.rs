@@ -11,7 +11,7 @@ use super::link::ChannelBinding;
 use super::quote::{self, LONGEST_NAME};
 use crate::Problem;
 use crate::follower::Way;
-use crate::target::{Tls, TlsMode, TlsSettings, check_times};
+use crate::target::{Tls, TlsSettings, check_routes, check_times};
 
 /// A PostgreSQL server as the controller's own config describes it: `targets.NAME.postgres`.
 #[derive(Debug, Clone)]
@@ -115,8 +115,9 @@ pub(crate) struct Timeouts {
 impl TargetSettings {
     /// Everything that is wrong with these settings, without a look at any file.
     pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        self.check_route(&mut problems);
+        let hosts = [("host", Some(self.host.as_str())), ("consumer_host", self.consumer_host.as_deref())];
+        let consumer_port = self.consumer_port.unwrap_or(self.port);
+        let mut problems = check_routes(&self.tls, hosts, [self.port, consumer_port]);
         check_name(&mut problems, "admin_database", &self.admin_database);
         check_name(&mut problems, "user", &self.user);
         self.check_times(&mut problems);
@@ -160,24 +161,6 @@ impl TargetSettings {
     pub(super) fn consumer(&self) -> Route {
         let host = self.consumer_host.as_ref().unwrap_or(&self.host);
         Route { host: host.clone(), port: self.consumer_port.unwrap_or(self.port) }
-    }
-
-    fn check_route(&self, problems: &mut Vec<Problem>) {
-        let consumer = self.consumer_host.as_deref().map(|host| ("consumer_host", host));
-        for (field, host) in [Some(("host", self.host.as_str())), consumer].into_iter().flatten() {
-            if host.is_empty() || host.chars().any(|c| c.is_control() || c.is_whitespace()) {
-                problems
-                    .push(Problem::new(field, "is a DNS name, an address or the folder of a Unix socket"));
-            } else if self.tls.mode == TlsMode::VerifyFull && host.starts_with('/') {
-                problems.push(Problem::new("tls.mode", "a Unix socket speaks no TLS: write disable"));
-            } else {
-                problems.extend(self.tls.problem_at(field, host));
-            }
-        }
-        if self.port == 0 || self.consumer_port == Some(0) {
-            problems.push(Problem::new("port", "is 1 to 65535"));
-        }
-        problems.extend(self.tls.problems());
     }
 
     fn check_times(&self, problems: &mut Vec<Problem>) {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rekey_model::{Handle, Label, SecretBytes, Span, Version};
-use rekey_settings::{Section, check_secret_file};
+use rekey_settings::Section;
 
 use super::settings::{Account, Adopt, Persist, TargetSettings};
 use super::user::hash_of;
 use super::{NAME, Redis};
-use crate::target::{TlsSettings, note, read_files};
+use crate::target::{TlsSettings, built, note, note_target, opened};
 use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Plan, Strategy};
 
 /// What Redis brings along.
@@ -23,10 +23,8 @@ impl crate::Plug for Plug {
 
     fn target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
         let settings = read_target(section, folder)?;
-        note(section, NAME, settings.problems());
-        if let Err(reason) = check_secret_file(&settings.password_file) {
-            section.problem("password_file", reason, "");
-        }
+        let secrets = [("password_file", settings.password_file.as_path())];
+        note_target(section, NAME, settings.problems(), &secrets);
         Some(settings)
     }
 
@@ -90,10 +88,9 @@ impl crate::Plug for Plug {
         account: &Account,
         owner: Owner,
     ) -> Result<Arc<dyn Driver>, BuildError> {
-        let (password, authority) = read_files(&target.password_file, &target.tls)?;
-        let target = target.with(password, authority.as_deref().map(str::as_bytes));
-        let driver = target.and_then(|target| Redis::new(target, account.clone(), owner));
-        driver.map(|driver| Arc::new(driver) as Arc<dyn Driver>).map_err(BuildError::Mismatch)
+        let target =
+            opened(&target.password_file, &target.tls, |secret, ca_pem| target.with(secret, ca_pem))?;
+        built(Redis::new(target, account.clone(), owner))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Owner;
+use crate::target::TlsMode;
 
 fn span(seconds: u64) -> Span {
     Span::new(Duration::from_secs(seconds))
