@@ -18,6 +18,7 @@ pub mod mariadb;
 pub mod moto;
 pub mod openbao;
 pub mod pgbouncer;
+pub mod platform;
 pub mod postgres;
 pub mod process;
 pub mod redis;

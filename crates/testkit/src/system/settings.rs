@@ -1,9 +1,7 @@
-//! The files that a user would write: the controller's and the sidecars' config, and the credential's declaration.
-
-use std::path::Path;
+//! What a user would write for this system: its part of the controller's config, and the credential's declaration.
 
 use super::Database;
-use crate::unprivileged;
+use crate::platform::Setup;
 
 /// The credential that the system rotates.
 pub const CREDENTIAL: &str = "orders/db";
@@ -47,28 +45,16 @@ impl Default for Pace {
     }
 }
 
-pub(super) fn controller(database: &Database, fleet_port: u16, pace: &Pace) -> String {
-    format!(
-        "installation:
-  trust_domain: rekey.local
-store:
-  sqlite: rekey.db
-kek_file: kek
-ca_file: ca.pem
-fleet:
-  listen: 127.0.0.1:{fleet_port}
-  names: [localhost]
-admin:
-  listen: 127.0.0.1:0
-  socket: admin.sock
-http:
-  listen: 127.0.0.1:0
-identity:
-  leaf_life: {leaf_life}
-  rejoin_window: 7d
-lease: {lease}
-{webhooks}targets:
-  orders-pg:
+/// What the controller of this system is told: the database, and who hears what happens.
+pub(super) fn controller(database: &Database, pace: &Pace, level: &str) -> Setup {
+    let webhook = |url: &String| format!("webhooks:\n  - {{ name: ops, url: \"{url}\", format: slack }}\n");
+    Setup {
+        lease: pace.lease.clone(),
+        leaf_life: pace.leaf_life.clone(),
+        log_level: level.to_owned(),
+        sections: pace.webhook.as_ref().map_or_else(String::new, webhook),
+        targets: format!(
+            "  orders-pg:
     postgres:
       host: {host}
       port: {port}
@@ -76,40 +62,10 @@ lease: {lease}
       password_file: rotator-password
       admin_database: postgres
 ",
-        webhooks = pace.webhook.as_ref().map_or_else(String::new, |url| {
-            format!("webhooks:\n  - {{ name: ops, url: \"{url}\", format: slack }}\n")
-        }),
-        leaf_life = pace.leaf_life,
-        lease = pace.lease,
-        host = database.host().display(),
-        port = database.port(),
-    )
-}
-
-pub(super) fn sidecar(name: &str, fleet_port: u16, folder: &Path) -> String {
-    let me = rustix::process::geteuid().as_raw();
-    format!(
-        "controller:
-  address: 127.0.0.1:{fleet_port}
-  server_name: localhost
-  ca_file: ca.pem
-identity:
-  state_dir: {name}-state
-  join_token_file: {name}.token
-socket:
-  path: {folder}/{name}-socket/rekey.sock
-callers:
-  - uid: {parts}
-    may_read: [\"orders/*\"]
-{tests}",
-        folder = folder.display(),
-        parts = unprivileged().unwrap_or(me),
-        tests = if unprivileged().is_some() {
-            format!("  - uid: {me}\n    may_read: [\"orders/*\"]\n")
-        } else {
-            String::new()
-        },
-    )
+            host = database.host().display(),
+            port = database.port(),
+        ),
+    }
 }
 
 pub(super) fn credential(pace: &Pace) -> String {
