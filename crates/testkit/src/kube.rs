@@ -160,6 +160,11 @@ pub fn ask_at(server: &Http, token: &str, method: &str, path: &str, body: &Value
     server.ask(method, path, &[("Authorization", &format!("Bearer {token}"))], body)
 }
 
+/// What to type where it is missing on this machine; none where it is there.
+pub fn lacking() -> Option<String> {
+    program().err().map(|error| error.to_string())
+}
+
 fn program() -> Result<PathBuf> {
     let path = std::env::var_os(PROGRAM).map(PathBuf::from).filter(|path| path.is_file());
     path.context("there is no Kubernetes: export REKEY_KUBE=$(tests/parts/kube.sh)")

@@ -120,6 +120,11 @@ impl Mariadb {
     }
 }
 
+/// What to type where it is missing on this machine; none where it is there.
+pub fn lacking() -> Option<String> {
+    program("mariadbd").err().map(|error| error.to_string())
+}
+
 /// A program of MariaDB: from `PATH`, else from where Debian keeps servers.
 pub fn program(name: &str) -> Result<PathBuf> {
     let on_path = std::env::var_os("PATH").unwrap_or_default();

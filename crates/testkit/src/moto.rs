@@ -136,6 +136,11 @@ impl AccessKey {
     }
 }
 
+/// What to type where it is missing on this machine; none where it is there.
+pub fn lacking() -> Option<String> {
+    python().err().map(|error| error.to_string())
+}
+
 /// The Python that has moto and boto3.
 pub fn python() -> Result<PathBuf> {
     if let Some(given) = std::env::var_os(PYTHON) {

@@ -158,6 +158,11 @@ fn text(body: &Value, at: &str) -> Option<String> {
     body.pointer(at)?.as_str().map(str::to_owned)
 }
 
+/// What to type where it is missing on this machine; none where it is there.
+pub fn lacking() -> Option<String> {
+    program().err().map(|error| error.to_string())
+}
+
 fn program() -> Result<PathBuf> {
     let path = std::env::var_os(PROGRAM).map(PathBuf::from).filter(|path| path.is_file());
     path.context("there is no OpenBao: export REKEY_BAO=$(tests/parts/openbao.sh)")

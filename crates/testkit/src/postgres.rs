@@ -241,6 +241,11 @@ rm -rf "${2%/data}""#;
     command.spawn().context("start the watchdog of a PostgreSQL server")
 }
 
+/// What to type where it is missing on this machine; none where it is there.
+pub fn lacking() -> Option<String> {
+    cluster::bin().err().map(|error| error.to_string())
+}
+
 /// Runs statements over `connection`. Works inside and outside of async code.
 pub fn sql_over(connection: tokio_postgres::Config, statements: &str) -> Result<Vec<Row>> {
     let run = || {
