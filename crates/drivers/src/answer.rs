@@ -1,5 +1,5 @@
-//! What an answer over HTTP, or none, means for what may have happened at the server. What a text in it means is each
-//! driver's to know, beside this.
+//! What an answer, or none, means for what may have happened at a server that does what it was sent, whatever becomes of
+//! the connection: one over HTTP, a Redis. What a text in it means is each driver's to know, beside this.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

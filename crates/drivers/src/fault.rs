@@ -1,4 +1,5 @@
-//! What went wrong at a server that one connection changes: in terms of what may have happened there.
+//! What went wrong at a server that undoes what a lost connection has not committed, such as a database: in terms of what
+//! may have happened there.
 //!
 //! What a code or an error of a server means is each driver's to know, beside this.
 

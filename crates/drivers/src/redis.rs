@@ -19,17 +19,17 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use rekey_model::{Fields, Handle};
-use tokio::time::timeout;
 
 pub use plug::Plug;
 pub use settings::{Account, Adopt, Persist, RIGHTS, RIGHTS_FOR_REWRITE, Target, TargetSettings};
 
+use crate::answer::{self, Failed, Touched};
 pub use crate::target::{TlsMode, TlsSettings};
 use crate::{
     Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Lack, Owner, Problem, Proof,
     Sessions, Survey, Usage,
 };
-use fault::{Fault, Touched, worst};
+use fault::worst;
 use link::{Link, Login};
 use settings::Route;
 
@@ -58,16 +58,13 @@ impl Redis {
     async fn bounded<T>(
         &self,
         touched: &Touched,
-        work: impl Future<Output = Result<T, Fault>> + Send,
+        work: impl Future<Output = Result<T, Failed>> + Send,
     ) -> Result<T, DriverError> {
-        let limit = self.target.timeouts.call;
-        let late = |_elapsed| Err(Fault::Lost(format!("no end after {limit:?}")));
-        let result = timeout(limit, work).await.unwrap_or_else(late);
-        result.map_err(|fault| fault.reported(touched))
+        answer::within(self.target.timeouts.call, touched, work).await
     }
 
     /// A connection of the rotator to one node.
-    async fn rotator<'a>(&'a self, node: &'a Route, touched: &'a Touched) -> Result<Link<'a>, Fault> {
+    async fn rotator<'a>(&'a self, node: &'a Route, touched: &'a Touched) -> Result<Link<'a>, Failed> {
         let login = Login {
             route: node,
             tls: self.target.tls.as_ref(),
@@ -75,17 +72,17 @@ impl Redis {
             password: &self.target.password,
             timeouts: self.target.timeouts,
         };
-        Link::open(&login, touched).await.map_err(|fault| fault.during("as the rotator"))
+        Link::open(&login, touched).await.map_err(|failed| failed.during("as the rotator"))
     }
 
     /// Does the same at every node, at the same time. What went wrong at any names the node; the others are done.
-    async fn everywhere<'a, T, F>(&'a self, work: impl Fn(&'a Route) -> F) -> Result<Vec<T>, Fault>
+    async fn everywhere<'a, T, F>(&'a self, work: impl Fn(&'a Route) -> F) -> Result<Vec<T>, Failed>
     where
-        F: Future<Output = Result<T, Fault>>,
+        F: Future<Output = Result<T, Failed>>,
     {
         let at = |node| {
             let work = work(node);
-            async move { work.await.map_err(|fault| fault.during(&node.to_string())) }
+            async move { work.await.map_err(|failed| failed.during(&node.to_string())) }
         };
         worst(join_all(self.target.nodes.iter().map(at)).await)
     }

@@ -1,11 +1,11 @@
 //! Whether the rotator may do all that rotations need, at every node: asked by `ACL DRYRUN`, nothing is tried.
 
 use super::Redis;
-use super::fault::{Fault, Touched};
 use super::link::Link;
 use super::resp::Reply;
 use super::settings::{Persist, Route};
 use crate::Lack;
+use crate::answer::{Failed, Touched};
 
 /// A right, and a command that only whoever has it may run.
 type Needed = (&'static str, &'static [&'static str]);
@@ -42,13 +42,13 @@ impl Persist {
 
 impl Redis {
     /// Everything that is missing, at every node.
-    pub(super) async fn lacks(&self, touched: &Touched) -> Result<Vec<Lack>, Fault> {
+    pub(super) async fn lacks(&self, touched: &Touched) -> Result<Vec<Lack>, Failed> {
         let at = self.everywhere(|node| self.lacks_at(node, touched)).await?;
         Ok(at.into_iter().flatten().collect())
     }
 
     /// What a change takes at a node that the rotator may not do there.
-    pub(super) async fn missing_rights(&self, link: &mut Link<'_>) -> Result<Vec<&'static str>, Fault> {
+    pub(super) async fn missing_rights(&self, link: &mut Link<'_>) -> Result<Vec<&'static str>, Failed> {
         self.missing_of(link, self.target.persist.keeps().iter().chain(&ALWAYS)).await
     }
 
@@ -56,13 +56,13 @@ impl Redis {
         &self,
         link: &mut Link<'_>,
         needed: impl Iterator<Item = &'static Needed> + Send,
-    ) -> Result<Vec<&'static str>, Fault> {
+    ) -> Result<Vec<&'static str>, Failed> {
         let rotator = self.target.user.as_str();
         let mut missing = Vec::new();
         for &(right, command) in needed {
             let answer = match link.ask(&[&["ACL", "DRYRUN", rotator], command].concat()).await {
                 // Without this one nothing can be said of the others.
-                Err(Fault::No(text)) if text.starts_with("NOPERM") => return Ok(vec![DRYRUN]),
+                Err(Failed::No { text, .. }) if text.starts_with("NOPERM") => return Ok(vec![DRYRUN]),
                 answer => answer?,
             };
             if answer.text() != Some("OK") {
@@ -72,17 +72,17 @@ impl Redis {
         Ok(missing)
     }
 
-    async fn lacks_at(&self, node: &Route, touched: &Touched) -> Result<Vec<Lack>, Fault> {
+    async fn lacks_at(&self, node: &Route, touched: &Touched) -> Result<Vec<Lack>, Failed> {
         let (rotator, user) = (&self.target.user, &self.account.user);
         let lack = |what: String, remedy: String| Lack::new(format!("{node}: {what}"), remedy);
         let mut link = match self.rotator(node, touched).await {
             Ok(link) => link,
-            Err(Fault::No(why)) if why.contains("WRONGPASS") => {
+            Err(Failed::No { text: why, .. }) if why.contains("WRONGPASS") => {
                 let remedy =
                     format!("ACL SETUSER {rotator} on >… with the password in the target's password_file");
                 return Ok(vec![lack(why, remedy)]);
             }
-            Err(fault) => return Err(fault),
+            Err(failed) => return Err(failed),
         };
         let persist = self.target.persist;
         let needed = || persist.keeps().iter().chain(persist.sees()).chain(&ALWAYS);
@@ -123,7 +123,7 @@ impl Redis {
     }
 
     /// Why a change would not outlive a restart of the node, if it would not.
-    async fn forgets(&self, link: &mut Link<'_>) -> Result<Option<(&'static str, &'static str)>, Fault> {
+    async fn forgets(&self, link: &mut Link<'_>) -> Result<Option<(&'static str, &'static str)>, Failed> {
         Ok(match self.target.persist {
             Persist::AclFile => {
                 let answer = link.ask(&["CONFIG", "GET", "aclfile"]).await?;

@@ -5,10 +5,11 @@ use std::time::Duration;
 use rekey_model::Handle;
 
 use super::Redis;
-use super::fault::{Fault, Touched, one_line};
 use super::link::Link;
 use super::resp::Reply;
 use super::settings::Route;
+use crate::answer::{Failed, Touched};
+use crate::fault::one_line;
 use crate::{Age, Session, Usage};
 
 /// The step in which Redis tells ages.
@@ -43,13 +44,13 @@ impl Client {
 }
 
 impl Redis {
-    pub(super) async fn sessions(&self, handle: &Handle, touched: &Touched) -> Result<Usage, Fault> {
+    pub(super) async fn sessions(&self, handle: &Handle, touched: &Touched) -> Result<Usage, Failed> {
         self.hash_in(handle)?;
         let at = self.everywhere(|node| self.sessions_at(node, touched)).await?;
         Ok(Usage::OfAccount(at.into_iter().flatten().collect()))
     }
 
-    async fn sessions_at(&self, node: &Route, touched: &Touched) -> Result<Vec<Session>, Fault> {
+    async fn sessions_at(&self, node: &Route, touched: &Touched) -> Result<Vec<Session>, Failed> {
         let mut link = self.rotator(node, touched).await?;
         let now_ms = now_ms(&mut link).await?;
         let clients = self.of_the_user(&mut link).await?;
@@ -69,22 +70,22 @@ impl Redis {
     }
 
     /// Ends every session of the user and says how many; those that come afterwards came with another password.
-    pub(super) async fn end_sessions(&self, link: &mut Link<'_>) -> Result<u32, Fault> {
+    pub(super) async fn end_sessions(&self, link: &mut Link<'_>) -> Result<u32, Failed> {
         let before = self.of_the_user(link).await?;
         let killed = link.ask(&["CLIENT", "KILL", "USER", &self.account.user]).await?;
         let Reply::Number(killed) = killed else {
-            return Err(Fault::no("the answer to CLIENT KILL is something else"));
+            return Err(Failed::no("the answer to CLIENT KILL is something else"));
         };
         let after = self.of_the_user(link).await?;
         if after.iter().any(|client| before.iter().any(|other| other.id == client.id)) {
-            return Err(Fault::Wait(format!("{} is refused, but has sessions yet", self.account.user)));
+            return Err(Failed::Away(format!("{} is refused, but has sessions yet", self.account.user)));
         }
         Ok(u32::try_from(killed).unwrap_or_default())
     }
 
     /// Ends what is left of earlier calls that changed something of this credential, and becomes the next one: what they
     /// sent and was not read yet is never done.
-    pub(super) async fn fence(&self, link: &mut Link<'_>) -> Result<(), Fault> {
+    pub(super) async fn fence(&self, link: &mut Link<'_>) -> Result<(), Failed> {
         let mark = self.mark();
         for client in clients(link).await? {
             if client.name == mark && client.user == self.target.user {
@@ -94,29 +95,29 @@ impl Redis {
         link.ask(&["CLIENT", "SETNAME", &mark]).await.map(drop)
     }
 
-    async fn of_the_user(&self, link: &mut Link<'_>) -> Result<Vec<Client>, Fault> {
+    async fn of_the_user(&self, link: &mut Link<'_>) -> Result<Vec<Client>, Failed> {
         let mut clients = clients(link).await?;
         clients.retain(|client| client.user == self.account.user);
         Ok(clients)
     }
 }
 
-async fn clients(link: &mut Link<'_>) -> Result<Vec<Client>, Fault> {
+async fn clients(link: &mut Link<'_>) -> Result<Vec<Client>, Failed> {
     let answer = link.ask(&["CLIENT", "LIST"]).await?;
     let Reply::Text(text) = answer else {
-        return Err(Fault::no("the answer to CLIENT LIST is something else"));
+        return Err(Failed::no("the answer to CLIENT LIST is something else"));
     };
     Ok(String::from_utf8_lossy(&text).lines().map(Client::of).collect())
 }
 
 /// The node's clock, in milliseconds since 1970 UTC.
-async fn now_ms(link: &mut Link<'_>) -> Result<i64, Fault> {
+async fn now_ms(link: &mut Link<'_>) -> Result<i64, Failed> {
     let answer = link.ask(&["TIME"]).await?;
     let seconds = answer.list().and_then(|list| list.first()).and_then(Reply::text);
     let seconds: Option<i64> = seconds.and_then(|text| text.parse().ok());
     seconds
         .and_then(|seconds| seconds.checked_mul(1000))
-        .ok_or_else(|| Fault::no("the answer to TIME is something else"))
+        .ok_or_else(|| Failed::no("the answer to TIME is something else"))
 }
 
 #[cfg(test)]

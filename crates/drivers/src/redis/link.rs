@@ -10,9 +10,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::fault::{Fault, Touched};
+use super::fault::told;
 use super::resp::{self, LARGEST, Reply};
 use super::settings::{Route, Timeouts};
+use crate::answer::{Failed, Touched};
 use crate::target::Tls;
 
 /// How much is read at once.
@@ -50,19 +51,19 @@ impl std::fmt::Debug for Link<'_> {
 
 impl<'a> Link<'a> {
     /// Connects and logs in.
-    pub(super) async fn open(login: &Login<'a>, touched: &'a Touched) -> Result<Self, Fault> {
+    pub(super) async fn open(login: &Login<'a>, touched: &'a Touched) -> Result<Self, Failed> {
         let limit = login.timeouts.connect;
-        let late = |_elapsed| Err(Fault::Lost(format!("does not let us in within {limit:?}")));
+        let late = |_elapsed| Err(Failed::Lost(format!("does not let us in within {limit:?}")));
         timeout(limit, Self::log_in(login, touched)).await.unwrap_or_else(late)
     }
 
-    async fn log_in(login: &Login<'a>, touched: &'a Touched) -> Result<Self, Fault> {
+    async fn log_in(login: &Login<'a>, touched: &'a Touched) -> Result<Self, Failed> {
         let &Login { route, tls, user, password, timeouts } = login;
         let wire = connect(route, tls).await?;
         let mut link = Self { wire, read: Vec::new(), route, password, limit: timeouts.command, touched };
         let words = [b"AUTH".as_slice(), user.as_bytes(), password.expose()];
-        let answer = link.asked(&words).await.map_err(|fault| fault.during("login"))?;
-        if answer.text() == Some("OK") { Ok(link) } else { Err(Fault::no("login: the answer is not OK")) }
+        let answer = link.asked(&words).await.map_err(|failed| failed.during("login"))?;
+        if answer.text() == Some("OK") { Ok(link) } else { Err(Failed::no("login: the answer is not OK")) }
     }
 
     /// The node.
@@ -70,25 +71,17 @@ impl<'a> Link<'a> {
         self.route
     }
 
-    /// Sends a command that changes nothing, and gives the answer; an error is a fault.
-    pub(super) async fn ask(&mut self, words: &[&str]) -> Result<Reply, Fault> {
+    /// Sends a command that changes nothing, and gives the answer; an error is a failure.
+    pub(super) async fn ask(&mut self, words: &[&str]) -> Result<Reply, Failed> {
         let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
         self.asked(&words).await
     }
 
     /// Sends a command that changes who may log in. From the first byte on it may have happened, unless the server says
     /// that it has not.
-    pub(super) async fn change(&mut self, words: &[&str]) -> Result<(), Fault> {
-        self.touched.sending();
-        let answer = self.ask(words).await;
-        match answer {
-            Ok(_) => Ok(()),
-            Err(fault @ Fault::Lost(_)) => Err(fault),
-            Err(fault @ (Fault::Wait(_) | Fault::No(_))) => {
-                self.touched.not_done();
-                Err(fault)
-            }
-        }
+    pub(super) async fn change(&mut self, words: &[&str]) -> Result<(), Failed> {
+        let touched = self.touched;
+        touched.by(self.ask(words)).await.map(drop)
     }
 
     /// Says good-bye and waits until the server has let go, so that it does not show the connection any more.
@@ -103,32 +96,32 @@ impl<'a> Link<'a> {
         drop(timeout(Duration::from_secs(1), farewell).await);
     }
 
-    async fn asked(&mut self, words: &[&[u8]]) -> Result<Reply, Fault> {
+    async fn asked(&mut self, words: &[&[u8]]) -> Result<Reply, Failed> {
         let limit = self.limit;
-        let late = |_elapsed| Err(Fault::Lost(format!("no answer within {limit:?}")));
+        let late = |_elapsed| Err(Failed::Lost(format!("no answer within {limit:?}")));
         match timeout(limit, self.exchange(words)).await.unwrap_or_else(late)? {
             Reply::Error(text) if self.repeats_the_secret(&text) => {
-                Err(Fault::no("the server repeats the password in an error"))
+                Err(Failed::no("the server repeats the password in an error"))
             }
-            Reply::Error(text) => Err(Fault::told(&text)),
+            Reply::Error(text) => Err(told(&text)),
             reply @ (Reply::Text(_) | Reply::Number(_) | Reply::Nil | Reply::List(_)) => Ok(reply),
         }
     }
 
-    async fn exchange(&mut self, words: &[&[u8]]) -> Result<Reply, Fault> {
-        let broken = |error: io::Error| Fault::Lost(error.to_string());
+    async fn exchange(&mut self, words: &[&[u8]]) -> Result<Reply, Failed> {
+        let broken = |error: io::Error| Failed::Lost(error.to_string());
         self.wire.write_all(&resp::request(words)).await.map_err(broken)?;
         self.wire.flush().await.map_err(broken)?;
         let mut chunk = vec![0; CHUNK];
         loop {
-            let parsed = resp::parse(&self.read).map_err(|noise| Fault::Lost(noise.to_string()))?;
+            let parsed = resp::parse(&self.read).map_err(|noise| Failed::Lost(noise.to_string()))?;
             if let Some((reply, rest)) = parsed {
                 self.read = rest.to_vec();
                 return Ok(reply);
             }
             let count = self.wire.read(&mut chunk).await.map_err(broken)?;
             if count == 0 || self.read.len() > LARGEST {
-                return Err(Fault::Lost("the connection ended before the answer".to_owned()));
+                return Err(Failed::Lost("the connection ended before the answer".to_owned()));
             }
             self.read.extend_from_slice(chunk.get(..count).unwrap_or_default());
         }
@@ -140,18 +133,18 @@ impl<'a> Link<'a> {
     }
 }
 
-async fn connect(route: &Route, tls: Option<&Tls>) -> Result<Box<dyn Wire>, Fault> {
-    let lost = |error: io::Error| Fault::Lost(error.to_string());
+async fn connect(route: &Route, tls: Option<&Tls>) -> Result<Box<dyn Wire>, Failed> {
+    let lost = |error: io::Error| Failed::Lost(error.to_string());
     let stream = TcpStream::connect((route.host.as_str(), route.port)).await.map_err(lost)?;
     stream.set_nodelay(true).map_err(lost)?;
     let Some(tls) = tls else { return Ok(Box::new(stream)) };
     let name = tls.server_name.as_deref().unwrap_or(&route.host).to_owned();
-    let name = ServerName::try_from(name).map_err(|error| Fault::no(error.to_string()))?;
+    let name = ServerName::try_from(name).map_err(|error| Failed::no(error.to_string()))?;
     let stream = TlsConnector::from(std::sync::Arc::clone(&tls.config)).connect(name, stream).await;
     // What rustls objects to; everything else is the network's.
     let objects = |kind| matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput);
     stream.map(|stream| Box::new(stream) as Box<dyn Wire>).map_err(|error| {
         let text = format!("TLS: {error}");
-        if objects(error.kind()) { Fault::No(text) } else { Fault::Lost(text) }
+        if objects(error.kind()) { Failed::no(text) } else { Failed::Lost(text) }
     })
 }

@@ -3,19 +3,20 @@
 use rekey_model::Fields;
 
 use super::Redis;
-use super::fault::{Fault, Touched, one_line};
 use super::link::{Link, Login};
 use crate::Proof;
+use crate::answer::{Failed, Touched};
+use crate::fault::one_line;
 
 /// The most characters of a probe in an error.
 const SHOWN: usize = 60;
 
 impl Redis {
-    pub(super) async fn prove(&self, fields: &Fields, touched: &Touched) -> Result<Proof, Fault> {
-        let username = fields.get("username").ok_or_else(|| Fault::no("login: there is no username"))?;
-        let password = fields.get("password").ok_or_else(|| Fault::no("login: there is no password"))?;
+    pub(super) async fn prove(&self, fields: &Fields, touched: &Touched) -> Result<Proof, Failed> {
+        let username = fields.get("username").ok_or_else(|| Failed::no("login: there is no username"))?;
+        let password = fields.get("password").ok_or_else(|| Failed::no("login: there is no password"))?;
         if username.expose() != self.account.user.as_bytes() {
-            return Err(Fault::no(format!("login: the username is not {}", self.account.user)));
+            return Err(Failed::no(format!("login: the username is not {}", self.account.user)));
         }
         let login = Login {
             route: &self.target.consumer,
@@ -25,12 +26,12 @@ impl Redis {
             timeouts: self.target.timeouts,
         };
         let mut link = Link::open(&login, touched).await?;
-        permitted(link.ask(&["PING"]).await).map_err(|fault| fault.during("PING"))?;
+        permitted(link.ask(&["PING"]).await).map_err(|failed| failed.during("PING"))?;
         for (index, probe) in self.account.probes.iter().enumerate() {
             let words: Vec<&str> = probe.split_ascii_whitespace().collect();
             let shown: String = one_line(probe).chars().take(SHOWN).collect();
             let answered = elsewhere(link.ask(&words).await.map(drop));
-            answered.map_err(|fault| fault.during(&format!("probe {} ({shown})", index + 1)))?;
+            answered.map_err(|failed| failed.during(&format!("probe {} ({shown})", index + 1)))?;
         }
         link.close().await;
         Ok(Proof { probes: self.account.probes.len() })
@@ -38,17 +39,17 @@ impl Redis {
 }
 
 /// A user whose rules leave PING out is logged in all the same.
-fn permitted<T>(answer: Result<T, Fault>) -> Result<(), Fault> {
+fn permitted<T>(answer: Result<T, Failed>) -> Result<(), Failed> {
     match answer {
-        Err(Fault::No(text)) if text.starts_with("NOPERM") => Ok(()),
+        Err(Failed::No { text, .. }) if text.starts_with("NOPERM") => Ok(()),
         answer => answer.map(drop),
     }
 }
 
 /// A node of a cluster looks at the user's rules before it says that a key is another's.
-fn elsewhere(answer: Result<(), Fault>) -> Result<(), Fault> {
+fn elsewhere(answer: Result<(), Failed>) -> Result<(), Failed> {
     match answer {
-        Err(Fault::No(text)) if text.starts_with("MOVED ") || text.starts_with("ASK ") => Ok(()),
+        Err(Failed::No { text, .. }) if text.starts_with("MOVED ") || text.starts_with("ASK ") => Ok(()),
         answer => answer,
     }
 }

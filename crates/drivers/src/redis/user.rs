@@ -6,10 +6,11 @@ use futures_util::future::join_all;
 use rekey_model::{FieldName, Fields, Handle, SecretBytes};
 
 use super::Redis;
-use super::fault::{Fault, Touched, worst};
+use super::fault::worst;
 use super::link::Link;
 use super::resp::Reply;
 use super::settings::{Persist, Route};
+use crate::answer::{Failed, Touched};
 use crate::{Cut, Found, Installed, Intent, Sessions, Sighting};
 
 /// What is changed in one call at one node.
@@ -65,11 +66,11 @@ pub(super) fn hash_of(secret: &SecretBytes) -> String {
 }
 
 impl Redis {
-    pub(super) async fn make(&self, intent: &Intent, touched: &Touched) -> Result<Installed, Fault> {
-        let secret = intent.secret.as_ref().ok_or_else(|| Fault::no("this driver needs a secret"))?;
+    pub(super) async fn make(&self, intent: &Intent, touched: &Touched) -> Result<Installed, Failed> {
+        let secret = intent.secret.as_ref().ok_or_else(|| Failed::no("this driver needs a secret"))?;
         let hash = self.hash_in(&intent.handle)?;
         if hash_of(secret) != hash {
-            return Err(Fault::no(format!("this is not the password that {} stands for", intent.handle)));
+            return Err(Failed::no(format!("this is not the password that {} stands for", intent.handle)));
         }
         let fields = self.given(secret)?;
         // Every node is asked all that can be refused before the first one is changed.
@@ -81,7 +82,7 @@ impl Redis {
     }
 
     /// Present only where every node has it: a part is completed by the same install.
-    pub(super) async fn look(&self, handle: &Handle, touched: &Touched) -> Result<Found, Fault> {
+    pub(super) async fn look(&self, handle: &Handle, touched: &Touched) -> Result<Found, Failed> {
         let Ok(hash) = self.hash_in(handle) else { return Ok(Found::Foreign) };
         let users = self.everywhere(|node| self.fenced(node, touched)).await?;
         let all = users.iter().all(|user| user.as_ref().is_some_and(|user| user.has(hash)));
@@ -89,13 +90,13 @@ impl Redis {
     }
 
     /// Every node has it, and has written it down.
-    pub(super) async fn keep(&self, handle: &Handle, touched: &Touched) -> Result<(), Fault> {
+    pub(super) async fn keep(&self, handle: &Handle, touched: &Touched) -> Result<(), Failed> {
         let hash = self.hash_in(handle)?;
         let kept = |node| async move {
             let mut link = self.rotator(node, touched).await?;
             match self.user(&mut link).await? {
                 Some(user) if user.has(hash) => self.persist(&mut link).await?,
-                Some(_) | None => return Err(Fault::no(format!("there is no password {handle}"))),
+                Some(_) | None => return Err(Failed::no(format!("there is no password {handle}"))),
             }
             link.close().await;
             Ok(())
@@ -109,7 +110,7 @@ impl Redis {
         handle: &Handle,
         sessions: Sessions,
         touched: &Touched,
-    ) -> Result<Cut, Fault> {
+    ) -> Result<Cut, Failed> {
         let hash = self.hash_in(handle)?;
         let ended = self.everywhere(|node| self.take_away(node, hash, sessions, touched)).await?;
         Ok(Cut {
@@ -118,45 +119,45 @@ impl Redis {
         })
     }
 
-    pub(super) async fn gone(&self, handle: &Handle, touched: &Touched) -> Result<(), Fault> {
+    pub(super) async fn gone(&self, handle: &Handle, touched: &Touched) -> Result<(), Failed> {
         let hash = self.hash_in(handle)?;
         let users = self.everywhere(|node| self.fenced(node, touched)).await?;
         if users.iter().flatten().any(|user| user.has(hash)) {
-            return Err(Fault::no(format!("{handle} can log in: revoking it comes first")));
+            return Err(Failed::no(format!("{handle} can log in: revoking it comes first")));
         }
         Ok(())
     }
 
     /// The hash in a handle of this account's user; anything else is not ours.
-    pub(super) fn hash_in<'h>(&self, handle: &'h Handle) -> Result<&'h str, Fault> {
+    pub(super) fn hash_in<'h>(&self, handle: &'h Handle) -> Result<&'h str, Failed> {
         let hash = handle.as_str().split_once('#').filter(|(user, _)| *user == self.account.user);
         let hash = hash.map(|(_, hash)| hash).filter(|hash| hash.len() == 64);
-        hash.ok_or_else(|| Fault::no(format!("{handle} is no password of {}", self.account.user)))
+        hash.ok_or_else(|| Failed::no(format!("{handle} is no password of {}", self.account.user)))
     }
 
     /// A connection to change something on, with nothing of an earlier call behind it, and the user that may be changed.
-    async fn take_hold<'a>(&'a self, node: &'a Route, touched: &'a Touched) -> Result<Held<'a>, Fault> {
+    async fn take_hold<'a>(&'a self, node: &'a Route, touched: &'a Touched) -> Result<Held<'a>, Failed> {
         let mut link = self.rotator(node, touched).await?;
         self.check_rights(&mut link).await?;
         self.fence(&mut link).await?;
         let name = &self.account.user;
         let user = self.user(&mut link).await?;
-        let user = user.ok_or_else(|| Fault::no(format!("there is no user {name}")))?;
+        let user = user.ok_or_else(|| Failed::no(format!("there is no user {name}")))?;
         if user.open {
-            return Err(Fault::no(format!("any password logs in as {name} (nopass): give it one first")));
+            return Err(Failed::no(format!("any password logs in as {name} (nopass): give it one first")));
         }
         if !user.on {
-            return Err(Fault::no(format!("the user {name} is off")));
+            return Err(Failed::no(format!("the user {name} is off")));
         }
         self.persist(&mut link).await?;
         Ok((link, user))
     }
 
-    async fn add(&self, (mut link, user): Held<'_>, hash: &str, adopts: bool) -> Result<(), Fault> {
+    async fn add(&self, (mut link, user): Held<'_>, hash: &str, adopts: bool) -> Result<(), Failed> {
         let node = link.route().to_string();
         let work = async {
             if adopts && !user.has(hash) {
-                return Err(Fault::no(format!("{} has no such password to adopt", self.account.user)));
+                return Err(Failed::no(format!("{} has no such password to adopt", self.account.user)));
             }
             let (name, one) = (self.account.user.as_str(), self.account.one_password && !adopts);
             if one && user.passwords != [hash] {
@@ -167,12 +168,12 @@ impl Redis {
             self.persist(&mut link).await?;
             match self.user(&mut link).await? {
                 Some(user) if user.has(hash) && (!one || user.passwords.len() == 1) => {}
-                Some(_) | None => return Err(Fault::Wait("the password does not read back".to_owned())),
+                Some(_) | None => return Err(Failed::Away("the password does not read back".to_owned())),
             }
             link.close().await;
             Ok(())
         };
-        work.await.map_err(|fault| fault.during(&node))
+        work.await.map_err(|failed| failed.during(&node))
     }
 
     async fn take_away(
@@ -181,13 +182,13 @@ impl Redis {
         hash: &str,
         sessions: Sessions,
         touched: &Touched,
-    ) -> Result<u32, Fault> {
+    ) -> Result<u32, Failed> {
         let mut link = self.rotator(node, touched).await?;
         self.fence(&mut link).await?;
         let name = &self.account.user;
         let user = self.user(&mut link).await?;
         if user.as_ref().is_some_and(|user| user.open) {
-            return Err(Fault::no(format!("any password logs in as {name} (nopass), this one too")));
+            return Err(Failed::no(format!("any password logs in as {name} (nopass), this one too")));
         }
         if user.is_some_and(|user| user.has(hash)) {
             link.change(&["ACL", "SETUSER", name, &format!("!{hash}")]).await?;
@@ -198,7 +199,7 @@ impl Redis {
             Sessions::Leave => 0,
         };
         if self.user(&mut link).await?.is_some_and(|user| user.has(hash)) {
-            return Err(Fault::Wait("the password is still there".to_owned()));
+            return Err(Failed::Away("the password is still there".to_owned()));
         }
         self.persist(&mut link).await?;
         link.close().await;
@@ -206,7 +207,7 @@ impl Redis {
     }
 
     /// The user at a node where no earlier call can change anything any more.
-    async fn fenced(&self, node: &Route, touched: &Touched) -> Result<Option<User>, Fault> {
+    async fn fenced(&self, node: &Route, touched: &Touched) -> Result<Option<User>, Failed> {
         let mut link = self.rotator(node, touched).await?;
         self.fence(&mut link).await?;
         let user = self.user(&mut link).await?;
@@ -214,17 +215,17 @@ impl Redis {
         Ok(user)
     }
 
-    pub(super) async fn user(&self, link: &mut Link<'_>) -> Result<Option<User>, Fault> {
+    pub(super) async fn user(&self, link: &mut Link<'_>) -> Result<Option<User>, Failed> {
         let answer = link.ask(&["ACL", "GETUSER", &self.account.user]).await?;
         if answer == Reply::Nil {
             return Ok(None);
         }
         let user = User::of(&answer);
-        user.map(Some).ok_or_else(|| Fault::no("the answer to ACL GETUSER is something else"))
+        user.map(Some).ok_or_else(|| Failed::no("the answer to ACL GETUSER is something else"))
     }
 
     /// Every password of the user, and at which nodes it is missing. None is tried, and nothing is ended for it.
-    pub(super) async fn passwords(&self, touched: &Touched) -> Result<Vec<Sighting>, Fault> {
+    pub(super) async fn passwords(&self, touched: &Touched) -> Result<Vec<Sighting>, Failed> {
         let at = |node| async move {
             let mut link = self.rotator(node, touched).await?;
             let user = self.user(&mut link).await?;
@@ -234,25 +235,25 @@ impl Redis {
         Ok(sightings(&self.account.user, &self.everywhere(at).await?))
     }
 
-    async fn persist(&self, link: &mut Link<'_>) -> Result<(), Fault> {
+    async fn persist(&self, link: &mut Link<'_>) -> Result<(), Failed> {
         let (words, what) = match self.target.persist {
             Persist::AclFile => (["ACL", "SAVE"], "ACL SAVE"),
             Persist::ConfigRewrite => (["CONFIG", "REWRITE"], "CONFIG REWRITE"),
             Persist::None => return Ok(()),
         };
-        link.ask(&words).await.map(drop).map_err(|fault| fault.during(what))
+        link.ask(&words).await.map(drop).map_err(|failed| failed.during(what))
     }
 
     /// Whether the rotator may do all that it will have to.
-    async fn check_rights(&self, link: &mut Link<'_>) -> Result<(), Fault> {
+    async fn check_rights(&self, link: &mut Link<'_>) -> Result<(), Failed> {
         match self.missing_rights(link).await?.first() {
-            Some(right) => Err(Fault::no(format!("the rotator {} may not {right}", self.target.user))),
+            Some(right) => Err(Failed::no(format!("the rotator {} may not {right}", self.target.user))),
             None => Ok(()),
         }
     }
 
     /// What consumers get.
-    pub(super) fn given(&self, secret: &SecretBytes) -> Result<Fields, Fault> {
+    pub(super) fn given(&self, secret: &SecretBytes) -> Result<Fields, Failed> {
         let route = &self.target.consumer;
         let values = [
             ("username", self.account.user.clone().into_bytes()),
@@ -262,9 +263,9 @@ impl Redis {
         ];
         let mut fields = BTreeMap::new();
         for (field, value) in values {
-            let field: FieldName = field.parse().map_err(|_not| Fault::no("a field has no name"))?;
+            let field: FieldName = field.parse().map_err(|_not| Failed::no("a field has no name"))?;
             fields.insert(field, SecretBytes::new(value));
         }
-        Fields::new(fields).map_err(|error| Fault::no(error.to_string()))
+        Fields::new(fields).map_err(|error| Failed::no(error.to_string()))
     }
 }
