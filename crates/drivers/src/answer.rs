@@ -63,15 +63,15 @@ impl Touched {
     }
 }
 
-/// Runs `work` with the limit for a whole call of a driver, and says what a failure means.
-pub(crate) async fn within<T>(
+/// Does the `work` of one call of a driver within its limit, and says what a failure means.
+pub(crate) async fn call<T>(
     limit: Duration,
-    touched: &Touched,
-    work: impl Future<Output = Result<T, Failed>> + Send,
+    work: impl AsyncFnOnce(&Touched) -> Result<T, Failed>,
 ) -> Result<T, DriverError> {
+    let touched = Touched::default();
     let late = |_elapsed| Err(Failed::Lost(format!("no end after {limit:?}")));
-    let result = timeout(limit, work).await.unwrap_or_else(late);
-    result.map_err(|failed| failed.reported(touched))
+    let result = timeout(limit, work(&touched)).await.unwrap_or_else(late);
+    result.map_err(|failed| failed.reported(&touched))
 }
 
 impl Failed {

@@ -51,67 +51,58 @@ impl AppRole {
         if problems.is_empty() { Ok(Self { target, account, owner }) } else { Err(problems) }
     }
 
-    /// Runs `work` with the limit for a whole call, and says what a failure means.
+    /// Does the `work` of one call within its limit, and says what a failure means.
     async fn bounded<T>(
         &self,
-        touched: &Touched,
-        work: impl Future<Output = Result<T, Failed>> + Send,
+        work: impl AsyncFnOnce(&Touched) -> Result<T, Failed>,
     ) -> Result<T, DriverError> {
-        answer::within(self.target.timeouts.call, touched, work).await
+        answer::call(self.target.timeouts.call, work).await
     }
 }
 
 impl Driver for AppRole {
     fn check(&self) -> DriverFuture<'_, Vec<Lack>> {
-        Box::pin(async move { self.bounded(&Touched::default(), self.lacks()).await })
+        Box::pin(self.bounded(async move |_| self.lacks().await))
     }
 
     /// Makes one more secret-id at each call: it is made once for an intent.
     fn install<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Installed> {
-        Box::pin(async move {
-            let touched = Touched::default();
-            self.bounded(&touched, self.make(intent, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.make(intent, touched).await))
     }
 
     fn find<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Found> {
-        Box::pin(async move { self.bounded(&Touched::default(), self.strangers(intent)).await })
+        Box::pin(self.bounded(async move |_| self.strangers(intent).await))
     }
 
     fn probe<'a>(&'a self, fields: &'a Fields, _old: Option<&'a Handle>) -> DriverFuture<'a, Proof> {
-        Box::pin(async move { self.bounded(&Touched::default(), self.prove(fields)).await })
+        Box::pin(self.bounded(async move |_| self.prove(fields).await))
     }
 
     fn usage<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, Usage> {
-        Box::pin(async move { self.bounded(&Touched::default(), self.users(handle)).await })
+        Box::pin(self.bounded(async move |_| self.users(handle).await))
     }
 
     /// The life of a secret-id is given at its making. That it is there is made sure once more.
     fn set_expiry<'a>(&'a self, handle: &'a Handle, _expiry: Expiry) -> DriverFuture<'a, ()> {
-        Box::pin(async move { self.bounded(&Touched::default(), self.keep(handle)).await })
+        Box::pin(self.bounded(async move |_| self.keep(handle).await))
     }
 
     /// A token that was issued for a secret-id lives on without it. `End` revokes those too, unless they are to be left.
     fn revoke<'a>(&'a self, handle: &'a Handle, sessions: Sessions) -> DriverFuture<'a, Cut> {
-        Box::pin(async move {
-            let touched = Touched::default();
-            self.bounded(&touched, self.cut(handle, sessions, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.cut(handle, sessions, touched).await))
     }
 
     /// Nothing is left of a secret-id that was destroyed; that it was is made sure.
     fn clean_up<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, ()> {
-        Box::pin(async move { self.bounded(&Touched::default(), self.gone(handle)).await })
+        Box::pin(self.bounded(async move |_| self.gone(handle).await))
     }
 
     fn list(&self) -> DriverFuture<'_, Listed> {
-        Box::pin(
-            async move { self.bounded(&Touched::default(), self.versions()).await.map(Listed::Versions) },
-        )
+        Box::pin(self.bounded(async move |_| self.versions().await.map(Listed::Versions)))
     }
 
     fn survey(&self) -> DriverFuture<'_, Survey> {
-        Box::pin(async move { self.bounded(&Touched::default(), self.survey_all()).await.map(Survey::Seen) })
+        Box::pin(self.bounded(async move |_| self.survey_all().await.map(Survey::Seen)))
     }
 
     /// What has reached OpenBao is done or given up within its own limit for a request.

@@ -42,83 +42,64 @@ impl AwsIam {
         if problems.is_empty() { Ok(Self { target, account }) } else { Err(problems) }
     }
 
-    /// Runs `work` with the limit for a whole call, and says what a failure means.
+    /// Does the `work` of one call within its limit, and says what a failure means.
     async fn bounded<T>(
         &self,
-        touched: &Touched,
-        work: impl Future<Output = Result<T, Failed>> + Send,
+        work: impl AsyncFnOnce(&Touched) -> Result<T, Failed>,
     ) -> Result<T, DriverError> {
-        answer::within(self.target.call, touched, work).await
+        answer::call(self.target.call, work).await
     }
 }
 
 impl Driver for AwsIam {
     /// That the keys can be listed. AWS tells of no other right without its use.
     fn check(&self) -> DriverFuture<'_, Vec<Lack>> {
-        Box::pin(async move { self.bounded(&Touched::default(), self.lacks()).await })
+        Box::pin(self.bounded(async move |_| self.lacks().await))
     }
 
     /// For the adopted key: checks it.
     fn install<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Installed> {
-        Box::pin(async move {
-            let touched = Touched::default();
-            self.bounded(&touched, self.make(intent, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.make(intent, touched).await))
     }
 
     fn find<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Found> {
-        Box::pin(async move {
-            let touched = Touched::default();
-            self.bounded(&touched, self.look(intent, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.look(intent, touched).await))
     }
 
     fn probe<'a>(&'a self, fields: &'a Fields, _old: Option<&'a Handle>) -> DriverFuture<'a, Proof> {
-        Box::pin(async move {
-            let touched = Touched::default();
-            self.bounded(&touched, self.prove(fields, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.prove(fields, touched).await))
     }
 
     /// When AWS saw the key used last, by its own clock. AWS tells it late.
     fn usage<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, Usage> {
-        Box::pin(async move {
-            let touched = Touched::default();
-            self.bounded(&touched, self.last_used(handle, &touched)).await.map(Usage::LastUsed)
-        })
+        Box::pin(
+            self.bounded(async move |touched| self.last_used(handle, touched).await.map(Usage::LastUsed)),
+        )
     }
 
     /// A key has no expiry. That it is there and active is made sure.
     fn set_expiry<'a>(&'a self, handle: &'a Handle, _expiry: Expiry) -> DriverFuture<'a, ()> {
-        Box::pin(async move {
-            let touched = Touched::default();
-            self.bounded(&touched, self.is_active(handle, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.is_active(handle, touched).await))
     }
 
     /// Deactivates the key. Requests are signed one by one: there are no sessions, and `End` makes it final at once by
     /// deleting the key, which also makes room for another.
     fn revoke<'a>(&'a self, handle: &'a Handle, sessions: Sessions) -> DriverFuture<'a, Cut> {
-        Box::pin(async move {
-            let touched = Touched::default();
-            self.bounded(&touched, self.cut(handle, sessions, &touched)).await.map(|()| Cut::default())
-        })
+        Box::pin(
+            self.bounded(async move |touched| {
+                self.cut(handle, sessions, touched).await.map(|()| Cut::default())
+            }),
+        )
     }
 
     /// Deletes the key, unless it is active.
     fn clean_up<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, ()> {
-        Box::pin(async move {
-            let touched = Touched::default();
-            self.bounded(&touched, self.remove(handle, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.remove(handle, touched).await))
     }
 
     /// All keys of the user: none carries a marker.
     fn list(&self) -> DriverFuture<'_, Listed> {
-        Box::pin(async move {
-            let touched = Touched::default();
-            self.bounded(&touched, self.all(&touched)).await.map(Listed::Versions)
-        })
+        Box::pin(self.bounded(async move |touched| self.all(touched).await.map(Listed::Versions)))
     }
 
     fn settle(&self) -> Duration {

@@ -53,11 +53,21 @@ impl Fault {
     }
 }
 
-/// Runs `work` with the limit for a whole call of a driver, and says what a failure means: `touched` is read at its end.
+/// Does the `work` of one call of a driver within its limit, and says what a failure means: it sets the flag when
+/// something may have been changed for good.
+pub(crate) async fn call<T>(
+    limit: Duration,
+    work: impl AsyncFnOnce(&AtomicBool) -> Result<T, Fault>,
+) -> Result<T, DriverError> {
+    let touched = AtomicBool::new(false);
+    within(limit, &touched, work(&touched)).await
+}
+
+/// The same with a flag of the caller's: it is read at the end of `work`.
 pub(crate) async fn within<T>(
     limit: Duration,
     touched: &AtomicBool,
-    work: impl Future<Output = Result<T, Fault>> + Send,
+    work: impl Future<Output = Result<T, Fault>>,
 ) -> Result<T, DriverError> {
     let late = |_elapsed| Err(Fault::Away(format!("no end after {limit:?}")));
     let result = timeout(limit, work).await.unwrap_or_else(late);

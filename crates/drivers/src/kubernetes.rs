@@ -48,35 +48,31 @@ impl Kubernetes {
         if problems.is_empty() { Ok(Self { target, account, owner }) } else { Err(problems) }
     }
 
-    /// Runs `work` with the limit for a whole call, and says what a failure means.
+    /// Does the `work` of one call within its limit, and says what a failure means.
     async fn bounded<T>(
         &self,
-        touched: &Touched,
-        work: impl Future<Output = Result<T, Failed>> + Send,
+        work: impl AsyncFnOnce(&Touched) -> Result<T, Failed>,
     ) -> Result<T, DriverError> {
-        answer::within(self.target.call, touched, work).await
+        answer::call(self.target.call, work).await
     }
 }
 
 impl Driver for Kubernetes {
     fn check(&self) -> DriverFuture<'_, Vec<Lack>> {
-        Box::pin(async move { self.bounded(&Touched::default(), self.lacks()).await })
+        Box::pin(self.bounded(async move |_| self.lacks().await))
     }
 
     /// Every repetition gives another token, bound to the same object: all of them end with it.
     fn install<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Installed> {
-        Box::pin(async move {
-            let touched = Touched::default();
-            self.bounded(&touched, self.make(intent, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.make(intent, touched).await))
     }
 
     fn find<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Found> {
-        Box::pin(async move { self.bounded(&Touched::default(), self.strangers(intent)).await })
+        Box::pin(self.bounded(async move |_| self.strangers(intent).await))
     }
 
     fn probe<'a>(&'a self, fields: &'a Fields, _old: Option<&'a Handle>) -> DriverFuture<'a, Proof> {
-        Box::pin(async move { self.bounded(&Touched::default(), self.prove(fields)).await })
+        Box::pin(self.bounded(async move |_| self.prove(fields).await))
     }
 
     /// An API server keeps no list of who uses a token.
@@ -86,26 +82,21 @@ impl Driver for Kubernetes {
 
     /// The life of a token is given at its making. That its binding is there is made sure once more.
     fn set_expiry<'a>(&'a self, handle: &'a Handle, _expiry: Expiry) -> DriverFuture<'a, ()> {
-        Box::pin(async move { self.bounded(&Touched::default(), self.keep(handle)).await })
+        Box::pin(self.bounded(async move |_| self.keep(handle).await))
     }
 
     /// Deletes what the token is bound to, and waits until no API server accepts it out of its memory ([`CACHED`]).
     fn revoke<'a>(&'a self, handle: &'a Handle, _sessions: Sessions) -> DriverFuture<'a, Cut> {
-        Box::pin(async move {
-            let touched = Touched::default();
-            self.bounded(&touched, self.cut(handle, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.cut(handle, touched).await))
     }
 
     /// Nothing is left of a binding that was deleted; that it was is made sure.
     fn clean_up<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, ()> {
-        Box::pin(async move { self.bounded(&Touched::default(), self.gone(handle)).await })
+        Box::pin(self.bounded(async move |_| self.gone(handle).await))
     }
 
     fn list(&self) -> DriverFuture<'_, Listed> {
-        Box::pin(
-            async move { self.bounded(&Touched::default(), self.versions()).await.map(Listed::Versions) },
-        )
+        Box::pin(self.bounded(async move |_| self.versions().await.map(Listed::Versions)))
     }
 
     /// What has reached an API server is done or given up within its own limit for a request.

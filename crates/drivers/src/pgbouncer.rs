@@ -45,13 +45,12 @@ impl PgBouncer {
         Self { target, begins: format!("{stem}_v") }
     }
 
-    /// Runs `work` with the limit for a whole call, and says what a failure means: `touched` when the file was replaced.
+    /// Does the `work` of one call within its limit, and says what a failure means: `touched` when the file was replaced.
     async fn bounded<T>(
         &self,
-        touched: &AtomicBool,
-        work: impl Future<Output = Result<T, Fault>> + Send,
+        work: impl AsyncFnOnce(&AtomicBool) -> Result<T, Fault>,
     ) -> Result<T, DriverError> {
-        crate::fault::within(self.target.timeouts.call, touched, work).await
+        crate::fault::call(self.target.timeouts.call, work).await
     }
 
     /// A session at the console.
@@ -154,57 +153,40 @@ impl PgBouncer {
 
 impl Follower for PgBouncer {
     fn ready(&self) -> DriverFuture<'_, ()> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            let work = async {
-                let mut console = self.console(&touched).await?;
-                if let Some(file) = &self.target.userlist {
-                    let held = self.hold(file).await?;
-                    held.try_out(&held.read()?)?;
-                }
-                let may = console::is_administrator(&mut console, &self.target.user).await?;
-                console.close().await;
-                let user = &self.target.user;
-                if may { Ok(()) } else { Err(Fault::no(format!("{user} is not among its admin_users"))) }
-            };
-            self.bounded(&touched, work).await
-        })
+        Box::pin(self.bounded(async move |touched| {
+            let mut console = self.console(touched).await?;
+            if let Some(file) = &self.target.userlist {
+                let held = self.hold(file).await?;
+                held.try_out(&held.read()?)?;
+            }
+            let may = console::is_administrator(&mut console, &self.target.user).await?;
+            console.close().await;
+            let user = &self.target.user;
+            if may { Ok(()) } else { Err(Fault::no(format!("{user} is not among its admin_users"))) }
+        }))
     }
 
     fn install<'a>(&'a self, handle: &'a Handle, secret: &'a SecretBytes) -> DriverFuture<'a, ()> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
+        Box::pin(self.bounded(async move |touched| {
             let line = format!("\"{handle}\" \"{}\"\n", scram::verifier(handle.as_str(), secret));
-            self.bounded(&touched, self.write(handle, Some(&line), &touched)).await
-        })
+            self.write(handle, Some(&line), touched).await
+        }))
     }
 
     fn has<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, bool> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.bounded(&touched, self.look(handle, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.look(handle, touched).await))
     }
 
     fn seen<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, Through> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.bounded(&touched, self.through(handle, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.through(handle, touched).await))
     }
 
     fn remove<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, ()> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.bounded(&touched, self.write(handle, None, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.write(handle, None, touched).await))
     }
 
     fn let_go<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, ()> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.bounded(&touched, self.release(handle, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.release(handle, touched).await))
     }
 
     /// The file is replaced at once or not at all. A `RELOAD` that lands late loads the file as it is then.

@@ -78,17 +78,15 @@ impl Postgres {
     /// The roles that carry a marker of this installation and whose name begins with `prefix`; for the search for
     /// what was left behind.
     pub async fn list_marked(&self, prefix: &str) -> Result<Vec<Marked>, DriverError> {
-        let touched = AtomicBool::new(false);
-        self.bounded(&touched, self.marked(prefix, &touched)).await
+        self.bounded(async move |touched| self.marked(prefix, touched).await).await
     }
 
-    /// Runs `work` with the limit for a whole call, and says what a failure means.
+    /// Does the `work` of one call within its limit, and says what a failure means.
     async fn bounded<T>(
         &self,
-        touched: &AtomicBool,
-        work: impl Future<Output = Result<T, Fault>> + Send,
+        work: impl AsyncFnOnce(&AtomicBool) -> Result<T, Fault>,
     ) -> Result<T, DriverError> {
-        self.target.bounded(touched, work).await
+        self.target.bounded(work).await
     }
 
     /// A session of the rotator in `database`.
@@ -99,75 +97,45 @@ impl Postgres {
 
 impl Driver for Postgres {
     fn check(&self) -> DriverFuture<'_, Vec<Lack>> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.bounded(&touched, self.lacks(&touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.lacks(touched).await))
     }
 
     /// For the adopted login: checks it and makes sure that it can be watched and ended; its password is not touched.
     fn install<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Installed> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.bounded(&touched, self.make(intent, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.make(intent, touched).await))
     }
 
     fn find<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Found> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.bounded(&touched, self.look(intent, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.look(intent, touched).await))
     }
 
     fn probe<'a>(&'a self, fields: &'a Fields, old: Option<&'a Handle>) -> DriverFuture<'a, Proof> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.bounded(&touched, self.prove(fields, old, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.prove(fields, old, touched).await))
     }
 
     fn usage<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, Usage> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.bounded(&touched, self.sessions(handle, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.sessions(handle, touched).await))
     }
 
     fn set_expiry<'a>(&'a self, handle: &'a Handle, expiry: Expiry) -> DriverFuture<'a, ()> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.bounded(&touched, self.expire(handle, expiry, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.expire(handle, expiry, touched).await))
     }
 
     fn revoke<'a>(&'a self, handle: &'a Handle, sessions: Sessions) -> DriverFuture<'a, Cut> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.bounded(&touched, self.cut(handle, sessions, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.cut(handle, sessions, touched).await))
     }
 
     fn clean_up<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, ()> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.bounded(&touched, self.remove(handle, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.remove(handle, touched).await))
     }
 
     fn list(&self) -> DriverFuture<'_, Listed> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.bounded(&touched, self.versions(&touched)).await.map(Listed::Versions)
-        })
+        Box::pin(self.bounded(async move |touched| self.versions(touched).await.map(Listed::Versions)))
     }
 
     /// What carries our marker, the adopted login, and what is called like a version and may log in, whoever made it.
     fn survey(&self) -> DriverFuture<'_, Survey> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.bounded(&touched, self.logins(&touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.logins(touched).await))
     }
 
     fn settle(&self) -> Duration {

@@ -54,13 +54,12 @@ impl Redis {
         if problems.is_empty() { Ok(Self { target, account, owner }) } else { Err(problems) }
     }
 
-    /// Runs `work` with the limit for a whole call, and says what a failure means.
+    /// Does the `work` of one call within its limit, and says what a failure means.
     async fn bounded<T>(
         &self,
-        touched: &Touched,
-        work: impl Future<Output = Result<T, Failed>> + Send,
+        work: impl AsyncFnOnce(&Touched) -> Result<T, Failed>,
     ) -> Result<T, DriverError> {
-        answer::within(self.target.timeouts.call, touched, work).await
+        answer::call(self.target.timeouts.call, work).await
     }
 
     /// A connection of the rotator to one node.
@@ -95,17 +94,11 @@ impl Redis {
 
 impl Driver for Redis {
     fn check(&self) -> DriverFuture<'_, Vec<Lack>> {
-        Box::pin(async move {
-            let touched = Touched::default();
-            self.bounded(&touched, self.lacks(&touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.lacks(touched).await))
     }
 
     fn install<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Installed> {
-        Box::pin(async move {
-            let touched = Touched::default();
-            self.bounded(&touched, self.make(intent, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.make(intent, touched).await))
     }
 
     fn fields(&self, intent: &Intent) -> Option<Fields> {
@@ -114,56 +107,35 @@ impl Driver for Redis {
     }
 
     fn find<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Found> {
-        Box::pin(async move {
-            let touched = Touched::default();
-            self.bounded(&touched, self.look(&intent.handle, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.look(&intent.handle, touched).await))
     }
 
     fn probe<'a>(&'a self, fields: &'a Fields, _old: Option<&'a Handle>) -> DriverFuture<'a, Proof> {
-        Box::pin(async move {
-            let touched = Touched::default();
-            self.bounded(&touched, self.prove(fields, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.prove(fields, touched).await))
     }
 
     fn usage<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, Usage> {
-        Box::pin(async move {
-            let touched = Touched::default();
-            self.bounded(&touched, self.sessions(handle, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.sessions(handle, touched).await))
     }
 
     /// A password of Redis has no expiry. That every node has it, and keeps it, is made sure once more.
     fn set_expiry<'a>(&'a self, handle: &'a Handle, _expiry: Expiry) -> DriverFuture<'a, ()> {
-        Box::pin(async move {
-            let touched = Touched::default();
-            self.bounded(&touched, self.keep(handle, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.keep(handle, touched).await))
     }
 
     /// `End` ends every session of the user: Redis does not tell which password one came in with.
     fn revoke<'a>(&'a self, handle: &'a Handle, sessions: Sessions) -> DriverFuture<'a, Cut> {
-        Box::pin(async move {
-            let touched = Touched::default();
-            self.bounded(&touched, self.cut(handle, sessions, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.cut(handle, sessions, touched).await))
     }
 
     /// Nothing is left of a password that was taken away; that it was is made sure.
     fn clean_up<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, ()> {
-        Box::pin(async move {
-            let touched = Touched::default();
-            self.bounded(&touched, self.gone(handle, &touched)).await
-        })
+        Box::pin(self.bounded(async move |touched| self.gone(handle, touched).await))
     }
 
     /// Every password of the user, whoever made it.
     fn survey(&self) -> DriverFuture<'_, Survey> {
-        Box::pin(async move {
-            let touched = Touched::default();
-            self.bounded(&touched, self.passwords(&touched)).await.map(Survey::Seen)
-        })
+        Box::pin(self.bounded(async move |touched| self.passwords(touched).await.map(Survey::Seen)))
     }
 
     /// A command that was sent and not answered may land as long as its connection lives. The next look or change ends

@@ -226,18 +226,12 @@ impl FixedRole {
 
 impl Driver for FixedRole {
     fn check(&self) -> DriverFuture<'_, Vec<Lack>> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.lacks(&touched)).await
-        })
+        Box::pin(self.target.bounded(async move |touched| self.lacks(touched).await))
     }
 
     /// Changes the password of the login. For the password that is handed in: checks it and changes nothing.
     fn install<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Installed> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.set_password(intent, &touched)).await
-        })
+        Box::pin(self.target.bounded(async move |touched| self.set_password(intent, touched).await))
     }
 
     fn fields(&self, intent: &Intent) -> Option<Fields> {
@@ -246,31 +240,21 @@ impl Driver for FixedRole {
 
     /// Whether the login is there: the server does not tell which password it takes.
     fn find<'a>(&'a self, _intent: &'a Intent) -> DriverFuture<'a, Found> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            let look = async {
-                let mut link = self.rotator(&touched).await?;
-                let role = self.role(&mut link).await?;
-                link.close().await;
-                Ok(role.map_or(Found::Absent, |_| Found::Present))
-            };
-            self.target.bounded(&touched, look).await
-        })
+        Box::pin(self.target.bounded(async move |touched| {
+            let mut link = self.rotator(touched).await?;
+            let role = self.role(&mut link).await?;
+            link.close().await;
+            Ok(role.map_or(Found::Absent, |_| Found::Present))
+        }))
     }
 
     /// The rights are the login's own and do not change with the password: they are not compared.
     fn probe<'a>(&'a self, fields: &'a Fields, _old: Option<&'a Handle>) -> DriverFuture<'a, Proof> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.prove(fields, &touched)).await
-        })
+        Box::pin(self.target.bounded(async move |touched| self.prove(fields, touched).await))
     }
 
     fn usage<'a>(&'a self, _handle: &'a Handle) -> DriverFuture<'a, Usage> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.sessions(&touched)).await
-        })
+        Box::pin(self.target.bounded(async move |touched| self.sessions(touched).await))
     }
 
     /// Such a password has no expiry of its own.
@@ -280,10 +264,7 @@ impl Driver for FixedRole {
 
     /// Switches the login off, whichever of its versions is named: it has one password at a time.
     fn revoke<'a>(&'a self, _handle: &'a Handle, sessions: Sessions) -> DriverFuture<'a, Cut> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.switch_off(sessions, &touched)).await
-        })
+        Box::pin(self.target.bounded(async move |touched| self.switch_off(sessions, touched).await))
     }
 
     /// Nothing is left of a password.

@@ -18,13 +18,12 @@ pub(super) const FIELDS: &[&str] = &["username", "password", "host", "port", "da
 const MOST_ROWS: i32 = 1000;
 
 impl Target {
-    /// Runs `work` with the limit for a whole call, and says what a failure means.
+    /// Does the `work` of one call within its limit, and says what a failure means.
     pub(super) async fn bounded<T>(
         &self,
-        touched: &AtomicBool,
-        work: impl Future<Output = Result<T, Fault>> + Send,
+        work: impl AsyncFnOnce(&AtomicBool) -> Result<T, Fault>,
     ) -> Result<T, DriverError> {
-        crate::fault::within(self.timeouts.call, touched, work).await
+        crate::fault::call(self.timeouts.call, work).await
     }
 
     /// A session of the rotator in `database`.
