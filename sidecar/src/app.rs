@@ -16,10 +16,11 @@ use crate::config::reload::Reload;
 use crate::config::{Config, roots};
 use crate::dial::{Controller, Dial};
 use crate::figures::Door;
+use crate::files::{Files, PlaceError};
 use crate::identity::{Keeper, StateDir, StateError};
 use crate::link::{Ground, Link};
 use crate::live::{Live, Writer};
-use crate::serve::{Health, Shared, serve};
+use crate::serve::{Counts, Health, Shared, serve};
 use crate::usage::Consumers;
 
 /// How long everything may take to end.
@@ -40,6 +41,7 @@ pub struct App {
     stop: CancellationToken,
     reload: Reload,
     figures: Option<Door>,
+    files: Files,
 }
 
 /// Why a sidecar cannot be started.
@@ -54,6 +56,9 @@ pub enum BuildError {
     /// The socket cannot be placed.
     #[error("socket.path")]
     Socket(#[from] SocketError),
+    /// A file cannot be kept.
+    #[error("files")]
+    Files(#[from] PlaceError),
     /// The figures' address cannot be bound.
     #[error("metrics")]
     Metrics(#[source] std::io::Error),
@@ -84,7 +89,8 @@ pub async fn build(config: Config, path: PathBuf) -> Result<App, BuildError> {
     let accept = Accept { connections: connections.clone(), clock: clock.clone(), spawner: tasks.spawner() };
     let incoming = accept.plain(Listener::unix(&config.socket, config.socket_mode)?);
     info!(socket = %config.socket.display(), "listening");
-    let counts = Arc::default();
+    let counts: Arc<Counts> = Arc::default();
+    let files = Files::open(&config.files, Arc::clone(&live), Arc::clone(&counts))?;
     let shared = Shared { live, callers: Arc::clone(&callers), consumers, counts, ended: tasks.cancel() };
     let door = |address| Door::open(address, &tasks, &shared, &connections).map_err(BuildError::Metrics);
     let figures = config.metrics.map(door).transpose()?;
@@ -99,6 +105,7 @@ pub async fn build(config: Config, path: PathBuf) -> Result<App, BuildError> {
         incoming,
         stop,
         figures,
+        files,
     })
 }
 
@@ -110,8 +117,8 @@ impl App {
 
     /// Runs until `signal`, then ends in order: health says so, streams end, calls finish, the controller is told.
     pub async fn run(self, signal: impl Future<Output = ()>) -> Report {
-        let Self { mut tasks, clock, shared, health, connections, incoming, link, stop, reload, figures } =
-            self;
+        let Self { mut tasks, clock, shared, health, connections, incoming, link, stop, reload, .. } = self;
+        let (figures, files) = (self.figures, self.files);
         if let Some(figures) = figures {
             tasks.essential("figures", figures.serve());
         }
@@ -121,6 +128,13 @@ impl App {
             let (clock, ended) = (clock.clone(), ended.clone());
             async move {
                 reload.run(clock, ended).await;
+                Ok::<(), std::convert::Infallible>(())
+            }
+        });
+        tasks.essential("files", {
+            let ended = ended.clone();
+            async move {
+                files.run(ended).await;
                 Ok::<(), std::convert::Infallible>(())
             }
         });

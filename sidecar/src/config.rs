@@ -3,6 +3,7 @@
 //! Relative paths are below the folder of the file. `callers` is reloaded while the sidecar runs ([`reload`]);
 //! everything else needs a restart.
 
+pub mod files;
 pub mod reload;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use rekey_runtime::accept::UnixMode;
 use rekey_runtime::tls;
 use rekey_settings::{Document, Problem, Problems, Section, read_text};
 
+use self::files::FileSpec;
 use crate::callers::{Callers, Pattern, Rule, Who, is_nobodys};
 
 /// Where the socket is when nobody says otherwise.
@@ -37,6 +39,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// Who may read what.
     pub callers: Callers,
+    /// What is kept for programs that can read nothing but a file.
+    pub files: Vec<FileSpec>,
 }
 
 /// Why the settings cannot be used.
@@ -87,6 +91,7 @@ impl Config {
             ),
             ("socket", (&self.socket, self.socket_mode) == (&other.socket, other.socket_mode)),
             ("metrics", self.metrics == other.metrics),
+            ("files", self.files == other.files),
         ];
         rows.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
     }
@@ -98,8 +103,19 @@ fn config(root: &Section<'_>, folder: &Path) -> Option<Config> {
     let (socket, socket_mode) = socket(root, folder);
     let metrics = metrics(root);
     let callers = callers(root);
+    let files = files::files(root, folder);
     let (controller, ca_file) = controller?;
-    Some(Config { controller, ca_file, state_dir, join_token_file, socket, socket_mode, metrics, callers })
+    Some(Config {
+        controller,
+        ca_file,
+        state_dir,
+        join_token_file,
+        socket,
+        socket_mode,
+        metrics,
+        callers,
+        files,
+    })
 }
 
 fn metrics(root: &Section<'_>) -> Option<SocketAddr> {

@@ -92,6 +92,8 @@ fn page(live: &Live, counts: &Counts, connections: Counters, panics: u64) -> Str
     for (reason, count) in counts.refused() {
         page.line("refused_total", &format!("{{reason=\"{reason}\"}}"), count);
     }
+    page.family("files_behind", "gauge", "Files that are not as they should be, because of the disk");
+    page.line("files_behind", "", counts.behind());
     page.family("connections", "gauge", "Local connections that are open");
     page.line("connections", "", connections.open);
     page.family("connections_total", "counter", "What became of local connections");

@@ -6,7 +6,9 @@
 //! allows; what those report goes by `usage` back up the `link`, where each swap is acknowledged once it is visible.
 //! `identity` keeps the leaf that `dial` shows the controller. `app` puts the parts together.
 //!
-//! This package knows no SQL, no driver and no phase of a rotation. It writes nothing to disk but its identity.
+//! `files` keeps what was asked for in files, for programs that can read nothing else.
+//!
+//! This package knows no SQL, no driver and no phase of a rotation. It writes nothing to disk but its identity and those files.
 
 pub mod app;
 pub mod callers;
@@ -14,6 +16,7 @@ mod cli;
 pub mod config;
 pub mod dial;
 mod figures;
+pub mod files;
 pub mod identity;
 pub mod link;
 pub mod live;

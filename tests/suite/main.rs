@@ -11,6 +11,7 @@ mod aws_iam;
 mod bad_input;
 mod controller_gone;
 mod door;
+mod files;
 mod json;
 mod load;
 mod operators;

@@ -67,6 +67,14 @@ impl Clock {
         }
     }
 
+    /// Returns at `boot_ms`, in milliseconds since boot, at once if that is past; never without one.
+    pub async fn until(&self, boot_ms: Option<u64>) {
+        match boot_ms {
+            Some(at) => self.sleep(Duration::from_millis(at).saturating_sub(self.elapsed())).await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// `future`'s output, or `None` when it takes longer than `limit`.
     pub async fn within<F: Future>(&self, limit: Duration, future: F) -> Option<F::Output> {
         tokio::select! {

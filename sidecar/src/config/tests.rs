@@ -44,6 +44,11 @@ callers:
   - { gid: 7 }
 caller: 1
 metrics: 0.0.0.0:9464
+files:
+  - { path: /run/key, value: dev/key }
+  - { path: /run/env, env: { 1KEY: dev/key#value }, mode: 0644, gid: 5 }
+  - { path: /run/env, env: { KEY: dev/key#value }, gid: 5 }
+  - { path: /run/both, env: { KEY: dev/key#value }, value: dev/key#value }
 ";
     let problems = Config::parse("sidecar.yaml", dir.path(), &text(dir.path(), wrong)).unwrap_err();
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -57,6 +62,12 @@ metrics: 0.0.0.0:9464
         "sidecar.yaml:8: callers[3]: it says nothing",
         "sidecar.yaml:9: caller: there is no such setting",
         "sidecar.yaml:10: metrics: is not on loopback",
+        "sidecar.yaml:12: files[0].value: write the credential and its field",
+        "sidecar.yaml:13: files[1].mode: write 0400",
+        "sidecar.yaml:13: files[1].env.1KEY: is no name of a variable",
+        "sidecar.yaml:14: files[2].gid: the group may not read it",
+        "sidecar.yaml:14: files[2].path: is the path of another file",
+        "sidecar.yaml:15: files[3]: only one of these",
     ] {
         assert!(lines.iter().any(|line| line.starts_with(expected)), "{expected} is not in {lines:#?}");
     }

@@ -106,8 +106,8 @@ impl Session {
                 Ok(None) => Err(End::Lost("the controller closed it".to_owned())),
                 Err(status) => Err(ended(&status)),
             },
-            () = until(&self.ground, ask_at) => self.renew().await,
-            () = until(&self.ground, Some(over_at)) => Err(End::Silent),
+            () = self.ground.clock.until(ask_at) => self.renew().await,
+            () = self.ground.clock.until(Some(over_at)) => Err(End::Silent),
             () = self.telling.due(), if is_level => self.tell().await,
             () = self.ground.stop.cancelled() => Err(End::Stopped),
         }
@@ -233,15 +233,4 @@ fn ended(status: &Status) -> End {
         return End::Refused(message);
     }
     End::Lost(format!("{:?}: {message}", status.code()))
-}
-
-/// Waits until `at` (milliseconds since boot), or for ever.
-async fn until(ground: &Ground, at: Option<u64>) {
-    match at {
-        Some(at) => {
-            let now = ground.clock.now().boot_ms;
-            ground.clock.sleep(Duration::from_millis(at.saturating_sub(now))).await;
-        }
-        None => std::future::pending().await,
-    }
 }

@@ -91,6 +91,12 @@ fn with_previous(answer: &Bytes, change: impl FnOnce(&mut Vec<encoded::PreviousV
     Some(message.buffer())
 }
 
+/// The value of one field of `answer`, if it has it.
+pub(crate) fn value_in(answer: &Bytes, field: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let mut message = Wiped(encoded::Credential::decode(answer.clone()).ok()?);
+    message.0.fields.remove(field).map(Zeroizing::new)
+}
+
 /// Whether `answer` has exactly the values of `version`, in time that depends on their lengths.
 pub(super) fn same_values(answer: &Bytes, version: &CheckedVersion) -> bool {
     let Ok(message) = encoded::Credential::decode(answer.clone()).map(Wiped) else { return false };

@@ -25,6 +25,7 @@ const REASONS: [&str; 6] = ["waiting", "not_found", "stale", "revoked", "invalid
 pub struct Counts {
     answers: [AtomicU64; 5],
     refused: [AtomicU64; 6],
+    files_behind: AtomicU64,
 }
 
 impl Counts {
@@ -36,6 +37,16 @@ impl Counts {
     /// Refusals by their reason.
     pub fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
         REASONS.into_iter().zip(self.refused.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
+
+    /// Files that are not as they should be, because of the disk.
+    pub fn behind(&self) -> u64 {
+        self.files_behind.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many files are not as they should be.
+    pub(crate) fn files_behind(&self, count: u64) {
+        self.files_behind.store(count, Ordering::Relaxed);
     }
 
     /// Counts one answer.

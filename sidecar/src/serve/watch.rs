@@ -2,7 +2,6 @@
 //! overtaken. It ends when its reader may no longer read.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -79,7 +78,7 @@ impl Watch {
             tokio::select! {
                 changed = self.revisions.changed() => self.ended = changed.is_err(),
                 replaced = self.rules.changed() => self.ended = replaced.is_err(),
-                () = until(&self.shared, look_again_at) => {}
+                () = self.shared.live.clock().until(look_again_at) => {}
                 () = self.shared.ended.cancelled() => {
                     self.ended = true;
                     return Some(Err(Status::unavailable("this sidecar is shutting down")));
@@ -109,14 +108,5 @@ impl Watch {
         let news = self.sent.as_ref() != Some(&sent);
         self.sent = Some(sent);
         news.then_some(Ok(response))
-    }
-}
-
-/// Waits until `at` (milliseconds since boot), or for ever.
-async fn until(shared: &Shared, at: Option<u64>) {
-    let clock = shared.live.clock();
-    match at {
-        Some(at) => clock.sleep(Duration::from_millis(at.saturating_sub(clock.now().boot_ms))).await,
-        None => std::future::pending().await,
     }
 }
