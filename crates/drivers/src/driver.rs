@@ -1,5 +1,6 @@
 //! What every driver can do, and how it says what happened.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
@@ -7,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rekey_model::{Fields, Handle, SecretBytes, Version};
+use rekey_model::{FieldName, Fields, Handle, SecretBytes, Version};
 
 /// What a driver call comes to.
 pub type DriverFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, DriverError>> + Send + 'a>>;
@@ -138,6 +139,18 @@ pub struct Installed {
     pub fields: Fields,
     /// What it is called at the target.
     pub handle: Handle,
+}
+
+/// What consumers get, of each field's name and value; what is wrong with it, if anything is.
+pub(crate) fn given<T: Into<SecretBytes>>(
+    values: impl IntoIterator<Item = (&'static str, T)>,
+) -> Result<Fields, String> {
+    let named = |(name, value): (&str, T)| {
+        let field = name.parse::<FieldName>().map_err(|error| format!("{name}: {error}"))?;
+        Ok((field, value.into()))
+    };
+    let fields: Result<BTreeMap<_, _>, String> = values.into_iter().map(named).collect();
+    Fields::new(fields?).map_err(|error| error.to_string())
 }
 
 /// What is found under the name of an intent.

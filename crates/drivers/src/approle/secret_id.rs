@@ -1,10 +1,8 @@
 //! Secret-ids: made in a wrapping, found by their metadata, destroyed by their accessors.
 
-use std::collections::BTreeMap;
-
 use futures_util::TryFutureExt as _;
 use futures_util::future::try_join_all;
-use rekey_model::{FieldName, Fields, Handle, SecretBytes};
+use rekey_model::{Fields, Handle};
 use rustify::enums::RequestMethod;
 use serde::de::IgnoredAny;
 use vaultrs::auth::approle::role;
@@ -16,6 +14,7 @@ use super::name::{Mark, Name};
 use super::rights::WRAPPED_FOR;
 use super::settings::Tokens;
 use crate::answer::{Failed, Touched};
+use crate::driver::given;
 use crate::{Cut, Found, Installed, Intent, ListedVersion, Sessions, Sighting};
 
 /// The most secret-ids of a role that are looked through.
@@ -106,12 +105,7 @@ impl AppRole {
             ("address", self.target.consumer.clone()),
             ("mount", self.target.mount.clone()),
         ];
-        let mut fields = BTreeMap::new();
-        for (name, value) in values {
-            let name: FieldName = name.parse().map_err(|error| Failed::no(format!("{name}: {error}")))?;
-            fields.insert(name, SecretBytes::from(value));
-        }
-        Fields::new(fields).map_err(|error| Failed::no(error.to_string()))
+        given(values).map_err(Failed::no)
     }
 
     /// Below the role.

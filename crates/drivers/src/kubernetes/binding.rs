@@ -1,17 +1,16 @@
 //! What tokens are bound to: a Secret object for each version, made before the token and deleted to end it.
 
-use std::collections::BTreeMap;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::Method;
-use rekey_model::{FieldName, Fields, Handle, SecretBytes, Version};
+use rekey_model::{Fields, Handle, SecretBytes, Version};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::api::Body;
 use super::{CACHED, Kubernetes};
 use crate::answer::{Failed, Touched};
+use crate::driver::given;
 use crate::{Found, Installed, Intent, ListedVersion};
 
 /// The most objects of a credential that are looked through.
@@ -126,12 +125,7 @@ impl Kubernetes {
             ("namespace", text(&self.account.namespace)),
             ("service_account", text(&self.account.service_account)),
         ];
-        let mut fields = BTreeMap::new();
-        for (name, value) in values {
-            let name: FieldName = name.parse().map_err(|error| Failed::no(format!("{name}: {error}")))?;
-            fields.insert(name, value);
-        }
-        Fields::new(fields).map_err(|error| Failed::no(error.to_string()))
+        given(values).map_err(Failed::no)
     }
 
     /// What a call for `intent` made without anybody having its token.

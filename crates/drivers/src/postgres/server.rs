@@ -1,15 +1,15 @@
 //! What every kind of account does at a server: limits of a call, the rotator's session, what consumers get.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
-use rekey_model::{FieldName, Fields, SecretBytes};
+use rekey_model::{Fields, SecretBytes};
 use tokio::time::timeout;
 
 use super::fault::Fault;
 use super::link::{ChannelBinding, Link, Login};
 use super::settings::Target;
 use crate::DriverError;
+use crate::driver::given;
 
 /// The names of what consumers get.
 pub(super) const FIELDS: &[&str] = &["username", "password", "host", "port", "database"];
@@ -87,11 +87,6 @@ impl Target {
             self.consumer.port.to_string().into_bytes(),
             database.to_owned().into_bytes(),
         ];
-        let mut fields = BTreeMap::new();
-        for (field, value) in FIELDS.iter().zip(values) {
-            let field: FieldName = field.parse().map_err(|_not| Fault::no("a field has no name"))?;
-            fields.insert(field, SecretBytes::new(value));
-        }
-        Fields::new(fields).map_err(|error| Fault::no(error.to_string()))
+        given(FIELDS.iter().copied().zip(values)).map_err(Fault::no)
     }
 }

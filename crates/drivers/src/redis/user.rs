@@ -1,9 +1,9 @@
 //! The user and its passwords: looked at, one added, one taken away, kept for the next start of a node.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use rekey_model::{FieldName, Fields, Handle, SecretBytes};
+use rekey_model::{Fields, Handle, SecretBytes};
 
 use super::Redis;
 use super::fault::worst;
@@ -11,6 +11,7 @@ use super::link::Link;
 use super::resp::Reply;
 use super::settings::{Persist, Route};
 use crate::answer::{Failed, Touched};
+use crate::driver::given;
 use crate::{Cut, Found, Installed, Intent, Sessions, Sighting};
 
 /// What is changed in one call at one node.
@@ -261,11 +262,6 @@ impl Redis {
             ("host", route.host.clone().into_bytes()),
             ("port", route.port.to_string().into_bytes()),
         ];
-        let mut fields = BTreeMap::new();
-        for (field, value) in values {
-            let field: FieldName = field.parse().map_err(|_not| Failed::no("a field has no name"))?;
-            fields.insert(field, SecretBytes::new(value));
-        }
-        Fields::new(fields).map_err(|error| Failed::no(error.to_string()))
+        given(values).map_err(Failed::no)
     }
 }
