@@ -9,6 +9,7 @@ mod agenda;
 mod check;
 mod commit;
 mod drift;
+mod gate;
 mod lanes;
 mod reconcile;
 mod record;

@@ -10,6 +10,7 @@ mod problem;
 mod rules;
 pub mod schema;
 mod sections;
+pub mod ties;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,6 +39,8 @@ pub struct Spec {
     pub taken: Option<Taken>,
     /// What its owner wants to find it by.
     pub labels: BTreeMap<Label, Label>,
+    /// The word of those of which only one may rotate at a time; none: it waits for nobody.
+    pub pair: Option<Label>,
     /// How and where it is changed.
     pub driver: Account,
     /// When it is changed without being asked; none: only by hand.

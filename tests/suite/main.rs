@@ -16,6 +16,7 @@ mod json;
 mod load;
 mod operators;
 mod other_users;
+mod pair;
 mod poison;
 mod pooled;
 mod prometheus;

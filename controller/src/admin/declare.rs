@@ -17,7 +17,7 @@ use super::{Admin, show};
 use crate::audit::{Entry, Outcome, Verb};
 use crate::executor::Checked;
 use crate::policy::{GIVEN, Policy};
-use crate::spec::{Problem, Spec, TAKEN, claims};
+use crate::spec::{Problem, Spec, TAKEN, claims, ties};
 use crate::store::{CredentialRow, Tx};
 
 /// The most declarations in one request.
@@ -100,7 +100,8 @@ impl Admin {
         for one in declared {
             let mut found = claims::against_config(&one.spec, &self.0.known);
             let beside = declared.iter().filter(|other| other.place < one.place).map(|other| &other.spec);
-            found.extend(claims::against_others(&one.spec, others.iter().chain(beside)));
+            found.extend(claims::against_others(&one.spec, others.iter().chain(beside.clone())));
+            found.extend(ties::against_others(&one.spec, others.iter().chain(beside)));
             if let Some(place) = first.insert(&one.spec.name, one.place) {
                 let message = format!("is declared twice here (number {} is the first)", place + 1);
                 found.push(Problem::new("credential", message, "keep one of them"));
@@ -248,7 +249,7 @@ async fn write(
     let was_unchecked = row.as_ref().is_some_and(|row| row.ledger.unchecked.is_some());
     let before = row.as_ref().map_or(Value::Null, |row| row.spec.clone());
     let differences = differences(&before, &one.json);
-    let name = one.spec.name.clone();
+    let (name, ties) = (one.spec.name.clone(), ties::of(&one.spec));
     let change = match row {
         Some(row) if differences.is_empty() => {
             if was_unchecked && unchecked.is_none() {
@@ -259,11 +260,14 @@ async fn write(
         }
         Some(row) => {
             let ledger = if asks { row.ledger.clone().declared(unchecked) } else { row.ledger.clone() };
-            tx.save(&mut CredentialRow { spec: one.json, ledger, ..row }).await?;
+            let mut row = CredentialRow { spec: one.json, ledger, ..row };
+            tx.save(&mut row).await?;
+            tx.tie(row.id, &ties).await?;
             Change::Updated
         }
         None => {
-            tx.create(&name, one.json, Ledger::default().declared(unchecked)).await?;
+            let row = tx.create(&name, one.json, Ledger::default().declared(unchecked)).await?;
+            tx.tie(row.id, &ties).await?;
             Change::Created
         }
     };

@@ -12,7 +12,7 @@ use crate::store::StoreError;
 use crate::targets::TargetError;
 
 /// Every reason, the code that goes with it, and what it means: part of `docs/roles.md`.
-pub(super) const REASONS: [(&str, Code, &str); 23] = [
+pub(super) const REASONS: [(&str, Code, &str); 24] = [
     ("UNKNOWN_CALLER", Code::Unauthenticated, "no certificate of an operator, or one that was removed"),
     ("ROLE_MISSING", Code::PermissionDenied, "the caller's roles do not allow the call"),
     ("NOT_FOUND", Code::NotFound, "no such credential, rotation, sidecar, token or operator"),
@@ -24,6 +24,7 @@ pub(super) const REASONS: [(&str, Code, &str); 23] = [
         "a rotation is open; metadata `rotation` and `phase` name it",
     ),
     ("HELD", Code::FailedPrecondition, "the credential is held"),
+    ("GATED", Code::FailedPrecondition, "another credential comes first; the message names it"),
     ("REPLACEMENT_DUE", Code::FailedPrecondition, "a replacement for a revoked version begins by itself"),
     ("RECONCILING", Code::FailedPrecondition, "the controller was restored and only reconciles"),
     ("NO_ROTATION", Code::FailedPrecondition, "no rotation is open"),
@@ -197,6 +198,7 @@ fn machine(why: &OutOfOrder) -> &'static str {
     match why {
         OutOfOrder::Open { .. } => "ROTATION_OPEN",
         OutOfOrder::Held { .. } => "HELD",
+        OutOfOrder::Gated { .. } => "GATED",
         OutOfOrder::Owed => "REPLACEMENT_DUE",
         OutOfOrder::Reconciling => "RECONCILING",
         OutOfOrder::NoRotation => "NO_ROTATION",
@@ -215,6 +217,7 @@ pub(super) fn next_step(name: &CredentialName, why: &OutOfOrder) -> String {
     match why {
         OutOfOrder::Open { .. } => format!("follow it with `rekeyctl status {name} --watch`"),
         OutOfOrder::Held { .. } => format!("`rekeyctl release {name}` takes the hold away"),
+        OutOfOrder::Gated { .. } => format!("`rekeyctl plan rotate {name}` says when nothing is in its way"),
         OutOfOrder::Owed | OutOfOrder::Deleted => format!("follow it with `rekeyctl status {name} --watch`"),
         OutOfOrder::Reconciling => "`rekeyctl reconcile` says what it waits for".to_owned(),
         OutOfOrder::NoRotation => format!("`rekeyctl rotate {name}` begins one"),

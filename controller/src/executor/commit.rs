@@ -133,6 +133,9 @@ impl Executor {
             tx.record_rotation(row.id, rotation).await?;
         }
         tx.commit().await?;
+        if !keeps_waiting(&row.ledger) && keeps_waiting(&seen.ledger) {
+            seen.keeps.iter().for_each(|other| self.0.lanes.poke(other));
+        }
         Ok(Outcome { ledger: row.ledger, changed: true })
     }
 
@@ -165,6 +168,11 @@ impl Executor {
         }
         Ok(forgotten)
     }
+}
+
+/// Whether what is tied to it as its pair has to wait.
+fn keeps_waiting(ledger: &Ledger) -> bool {
+    ledger.open_rotation().is_some() || ledger.owed
 }
 
 /// Whether nothing is left of a deleted credential, and every live holder has dropped it.

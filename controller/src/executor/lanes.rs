@@ -177,7 +177,7 @@ impl Lanes {
     }
 
     /// Has a credential looked at soon.
-    fn poke(&self, name: &CredentialName) {
+    pub(super) fn poke(&self, name: &CredentialName) {
         self.poke_as(name, Urgency::Soon);
     }
 

@@ -307,6 +307,7 @@ async fn blind(tx: &mut Tx, row: &CredentialRow, event: &Event) -> Result<Ledger
         listening_since: now,
         evidence: None,
         claims: &claims,
+        gate: None,
     };
     let after: Result<Ledger, OutOfOrder> = row.ledger.after(event, &facts);
     Ok(after?)

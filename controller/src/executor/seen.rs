@@ -12,7 +12,7 @@ use rekey_rotation::{
 };
 use serde::Deserialize;
 
-use super::{CommitError, Executor, Settings};
+use super::{CommitError, Executor, Settings, gate};
 use crate::fleet::UsageReport;
 use crate::spec::{self, Spec};
 use crate::store::{CredentialId, CredentialRow, HolderRow, Tx};
@@ -32,6 +32,9 @@ pub(super) struct Seen {
     pub(super) ledger: Ledger,
     pub(super) rows: Vec<HolderRow>,
     pub(super) claims: Vec<Claim>,
+    /// Whom a rotation of it keeps waiting.
+    pub(super) keeps: Vec<CredentialName>,
+    gate: Option<String>,
     policy: Policy,
     holders: Vec<HolderFacts>,
     evidence: Option<Evidence>,
@@ -50,6 +53,7 @@ impl Seen {
             listening_since: self.listening_since,
             evidence: self.evidence.as_ref(),
             claims: &self.claims,
+            gate: self.gate.as_deref(),
         }
     }
 
@@ -81,40 +85,62 @@ impl Seen {
     }
 }
 
+/// What is read beside a credential's own row.
+struct Beside {
+    spec: Spec,
+    holders: Vec<HolderRow>,
+    claims: Vec<Claim>,
+    /// Who has one of the ties that its gate depends on, itself included.
+    tied: Vec<CredentialRow>,
+}
+
+impl Beside {
+    /// Of a row whose declaration reads, before anything is read.
+    fn of(row: &CredentialRow) -> Result<Self, CommitError> {
+        let spec = Spec::parse(&row.spec).map_err(|_problems| CommitError::Spec(row.name.clone()))?;
+        Ok(Self { spec, holders: Vec::new(), claims: Vec::new(), tied: Vec::new() })
+    }
+}
+
 impl Executor {
     /// Reads what is true now, outside any transaction: for what is shown and for what is only begun.
     pub(super) async fn see(&self, name: &CredentialName) -> Result<Option<Seen>, CommitError> {
         let store = &self.0.store;
         let Some(row) = store.credential(name).await? else { return Ok(None) };
-        let holders = store.holders_of(name).await?;
-        let claims = store.claims_of(name).await?;
+        let mut beside = Beside::of(&row)?;
+        beside.holders = store.holders_of(name).await?;
+        beside.claims = store.claims_of(name).await?;
+        for tie in gate::asks(&beside.spec) {
+            beside.tied.extend(store.tied(&tie).await?);
+        }
         let mode = store.meta().await?.mode;
-        self.seen(row, (holders, claims), (self.0.clock.now(), mode)).map(Some)
+        Ok(Some(self.seen(row, beside, (self.0.clock.now(), mode))))
     }
 
     /// Reads what is true in a transaction, and stays so until it commits.
     pub(super) async fn see_in(&self, tx: &mut Tx, row: CredentialRow) -> Result<Seen, CommitError> {
-        let holders = tx.holders_of(&row.name).await?;
-        let claims = tx.claims_of(&row.name).await?;
+        let mut beside = Beside::of(&row)?;
+        beside.holders = tx.holders_of(&row.name).await?;
+        beside.claims = tx.claims_of(&row.name).await?;
+        for tie in gate::asks(&beside.spec) {
+            beside.tied.extend(tx.tied(&tie).await?);
+        }
         let when = (tx.now(), tx.mode());
-        self.seen(row, (holders, claims), when)
+        Ok(self.seen(row, beside, when))
     }
 
-    fn seen(
-        &self,
-        row: CredentialRow,
-        (rows, claims): (Vec<HolderRow>, Vec<Claim>),
-        (now, mode): (Moment, Mode),
-    ) -> Result<Seen, CommitError> {
-        let spec = Spec::parse(&row.spec).map_err(|_problems| CommitError::Spec(row.name.clone()))?;
+    fn seen(&self, row: CredentialRow, beside: Beside, (now, mode): (Moment, Mode)) -> Seen {
+        let Beside { spec, holders: rows, claims, tied } = beside;
         let settle = self.settle(&spec);
         let class = self.0.drivers.made(&spec);
         let policy = policy(&spec, class, (row.id, &self.0.settings, settle));
         let evidence = self.0.watch.evidence(&row.name);
         let holders = rows.iter().filter_map(|it| holder(it, &row.ledger, &policy)).collect();
         let listening_since = self.0.listening_since;
-        Ok(Seen {
+        Seen {
             id: row.id,
+            keeps: gate::waiting(&spec, &tied),
+            gate: gate::why(&spec, &tied),
             spec,
             ledger: row.ledger,
             rows,
@@ -125,7 +151,7 @@ impl Executor {
             now,
             mode,
             listening_since,
-        })
+        }
     }
 }
 

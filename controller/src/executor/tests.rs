@@ -6,3 +6,4 @@ mod faults;
 mod life;
 mod restore;
 mod stage;
+mod ties;

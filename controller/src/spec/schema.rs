@@ -29,6 +29,10 @@ pub struct Credential {
     /// What you want to find it by; at most 32.
     #[schemars(extend("maxProperties" = super::sections::MOST_LABELS))]
     pub labels: Option<BTreeMap<String, String>>,
+    /// A word of yours: of all credentials that have it only one rotates at a time, its grace included, also when somebody
+    /// asks. Left out: it waits for nobody.
+    #[schemars(length(min = 1, max = 128))]
+    pub pair: Option<String>,
     /// When it is rotated without being asked. Left out: only by hand.
     pub schedule: Option<Schedule>,
     /// How the version before is ended. Needed where two versions can be valid at once, refused elsewhere.

@@ -97,6 +97,7 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
         (with("/owner", json!("a\u{1b}[2J")), "owner", "control", "team-orders"),
         (with("/environment", Value::Null), "environment", "is missing", "production"),
         (with("/labels", json!([])), "labels", "settings of its own", "below it"),
+        (with("/pair", json!(["a"])), "pair", "single value", "orders-database"),
         (with("/class", json!("")), "class", "1 to 128", "databases"),
         (with("/ower", json!("x")), "ower", "no such setting", "did you mean `owner`?"),
         (with("/zzzzzzzzz", json!("x")), "zzzzzzzzz", "no such setting", "known here: also, aws-iam, barrier"),
@@ -234,6 +235,33 @@ fn a_spec_names_only_what_the_config_has() {
         let spec = Spec::parse(&with("/deliver/to", json!([foreign]))).unwrap();
         assert_eq!(claims::against_config(&spec, &known())[0].field, "deliver.to[0]", "{foreign}");
     }
+}
+
+#[test]
+fn whoever_says_the_same_word_is_tied_and_too_many_are_refused() {
+    use super::ties;
+    let paired = |name: &str, word: &str| {
+        let mut spec = with("/credential", json!(name));
+        set(&mut spec, "/pair", json!(word));
+        Spec::parse(&spec).unwrap()
+    };
+    let one = paired("orders/db", "database");
+    assert_eq!(ties::of(&one), [ties::pair(&one).unwrap()]);
+    assert_eq!(ties::of(&Spec::parse(&whole()).unwrap()), []);
+    let mut others: Vec<Spec> =
+        (0..15).map(|number| paired(&format!("orders/{number}"), "database")).collect();
+    others.extend([
+        paired("orders/other", "queue"),
+        named("orders/alone", "alone"),
+        paired("orders/db", "database"),
+    ]);
+    assert_eq!(ties::against_others(&one, &others), [], "sixteen with itself");
+    others.push(paired("orders/15", "database"));
+    assert_eq!(ties::against_others(&one, &others)[0].field, "pair");
+    let mut classed = with("/class", json!("databases"));
+    set(&mut classed, "/environment", json!("staging"));
+    let classed = ties::of(&Spec::parse(&classed).unwrap());
+    assert_eq!(classed, [crate::store::Tie::of_class("databases", "staging")]);
 }
 
 #[test]

@@ -58,6 +58,23 @@ async fn all(on: &mut AnyConnection) -> Result<Vec<CredentialRow>, StoreError> {
     rows.iter().map(CredentialRow::of).collect()
 }
 
+/// All that have `word` among their ties of `kind`, by name.
+pub(super) async fn all_tied(
+    on: &mut AnyConnection,
+    kind: &str,
+    word: &str,
+) -> Result<Vec<CredentialRow>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT c.id AS id, c.name AS name, c.spec AS spec, c.ledger AS ledger, c.seq AS seq FROM tie t \
+         JOIN credential c ON c.id = t.credential WHERE t.kind = $1 AND t.word = $2 ORDER BY c.name",
+    )
+    .bind(kind)
+    .bind(word)
+    .fetch_all(on)
+    .await?;
+    rows.iter().map(CredentialRow::of).collect()
+}
+
 impl Store {
     /// The credential with this name.
     pub async fn credential(&self, name: &CredentialName) -> Result<Option<CredentialRow>, StoreError> {

@@ -35,6 +35,12 @@ const STEPS: &[Step] = &[
         sqlite: include_str!("../../migrations/sqlite/0003_webhooks.sql"),
         postgres: include_str!("../../migrations/postgres/0003_webhooks.sql"),
     },
+    Step {
+        number: 4,
+        name: "ties",
+        sqlite: include_str!("../../migrations/sqlite/0004_ties.sql"),
+        postgres: include_str!("../../migrations/postgres/0004_ties.sql"),
+    },
 ];
 
 fn steps(dialect: &Dialect) -> Vec<Migration> {

@@ -27,4 +27,5 @@ mod opening;
 mod schema;
 mod secrets;
 pub(crate) mod stage;
+mod ties;
 mod webhooks;

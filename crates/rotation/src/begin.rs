@@ -31,6 +31,9 @@ impl Ledger {
         if let Some(held) = &self.held {
             return Some(OutOfOrder::Held { reason: held.reason.clone() });
         }
+        if let Some(why) = facts.gate {
+            return Some(OutOfOrder::Gated { why: why.to_owned() });
+        }
         if self.awaits_adoption(facts) {
             return Some(OutOfOrder::NotAdopted);
         }
@@ -39,10 +42,28 @@ impl Ledger {
 
     /// Why a rotation is to begin by itself now, if it is.
     pub(crate) fn why_begin(&self, facts: &Facts<'_>) -> Option<Why> {
-        if self.obstacle(facts).is_some() || self.resting || !self.pause_left(PAUSE, facts).is_zero() {
+        if self.obstacle(facts).is_some() || !self.pause_left(PAUSE, facts).is_zero() {
             return None;
         }
-        self.first().or_else(|| self.restored()).or_else(|| self.too_old(facts))
+        self.why_due(facts)
+    }
+
+    /// Why a rotation would begin by itself if nothing stood in the way.
+    fn why_due(&self, facts: &Facts<'_>) -> Option<Why> {
+        let why = || self.first().or_else(|| self.restored()).or_else(|| self.too_old(facts));
+        if self.resting { None } else { why() }
+    }
+
+    /// Which other credential comes first, where a rotation is due that waits for it.
+    pub(crate) fn waits_at_gate(&self, facts: &Facts<'_>) -> Option<String> {
+        let gated = matches!(self.obstacle(facts), Some(OutOfOrder::Gated { .. }));
+        facts.gate.filter(|_| gated && self.why_due(facts).is_some()).map(str::to_owned)
+    }
+
+    /// In how long a rotation may begin by itself by time alone; none: never, as things stand.
+    pub(crate) fn begins_in(&self, facts: &Facts<'_>) -> Option<Duration> {
+        let due = self.due_in(facts).filter(|_| self.obstacle(facts).is_none())?;
+        Some(due.max(self.pause_left(PAUSE, facts)))
     }
 
     /// Whether the replacement of a cut version is to begin now. A hold does not stop it.

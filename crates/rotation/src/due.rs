@@ -196,7 +196,11 @@ impl Ledger {
                 let waits = self.lacks_room(facts).map(|room| format!(", which waits for {room}"));
                 vec![format!("the replacement of the revoked version{}", waits.unwrap_or_default())]
             }
-            None => self.unchecked.iter().map(|it| format!("its target to be checked: {}", it.why)).collect(),
+            None => {
+                let unchecked =
+                    self.unchecked.iter().map(|it| format!("its target to be checked: {}", it.why));
+                unchecked.chain(self.waits_at_gate(facts)).collect()
+            }
         };
         for (version, ending) in &self.endings {
             waiting.push(self.ending_waits_for(*version, ending, facts));
@@ -267,7 +271,7 @@ impl Ledger {
             Some(Phase::Rolling) => (policy.lease / 20).clamp(Duration::from_millis(50), CALM),
             Some(Phase::Grace | Phase::Returning) => policy.sample_every().min(CALM),
             Some(_) => OPEN,
-            None => self.due_in(facts).map_or(IDLE, |due| due.clamp(Duration::from_millis(10), IDLE)),
+            None => self.begins_in(facts).map_or(IDLE, |due| due.clamp(Duration::from_millis(10), IDLE)),
         };
         let verify = self.verify_in(facts).map(|(_, left)| left).filter(|left| !left.is_zero());
         let calm = verify.map_or(calm, |left| calm.min(left));

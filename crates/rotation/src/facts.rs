@@ -27,6 +27,8 @@ pub struct Facts<'a> {
     pub evidence: Option<&'a Evidence>,
     /// What holders said of earlier lives of the store, and nobody has taken in yet.
     pub claims: &'a [Claim],
+    /// Why nothing may begin because of another credential; none: nothing of that kind. A replacement begins all the same.
+    pub gate: Option<&'a str>,
 }
 
 /// What a controller may do.

@@ -21,6 +21,12 @@ pub enum OutOfOrder {
         /// Why it is held.
         reason: String,
     },
+    /// Another credential comes first.
+    #[error("{why}")]
+    Gated {
+        /// Which, and where it stands.
+        why: String,
+    },
     /// A replacement for a cut version is due and begins by itself.
     #[error("a replacement for the revoked version is on its way")]
     Owed,

@@ -108,6 +108,47 @@ async fn apply_changes_all_or_nothing_and_the_same_again_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_pair_binds_from_the_declaration_on_and_a_plan_says_so() {
+    let world = World::new().await;
+    let apply = async |pair: Option<&str>| {
+        let specs_json =
+            [("orders/db", "orders_app"), ("orders/other", "other_app")].map(|(name, prefix)| {
+                let mut spec = spec(name, prefix);
+                if let Some(pair) = pair {
+                    spec["pair"] = pair.into();
+                }
+                spec.to_string()
+            });
+        let request = wire::ApplyRequest { specs_json: specs_json.into(), dry_run: false };
+        assert_eq!(world.root().apply(request).await.unwrap().into_inner().problems, []);
+    };
+    apply(None).await;
+    world.until(|status| status.current == 1 && status.rotation.is_none()).await;
+    apply(Some("database")).await;
+    // Whatever the other does meanwhile, it comes to an end by itself.
+    let hold = wire::HoldRequest { name: "orders/db".to_owned(), reason: "test".to_owned() };
+    let begin = |name: &str| wire::RotateRequest { name: name.to_owned(), ..Default::default() };
+    let mut outcome = Err(Status::ok(""));
+    for _ in 0..600 {
+        outcome = world.root().rotate(begin("orders/db")).await;
+        if outcome.is_ok() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    outcome.unwrap();
+    world.root().hold(hold).await.unwrap();
+    let refused = world.root().rotate(begin("orders/other")).await.unwrap_err();
+    assert_eq!(reason(&refused), "GATED", "{refused:?}");
+    assert!(refused.message().contains("its pair orders/db rotates"), "{refused:?}");
+    let plan = wire::PlanRotateRequest { name: "orders/other".to_owned() };
+    let plan = world.root().plan_rotate(plan).await.unwrap().into_inner();
+    assert!(plan.obstacles[0].contains("its pair orders/db rotates"), "{:?}", plan.obstacles);
+    apply(None).await;
+    world.root().rotate(begin("orders/other")).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_versions_hang_on_cannot_be_declared_otherwise() {
     let world = World::new().await;
     world.declared().await;
@@ -149,11 +190,11 @@ async fn a_rotation_is_followed_to_its_end_and_a_second_is_told_of_the_first() {
     world.declared().await;
     let rotate =
         || wire::RotateRequest { name: "orders/db".to_owned(), reason: "x".to_owned(), ..Default::default() };
-    let begun = world.root().rotate(rotate()).await.unwrap().into_inner().rotation.unwrap();
+    let outcome = world.root().rotate(rotate()).await.unwrap().into_inner().rotation.unwrap();
     let second = world.root().rotate(rotate()).await.unwrap_err();
     assert_eq!(reason(&second), "ROTATION_OPEN");
-    assert!(second.message().contains(&begun.id), "{second:?}");
-    let watch = wire::WatchRotationRequest { rotation_id: begun.id };
+    assert!(second.message().contains(&outcome.id), "{second:?}");
+    let watch = wire::WatchRotationRequest { rotation_id: outcome.id };
     let mut stream = world.root().watch_rotation(watch).await.unwrap().into_inner();
     let mut phases = Vec::new();
     while let Some(progress) = stream.message().await.unwrap() {

@@ -13,6 +13,7 @@ use super::driver::{Rules, Target};
 use crate::audit::Actor;
 use crate::executor::{CommitError, Executor, Outcome, Parts, Report, Settings};
 use crate::seal::{Kek, Seal};
+use crate::spec::{Spec, ties};
 use crate::store::{Ack, Granted, Hello, Leaf, Mode, Nacked, Store, StoreConfig};
 
 const LEASE: Duration = Duration::from_secs(2);
@@ -138,6 +139,20 @@ impl Stage {
             self.step().await;
         }
         name
+    }
+
+    /// Declares a credential with `value` as its `key`, as `apply` would.
+    pub(super) async fn declare(&self, name: &CredentialName, key: &str, value: serde_json::Value) {
+        let mut tx = self.store.begin().await.unwrap();
+        let mut row = tx.load(name).await.unwrap().unwrap();
+        row.spec[key] = value;
+        tx.save(&mut row).await.unwrap();
+        tx.tie(row.id, &ties::of(&Spec::parse(&row.spec).unwrap())).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    pub(super) async fn ledger_of(&self, name: &CredentialName) -> Ledger {
+        self.store.credential(name).await.unwrap().unwrap().ledger
     }
 
     /// Takes the one right to write for as long as the result lives.
@@ -349,6 +364,14 @@ impl Stage {
             self.step().await;
         }
         panic!("never: {what}");
+    }
+
+    /// Steps until this version is current and nothing is open.
+    pub(super) async fn until_settled(&mut self, version: u64) {
+        self.until("settled", |ledger| {
+            ledger.current.is_some_and(|it| it.get() == version) && ledger.open_rotation().is_none()
+        })
+        .await;
     }
 
     /// Steps until nothing is open, owed or left to clean up.

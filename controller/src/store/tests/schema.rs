@@ -14,9 +14,9 @@ both! {
              VALUES (99, 'later', {yes}, {sum}, 0)"
         )).await;
         let refused = Store::open(&stage.config, stage.clock.clone()).await.unwrap_err();
-        assert!(matches!(refused, OpenError::NewerSchema { found: 99, known: 3 }), "{refused:?}");
+        assert!(matches!(refused, OpenError::NewerSchema { found: 99, known: 4 }), "{refused:?}");
         let looked = Store::look(&stage.config, stage.clock.clone()).await.unwrap_err();
-        assert!(matches!(looked, OpenError::NewerSchema { found: 99, known: 3 }), "{looked:?}");
+        assert!(matches!(looked, OpenError::NewerSchema { found: 99, known: 4 }), "{looked:?}");
         assert!(refused.to_string().contains("install the release that wrote it"), "{refused}");
         assert_eq!(store.meta().await.unwrap(), before);
     }
@@ -42,5 +42,7 @@ fn both_databases_have_the_same_tables() {
     assert_eq!(second, plain(include_str!("../../../migrations/postgres/0002_restore.sql")));
     let third = plain(include_str!("../../../migrations/sqlite/0003_webhooks.sql"));
     assert_eq!(third, plain(include_str!("../../../migrations/postgres/0003_webhooks.sql")));
+    let fourth = plain(include_str!("../../../migrations/sqlite/0004_ties.sql"));
+    assert_eq!(fourth, plain(include_str!("../../../migrations/postgres/0004_ties.sql")));
     assert!(sqlite.matches("CREATE TABLE").count() > 10);
 }

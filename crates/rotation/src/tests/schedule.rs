@@ -132,6 +132,37 @@ fn the_current_version_is_tried_now_and_then_while_nothing_is_open() {
 }
 
 #[test]
+fn nothing_begins_while_another_credential_comes_first_but_a_replacement_does() {
+    const GATE: &str = "its pair orders/b rotates (Grace)";
+    let mut world = scheduled(1);
+    world.now += 33 * DAY;
+    assert_eq!(world.ledger.due(&world.facts()), [Step::Begin { why: Why::TooOld }]);
+    world.gate = Some(GATE);
+    assert_eq!(world.ledger.due(&world.facts()), []);
+    assert_eq!(world.ledger.waiting_for(&world.facts()), [GATE]);
+    assert!(world.ledger.look_again(&world.facts()) >= Duration::from_secs(10), "time alone opens no gate");
+    let begin = world.beginning();
+    assert_eq!(world.try_event(&begin), Err(OutOfOrder::Gated { why: GATE.to_owned() }), "nor by hand");
+    let mut cut = world.clone();
+    let revoke = cut.revoke(None);
+    cut.ok(&revoke);
+    assert!(
+        cut.ledger.due(&cut.facts()).contains(&Step::Choose { version: v(2) }),
+        "a person's emergency waits for nobody"
+    );
+    cut.choose();
+    assert_eq!(cut.phase(), Some(Phase::Chosen));
+    world.gate = None;
+    world.ok(&begin);
+    world.gate = Some(GATE);
+    world.choose();
+    assert_eq!(world.phase(), Some(Phase::Chosen), "what has begun goes on");
+    let mut young = World::settled();
+    young.gate = Some(GATE);
+    assert_eq!(young.ledger.waiting_for(&young.facts()), [""; 0], "nothing is due that would wait");
+}
+
+#[test]
 fn nothing_begins_before_the_target_was_checked_but_a_replacement_does() {
     let mut world = World::settled();
     let since = at(world.now);

@@ -34,6 +34,7 @@ pub(super) struct World {
     pub(super) listening_since: u64,
     pub(super) claims: Vec<Claim>,
     pub(super) listing: Listing,
+    pub(super) gate: Option<&'static str>,
     /// The next random number.
     pub(super) drawn: u128,
 }
@@ -82,6 +83,7 @@ impl World {
             listening_since: 0,
             claims: Vec::new(),
             listing: Listing::CannotTell,
+            gate: None,
             drawn: 1,
         };
         world.join("a");
@@ -287,6 +289,7 @@ impl World {
             listening_since: at(self.listening_since),
             evidence: self.evidence.as_ref(),
             claims: &self.claims,
+            gate: self.gate,
         }
     }
 

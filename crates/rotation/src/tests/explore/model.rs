@@ -127,6 +127,7 @@ impl State {
             listening_since: at(LONG_AGO),
             evidence: evidence.as_ref(),
             claims: &[],
+            gate: None,
         })
     }
 
