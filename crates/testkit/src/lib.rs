@@ -21,6 +21,7 @@ pub mod pgbouncer;
 pub mod platform;
 pub mod postgres;
 pub mod process;
+pub mod prometheus;
 pub mod redis;
 pub mod system;
 

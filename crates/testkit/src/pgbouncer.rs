@@ -118,6 +118,11 @@ impl PgBouncer {
         sql_over(config, command).unwrap_or_else(|error| panic!("{command:?} failed: {error:#}"))
     }
 
+    /// Its process id; none while it does not run.
+    pub fn id(&self) -> Option<u32> {
+        self.server.as_ref().and_then(|server| server.ids().first().copied())
+    }
+
     /// Stops it where it stands, as a crash would.
     pub fn crash(&mut self) {
         self.server = None;
