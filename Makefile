@@ -4,7 +4,7 @@ ROTATIONS ?= 20
 SECONDS ?= 60
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test interop bench generate check audit campaign-crash campaign-fuzz campaign-soak
+.PHONY: help demo runbooks test interop bench generate check audit campaign-crash campaign-fuzz campaign-soak
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z -]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,6 +13,10 @@ demo: ## Watch a database password change under load (ROTATIONS=200 runs longer)
 	@scripts/setup.sh postgresql
 	@cargo build --quiet --workspace --bins
 	@scripts/cargo-run.sh rekey-demo --rotations $(ROTATIONS)
+
+runbooks: ## Run five teams' manual procedures as declared credentials, on real parts
+	@scripts/setup.sh postgresql pgbouncer redis mariadb prometheus moto
+	@scripts/runbooks.sh
 
 test: ## Format, lints, tidy and all tests against what apt and cargo give
 	@scripts/setup.sh postgresql pgbouncer redis mariadb prometheus moto

@@ -15,7 +15,7 @@ for part in "$@"; do
     redis) command -v redis-server >/dev/null || [ -x /usr/bin/redis-server ] || missing+=(redis-server) ;;
     mariadb) command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server) ;;
     pgbouncer) command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer) ;;
-    prometheus) command -v promtool >/dev/null || missing+=(prometheus) ;;
+    prometheus) { command -v promtool && command -v prometheus; } >/dev/null || missing+=(prometheus) ;;
     moto) python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv) ;;
     *) echo "setup.sh: no such part: $part" >&2; exit 2 ;;
   esac
@@ -36,7 +36,7 @@ fi
 command -v apt-get >/dev/null || { echo "Missing: ${missing[*]} (by their Debian names). Install them, then run this again." >&2; exit 1; }
 echo "installing: ${missing[*]}"
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-# Of Prometheus only promtool is wanted: nothing beside it, and no server is to run because of us.
+# Of Prometheus nothing beside it is wanted, and no server is to run because of us.
 lean=()
 case " ${missing[*]} " in *" prometheus "*) lean=(--no-install-recommends) ;; esac
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${lean[@]}" "${missing[@]}" >/dev/null

@@ -36,6 +36,7 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
     ),
     ("orders", &["rekey-client"], &["sqlx", "rustls"]),
     ("rekey-demo", &["rekey-testkit"], &["sqlx"]),
+    ("rekey-runbooks", &["rekey-client", "rekey-testkit"], &["sqlx"]),
     ("rekey-testkit", &[], &["sqlx", "tonic"]),
     (
         "rekey-tests",

@@ -1,0 +1,9 @@
+//! The rows of `agentaskit`.
+
+mod a10;
+mod a11;
+mod a3;
+
+pub(crate) use a3::ROW as A3;
+pub(crate) use a10::ROW as A10;
+pub(crate) use a11::ROW as A11;

@@ -1,0 +1,15 @@
+//! The rows of `aos`.
+
+mod b2;
+mod b5;
+mod b8;
+
+pub(crate) use b2::ROW as B2;
+pub(crate) use b5::ROW as B5;
+pub(crate) use b8::ROW as B8;
+
+use crate::login::Database;
+
+/// The database as its team has it.
+const DATABASE: Database =
+    Database { target: "aos-pg", name: "nova_aos", owner: "nova_owner", table: "runs", legacy: None };

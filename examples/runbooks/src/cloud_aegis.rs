@@ -1,0 +1,5 @@
+//! The rows of `cloud-aegis`.
+
+mod c4;
+
+pub(crate) use c4::ROW as C4;

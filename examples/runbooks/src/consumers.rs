@@ -1,0 +1,4 @@
+//! What consumers do with a credential, one kind of target each.
+
+pub(crate) mod postgres;
+pub(crate) mod redis;
