@@ -9,6 +9,7 @@
 
 mod bans;
 mod borders;
+mod documents;
 mod doors;
 mod files;
 mod tree;
