@@ -57,6 +57,7 @@ pub(super) fn rotation(
         waiting_for: open.map(|report| report.waiting_for.clone()).unwrap_or_default(),
         last_error: rotation.last_error.clone().or(trouble).unwrap_or_default(),
         next_command: open.map(|report| next_command(name, rotation, report)).unwrap_or_default(),
+        earliest_end_ms: open.and_then(|report| report.earliest_end_ms).unwrap_or(0),
     }
 }
 
@@ -98,6 +99,7 @@ pub(super) fn versions(report: &Report) -> Vec<wire::VersionStatus> {
             promoted_ms: ms(it.promoted),
             ended_ms: ms(it.ended),
             sessions: report.sessions.filter(|(of, _)| of == version).map(|(_, sessions)| sessions.into()),
+            expires_ms: report.spec.driver.life().map_or(0, |life| it.created.wall_ms_after(life)),
         })
         .collect()
 }

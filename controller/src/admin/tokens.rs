@@ -82,5 +82,5 @@ impl Admin {
 }
 
 fn expires_ms(token: &TokenRow) -> i64 {
-    token.made.wall_ms.saturating_add(i64::try_from(token.life.as_millis()).unwrap_or(i64::MAX))
+    token.made.wall_ms_after(token.life)
 }

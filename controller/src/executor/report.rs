@@ -25,6 +25,8 @@ pub struct Report {
     pub alarms: Vec<Alarm>,
     /// When the next rotation is due, in milliseconds since 1970 UTC.
     pub next_rotation_ms: Option<i64>,
+    /// When the version that is being left may be ended at the earliest, in milliseconds since 1970 UTC.
+    pub earliest_end_ms: Option<i64>,
     /// What stands in the way of a rotation that somebody would ask for now.
     pub obstacle: Option<OutOfOrder>,
     /// What went wrong last and is not mended, each in one line.
@@ -71,6 +73,7 @@ impl Executor {
             waiting_for: seen.ledger.waiting_for(&facts),
             alarms: seen.ledger.alarms(&facts),
             next_rotation_ms: seen.ledger.next_rotation_ms(&facts),
+            earliest_end_ms: seen.ledger.ends_after(&facts).map(|left| facts.now.wall_ms_after(left)),
             obstacle: seen.ledger.obstacle(&facts),
             troubles: self.0.lanes.troubles(name),
             sessions: self.sessions(name),

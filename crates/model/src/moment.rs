@@ -24,6 +24,11 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// The wall clock `span` later, in milliseconds since 1970 UTC: to be shown, never to decide by.
+    pub fn wall_ms_after(&self, span: Duration) -> i64 {
+        self.wall_ms.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX))
+    }
+
     /// The least time that can have passed since `earlier`: what a grace may count on (I20).
     pub fn at_least_since(self, earlier: Self) -> Duration {
         self.readings_since(earlier).0

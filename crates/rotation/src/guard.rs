@@ -9,7 +9,7 @@ use rekey_model::Version;
 use crate::due::ToGo;
 use crate::facts::{Evidence, Facts, Mode, Usage};
 use crate::ledger::Ledger;
-use crate::phase::Rotation;
+use crate::phase::{Phase, Rotation};
 
 /// A condition for ending a version that is not met.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +110,25 @@ impl Ledger {
         unmet.extend(self.unmet_by_time(facts));
         unmet.extend(self.unmet_at_target(old, facts));
         unmet
+    }
+
+    /// How long it takes at least until the version that is being left may be ended; `None`: none is being left. Holders and
+    /// sessions that are waited for may take longer.
+    pub fn ends_after(&self, facts: &Facts<'_>) -> Option<Duration> {
+        let open = self.open_rotation()?;
+        let (old, served) = (open.old?, open.next?);
+        let (old, served) = if open.phase == Phase::Returning { (served, old) } else { (old, served) };
+        if !matches!(open.phase, Phase::Rolling | Phase::Grace | Phase::Returning) {
+            return None;
+        }
+        let takes = |unmet: &Unmet| {
+            if let Unmet::Floor { left } | Unmet::NotQuiet { left } = unmet {
+                return *left;
+            }
+            let looks = matches!(unmet, Unmet::Sessions(_) | Unmet::SessionsUnknown);
+            if looks { facts.policy.quiet } else { Duration::ZERO }
+        };
+        self.is_alive(old).then(|| self.unmet(old, served, facts).iter().map(takes).max().unwrap_or_default())
     }
 
     /// Rule 1: what the ledger itself says.

@@ -52,6 +52,7 @@ struct Version {
     promoted: Option<At>,
     ended: Option<At>,
     sessions: Option<u64>,
+    expires: Option<At>,
 }
 
 /// How many holders there are.
@@ -167,6 +168,7 @@ impl Version {
             promoted: At::said(wire.promoted_ms),
             ended: At::said(wire.ended_ms),
             sessions: wire.sessions,
+            expires: At::said(wire.expires_ms),
         }
     }
 }
@@ -274,9 +276,10 @@ fn versions(versions: &[Version], now: Option<At>) -> String {
             told(v.promoted, now),
             told(v.ended, now),
             v.sessions.map_or_else(|| "-".to_owned(), |sessions| sessions.to_string()),
+            told(v.expires, now),
         ]
     });
-    columns(["VERSION", "STAGE", "NAME AT TARGET", "PROMOTED", "ENDED", "SESSIONS"], rows)
+    columns(["VERSION", "STAGE", "NAME AT TARGET", "PROMOTED", "ENDED", "SESSIONS", "EXPIRES"], rows)
 }
 
 /// The class of a credential, and what it took from it; null: it names none.

@@ -34,6 +34,8 @@ struct Item {
     created: Option<At>,
     last_rotated: Option<At>,
     next_rotation: Option<At>,
+    /// When the target ends the version by itself.
+    expires: Option<At>,
     age_seconds: Option<u64>,
     /// How old a version gets, as declared.
     max_age_seconds: Option<u64>,
@@ -44,7 +46,7 @@ struct Item {
 }
 
 /// The columns of the spreadsheet, in order.
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 17] = [
     "name",
     "owner",
     "environment",
@@ -57,6 +59,7 @@ const COLUMNS: [&str; 16] = [
     "created",
     "last_rotated",
     "next_rotation",
+    "expires",
     "age_seconds",
     "max_age_seconds",
     "age_percent",
@@ -124,6 +127,7 @@ impl Item {
             created: current.and_then(|current| At::said(current.created_ms)),
             last_rotated,
             next_rotation: At::said(credential.next_rotation_ms),
+            expires: current.and_then(|current| At::said(current.expires_ms)),
             age_seconds: age,
             max_age_seconds: max_age,
             age_percent: age.zip(max_age).and_then(|(age, max)| age.saturating_mul(100).checked_div(max)),
@@ -152,6 +156,7 @@ impl Item {
             moment(self.created),
             moment(self.last_rotated),
             moment(self.next_rotation),
+            moment(self.expires),
             number(self.age_seconds),
             number(self.max_age_seconds),
             number(self.age_percent),
@@ -216,6 +221,7 @@ mod tests {
                 handle: "app_v3_x".to_owned(),
                 created_ms: 90 * DAY,
                 promoted_ms: 91 * DAY,
+                expires_ms: 190 * DAY,
                 ..Default::default()
             }],
             next_rotation_ms: if next_days == 0 { 0 } else { next_days * DAY },
@@ -336,6 +342,7 @@ mod tests {
                 ("created", "1970-04-01T00:00:00.000Z"),
                 ("last_rotated", "1970-04-02T00:00:00.000Z"),
                 ("next_rotation", ""),
+                ("expires", "1970-07-10T00:00:00.000Z"),
                 ("age_seconds", "777600"),
                 ("max_age_seconds", &(max_age * 86_400).to_string()),
                 ("age_percent", &(900 / max_age).to_string()),

@@ -26,6 +26,7 @@ pub struct Rotation {
     waiting_for: Vec<String>,
     last_error: String,
     next_command: String,
+    earliest_end: Option<At>,
 }
 
 impl Rotation {
@@ -43,6 +44,7 @@ impl Rotation {
             waiting_for: wire.waiting_for,
             last_error: wire.last_error,
             next_command: wire.next_command,
+            earliest_end: At::said(wire.earliest_end_ms),
         }
     }
 
@@ -54,6 +56,11 @@ impl Rotation {
     /// Whether it ended otherwise, or needs a person.
     pub fn has_failed(&self) -> bool {
         self.phase == "Abandoned" || self.phase == "Stuck"
+    }
+
+    /// The version that is being left.
+    fn leaves(&self) -> Option<u64> {
+        if self.phase == "Returning" { self.next } else { self.old }
     }
 
     /// From which version to which.
@@ -77,6 +84,9 @@ impl Rotation {
             format!("{}  {}  because: {}\n", printable(&self.phase), self.way(), printable(&self.why));
         if let (Some(started), Some(now)) = (self.started, self.ended.or(now)) {
             text += &format!("took so far: {}\n", rough(started.ago(now)));
+        }
+        if let (Some(at), Some(old), Some(now)) = (self.earliest_end, self.leaves(), now) {
+            text += &format!("{} may end {} at the earliest\n", version(old), at.told_at(now));
         }
         for what in &self.waiting_for {
             text += &format!("waits for: {}\n", printable(what));

@@ -108,7 +108,7 @@ pub(super) fn same_values(answer: &Bytes, version: &CheckedVersion) -> bool {
 }
 
 fn after(now: Moment, span: Duration) -> Timestamp {
-    let wall = now.wall_ms.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
+    let wall = now.wall_ms_after(span);
     let nanos = i32::try_from(wall.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
     Timestamp { seconds: wall.div_euclid(1000), nanos }
 }

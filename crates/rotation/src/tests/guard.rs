@@ -1,5 +1,7 @@
 //! The revoke guard over every combination of its conditions: it is open when all are met, and names each that is not.
 
+use std::time::Duration;
+
 use std::collections::BTreeMap;
 
 use rekey_model::{Order, Stage};
@@ -154,7 +156,7 @@ fn an_unknown_look_at_the_target_is_not_zero() {
 #[test]
 fn a_quiet_window_that_was_looked_at_a_while_ago_needs_one_more_look() {
     let mut world = ready();
-    world.policy.quiet = std::time::Duration::from_mins(1);
+    world.policy.quiet = Duration::from_mins(1);
     let quiet = |since, until| Some(Evidence::Quiet { version: v(1), since: at(since), until: at(until) });
     for (ago, unmet) in
         [(0, None), (1_000, None), (1_001, Some(Unmet::NotFresh)), (14_000, Some(Unmet::NotFresh))]
@@ -193,6 +195,23 @@ fn a_release_begins_the_quiet_window_anew() {
     let mut world = ready();
     world.ledger.released = Some(at(world.now - 1));
     assert!(matches!(world.ledger.unmet(v(1), v(2), &world.facts())[..], [Unmet::NotQuiet { .. }]));
+}
+
+#[test]
+fn the_earliest_end_falls_with_time_and_rises_with_a_session() {
+    let mut world = World::in_phase(Phase::Grace);
+    let left = |world: &World| world.ledger.ends_after(&world.facts());
+    let at_first = left(&world).unwrap();
+    assert!(at_first > world.policy.quiet, "the floor decides: {at_first:?}");
+    world.wait(30);
+    assert_eq!(left(&world).unwrap() + Duration::from_millis(30), at_first);
+    let mut world = ready();
+    assert_eq!(left(&world), Some(Duration::ZERO));
+    world.evidence = Some(Evidence::Busy { version: v(1), sessions: 1 });
+    assert_eq!(left(&world), Some(world.policy.quiet));
+    world.retire();
+    assert_eq!(left(&world), None, "nothing is being left");
+    assert_eq!(left(&World::settled()), None);
 }
 
 #[test]

@@ -269,6 +269,9 @@ pub struct VersionStatus {
     /// Sessions by it at the target when last looked; absent: not known.
     #[prost(uint64, optional, tag = "7")]
     pub sessions: ::core::option::Option<u64>,
+    /// When the target ends it by itself; 0: it does not.
+    #[prost(int64, tag = "8")]
+    pub expires_ms: i64,
 }
 /// One rotation.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -306,6 +309,9 @@ pub struct RotationStatus {
     /// What the operator can type now; empty: nothing is needed.
     #[prost(string, tag = "11")]
     pub next_command: ::prost::alloc::string::String,
+    /// When the version that is being left may be ended at the earliest, as far as clocks decide it; 0: none is being left.
+    #[prost(int64, tag = "13")]
+    pub earliest_end_ms: i64,
 }
 /// How many holders there are.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
