@@ -69,8 +69,7 @@ pub trait Drivers: Send + Sync + fmt::Debug {
 
     /// Who makes the secret of the credential that `spec` declares, and how many values its account takes.
     fn made(&self, spec: &Spec) -> (Class, Option<u32>) {
-        let kind = spec.driver.kind();
-        (kind.class, kind.slots)
+        (spec.driver.kind().class, spec.driver.slots())
     }
 }
 

@@ -95,7 +95,7 @@ impl Drift {
 /// How a stranger is called in what many may read, logs too: of a hash of somebody's password, only the beginning.
 fn shown(name: &str) -> String {
     match name.split_once('#') {
-        Some((user, hash)) if hash.len() == 64 => {
+        Some((user, hash)) if hash.len() >= 20 => {
             format!("{user}#{}…", hash.chars().take(8).collect::<String>())
         }
         _ => name.to_owned(),
@@ -162,6 +162,7 @@ mod tests {
         let ledger = Ledger::default();
         found.compare(Survey::Seen(vec![sighting]), (&ledger, &ledger));
         assert_eq!(found.strangers, ["orders#9f86d081…"]);
+        assert_eq!(shown("orders#d821809f681a40a6e379"), "orders#d821809f…");
         assert_eq!(shown("orders_app_v3_x#y"), "orders_app_v3_x#y");
     }
 }

@@ -15,7 +15,6 @@ use std::time::Duration;
 use rekey_model::{Fields, Handle};
 
 pub use crate::target::{TlsMode, TlsSettings};
-pub(crate) use keys::SLOTS;
 pub use plug::Plug;
 pub use settings::{Account, Adopt, POLICY, Target, TargetSettings};
 

@@ -49,6 +49,12 @@ pub trait Plug: Send + Sync + 'static {
         None
     }
 
+    /// How many values an account takes at the most, those too that are refused and not removed; none: as many as are ever
+    /// needed.
+    fn slots(_account: &Self::Account) -> Option<u32> {
+        None
+    }
+
     /// Whether `handle` can be what this version is called at the target: what a peer claims is not believed otherwise.
     fn may_be_called(account: &Self::Account, target: &Label, version: Version, handle: &Handle) -> bool {
         let made = format!("{}_{version}_", Self::facts(account, target).names.stem);
@@ -428,6 +434,11 @@ impl Account {
         self.kind.plug.life(self.settings.as_ref())
     }
 
+    /// How many values it takes at the most, those too that are refused and not removed; none: as many as are ever needed.
+    pub fn slots(&self) -> Option<u32> {
+        self.kind.plug.slots(self.settings.as_ref())
+    }
+
     /// Whether `handle` can be what this version, or the login that is adopted, is called at the target.
     pub fn may_be_called(&self, version: Version, handle: &Handle) -> bool {
         if self.kind.class != Class::A {
@@ -469,6 +480,7 @@ pub(crate) trait AnyPlug: Send + Sync {
     fn facts(&self, account: &Settings, target: &Label) -> Option<Facts>;
     fn handle(&self, account: &Settings, version: Version, secret: &SecretBytes) -> Option<String>;
     fn life(&self, account: &Settings) -> Option<Duration>;
+    fn slots(&self, account: &Settings) -> Option<u32>;
     fn may_be_called(&self, account: &Settings, target: &Label, version: Version, handle: &Handle) -> bool;
     fn driver(
         &self,
@@ -518,6 +530,10 @@ impl<P: Plug> AnyPlug for Hidden<P> {
 
     fn life(&self, account: &Settings) -> Option<Duration> {
         P::life(account.downcast_ref()?)
+    }
+
+    fn slots(&self, account: &Settings) -> Option<u32> {
+        P::slots(account.downcast_ref()?)
     }
 
     fn driver_by(

@@ -18,9 +18,6 @@ pub struct Kind {
     pub strategies: &'static [Strategy],
     /// Who chooses the secret, and what follows for a lost answer.
     pub class: Class,
-    /// How many values an account takes at the most, those too that are refused and not removed; none: as many as are
-    /// ever needed.
-    pub slots: Option<u32>,
     pub(crate) plug: &'static dyn AnyPlug,
 }
 
@@ -122,42 +119,36 @@ pub static ALL: &[Kind] = &[
         name: crate::postgres::NAME,
         strategies: &[Strategy::DualAccount, Strategy::Single],
         class: Class::A,
-        slots: None,
         plug: &Hidden::<crate::postgres::Plug>(PhantomData),
     },
     Kind {
         name: crate::redis::NAME,
         strategies: &[Strategy::DualSecret, Strategy::Single],
         class: Class::A,
-        slots: None,
         plug: &Hidden::<crate::redis::Plug>(PhantomData),
     },
     Kind {
         name: crate::mysql::NAME,
-        strategies: &[Strategy::DualAccount],
+        strategies: &[Strategy::DualAccount, Strategy::DualSecret],
         class: Class::A,
-        slots: None,
         plug: &Hidden::<crate::mysql::Plug>(PhantomData),
     },
     Kind {
         name: crate::approle::NAME,
         strategies: &[Strategy::DualSecret],
         class: Class::C,
-        slots: None,
         plug: &Hidden::<crate::approle::Plug>(PhantomData),
     },
     Kind {
         name: crate::kubernetes::NAME,
         strategies: &[Strategy::DualSecret],
         class: Class::C,
-        slots: None,
         plug: &Hidden::<crate::kubernetes::Plug>(PhantomData),
     },
     Kind {
         name: crate::aws_iam::NAME,
         strategies: &[Strategy::DualSecret],
         class: Class::C,
-        slots: Some(crate::aws_iam::SLOTS),
         plug: &Hidden::<crate::aws_iam::Plug>(PhantomData),
     },
 ];

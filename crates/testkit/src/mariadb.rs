@@ -4,11 +4,11 @@
 //! offers TLS, logs every statement, and ends with its handle, and also when the test process is killed.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -25,7 +25,7 @@ pub const CLIENT: &str = "mariadb";
 #[derive(Debug)]
 pub struct Mariadb {
     process: Process,
-    watchdog: std::process::Child,
+    watchdog: Child,
     folder: TempDir,
     port: u16,
     authority: Authority,
@@ -125,6 +125,50 @@ pub fn lacking() -> Option<String> {
     program("mariadbd").err().map(|error| error.to_string())
 }
 
+/// A session of the vendor's own client; it ends when dropped.
+#[derive(Debug)]
+pub struct Session {
+    client: Child,
+    answers: BufReader<std::process::ChildStdout>,
+}
+
+impl Session {
+    /// Logs in to 127.0.0.1 as a consumer does. The password goes by the environment of the client.
+    pub fn log_in(port: u16, user: &str, password: &str, database: &str) -> Result<Self> {
+        let mut command = Command::new(program(CLIENT)?);
+        command.args(["--no-defaults", "--batch", "--skip-column-names", "--unbuffered", "--protocol=tcp"]);
+        command.args(["--skip-reconnect", "--host=127.0.0.1", "--port", &port.to_string()]);
+        command.args(["--user", user, "--database", database]);
+        command.env("MYSQL_PWD", password);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut client = command.spawn()?;
+        let answers = BufReader::new(client.stdout.take().context("no output")?);
+        let mut session = Self { client, answers };
+        if session.ask("SELECT 41 + 1").as_deref() == Some("42") {
+            return Ok(session);
+        }
+        let mut why = String::new();
+        let mut said = session.client.stderr.take().context("no errors")?;
+        std::io::Read::read_to_string(&mut said, &mut why)?;
+        bail!("{user} is not let in: {}", why.trim())
+    }
+
+    /// The first line of the answer to a statement that has one; none when the session has ended.
+    pub fn ask(&mut self, statement: &str) -> Option<String> {
+        writeln!(self.client.stdin.as_mut()?, "{statement};").ok()?;
+        let mut line = String::new();
+        self.answers.read_line(&mut line).ok()?;
+        (!line.is_empty()).then(|| line.trim().to_owned())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        drop(self.client.kill());
+        drop(self.client.wait());
+    }
+}
+
 /// A program of MariaDB: from `PATH`, else from where Debian keeps servers.
 pub fn program(name: &str) -> Result<PathBuf> {
     let on_path = std::env::var_os("PATH").unwrap_or_default();
@@ -176,7 +220,7 @@ fn set((name, value): (&str, String)) -> String {
 }
 
 /// Ends the server should this process be killed: it waits for the end of a pipe that only we hold open.
-fn watchdog(id: u32, folder: &Path) -> Result<std::process::Child> {
+fn watchdog(id: u32, folder: &Path) -> Result<Child> {
     let script = r#"cat >/dev/null; [ "$(cat "$2/pid" 2>/dev/null)" = "$1" ] || exit 0; kill -KILL "$1"
 i=0; while [ -e "/proc/$1" ] && [ $i -lt 50 ]; do sleep 0.1; i=$((i+1)); done; rm -rf "$2""#;
     let mut command = Command::new("/bin/sh");

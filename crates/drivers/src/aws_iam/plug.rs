@@ -7,6 +7,7 @@ use std::time::Duration;
 use rekey_model::{Handle, Label, Span};
 use rekey_settings::{Section, read_secret_file};
 
+use super::keys::SLOTS;
 use super::settings::{Account, Adopt, TargetSettings};
 use super::{AwsIam, NAME};
 use crate::target::{TlsSettings, built, note, note_target, opened};
@@ -65,6 +66,10 @@ impl crate::Plug for Plug {
                 end: "key deactivated, then deleted; a revocation does both at once".to_owned(),
             },
         }
+    }
+
+    fn slots(_account: &Account) -> Option<u32> {
+        Some(SLOTS)
     }
 
     fn driver(

@@ -1,11 +1,9 @@
 //! The account of a version: made, found, set again. And whose it is.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use rekey_model::{FieldName, Fields, Handle, SecretBytes, Version};
+use rekey_model::{Handle, SecretBytes, Version};
 use tokio::time::sleep;
 
 use super::fault::Fault;
@@ -108,8 +106,8 @@ impl Mysql {
     pub(super) async fn make(&self, intent: &Intent, touched: &AtomicBool) -> Result<Installed, Fault> {
         let handle = &intent.handle;
         let secret = intent.secret.as_ref().ok_or_else(|| Fault::no("this driver needs a secret"))?;
-        let fields = self.fields(handle, secret)?;
-        let mut link = self.rotator(touched).await?;
+        let fields = self.target.given(handle.as_str(), secret, &self.account.database)?;
+        let mut link = self.target.rotator(touched).await?;
         match self.standing(&mut link, handle).await? {
             Standing::Absent => self.create(&mut link, intent, secret).await?,
             Standing::Ours(shown, version) if version == intent.version => {
@@ -134,7 +132,7 @@ impl Mysql {
     }
 
     pub(super) async fn look(&self, intent: &Intent, touched: &AtomicBool) -> Result<Found, Fault> {
-        let mut link = self.rotator(touched).await?;
+        let mut link = self.target.rotator(touched).await?;
         let standing = self.standing(&mut link, &intent.handle).await?;
         link.close().await;
         Ok(match standing {
@@ -147,7 +145,7 @@ impl Mysql {
 
     /// Every version of this credential, and the adopted login.
     pub(super) async fn versions(&self, touched: &AtomicBool) -> Result<Vec<ListedVersion>, Fault> {
-        let mut link = self.rotator(touched).await?;
+        let mut link = self.target.rotator(touched).await?;
         let begin = format!("{}_v", self.account.prefix);
         let (length, begin) = (begin.len(), literal(&begin));
         let adopted = self.account.adopt.as_ref().map(|adopt| adopt.login.as_str());
@@ -171,7 +169,7 @@ impl Mysql {
 
     /// There is no expiry to set: whether there is something that is ours.
     pub(super) async fn have(&self, handle: &Handle, touched: &AtomicBool) -> Result<(), Fault> {
-        let mut link = self.rotator(touched).await?;
+        let mut link = self.target.rotator(touched).await?;
         let standing = self.standing(&mut link, handle).await?;
         link.close().await;
         match standing {
@@ -224,7 +222,7 @@ impl Mysql {
         if default_role == self.account.role {
             return Ok(());
         }
-        let mut own = self.consumer(handle, secret, None, link.touched()).await?;
+        let mut own = self.target.as_consumer((handle.as_str(), secret, None), link.touched()).await?;
         own.bind(self.target.timeouts).await?;
         own.change(&format!("SET DEFAULT ROLE {role}")).await?;
         let connection = own.connection();
@@ -238,28 +236,6 @@ impl Mysql {
             sleep(BETWEEN_LOOKS).await;
         }
         Ok(())
-    }
-
-    /// What consumers get.
-    fn fields(&self, handle: &Handle, secret: &Arc<SecretBytes>) -> Result<Fields, Fault> {
-        if std::str::from_utf8(secret.expose()).is_err() || secret.expose().contains(&0) || secret.size() == 0
-        {
-            return Err(Fault::no("a password in MariaDB is UTF-8 without NUL, and not empty"));
-        }
-        let route = &self.target.consumer;
-        let values = [
-            ("username", handle.as_str().as_bytes().to_vec()),
-            ("password", secret.expose().to_vec()),
-            ("host", route.host.clone().into_bytes()),
-            ("port", route.port.to_string().into_bytes()),
-            ("database", self.account.database.clone().into_bytes()),
-        ];
-        let mut fields = BTreeMap::new();
-        for (field, value) in values {
-            let field: FieldName = field.parse().map_err(|_not| Fault::no("a field has no name"))?;
-            fields.insert(field, SecretBytes::new(value));
-        }
-        Fields::new(fields).map_err(|error| Fault::no(error.to_string()))
     }
 }
 

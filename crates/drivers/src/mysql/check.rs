@@ -5,15 +5,21 @@ use std::sync::atomic::AtomicBool;
 use super::Mysql;
 use super::fault::Fault;
 use super::link::{Link, text};
+use super::settings::Target;
 use super::sql::{identifier, literal};
-use super::wire::Row;
 use crate::Lack;
 
 /// Global rights that, when missing, would make a look say too little instead of failing.
 const GLOBAL: [&str; 3] = ["CREATE USER", "PROCESS", "CONNECTION ADMIN"];
 
 /// What the rotator reads: the columns, none for all, and the table.
-const READ: [(&str, &str); 6] = [
+type Table = (&'static str, &'static str);
+
+/// For a user with two passwords.
+pub(super) const OF_USERS: &[Table] = &[("Host, User, Priv", "global_priv")];
+
+/// For a login of its own for each version.
+const OF_VERSIONS: &[Table] = &[
     ("Host, User, Priv", "global_priv"),
     ("", "roles_mapping"),
     ("", "db"),
@@ -35,63 +41,114 @@ pub(super) async fn missing(link: &mut Link<'_>) -> Result<Vec<&'static str>, Fa
     Ok(GLOBAL.into_iter().filter(|right| !held.iter().any(|row| text(row, 0) == Some(right))).collect())
 }
 
-impl Mysql {
-    /// Everything that is missing. Where nothing is, a server that takes no change now is not available.
-    pub(super) async fn lacks(&self, touched: &AtomicBool) -> Result<Vec<Lack>, Fault> {
-        let (mut link, row) = match self.shown(touched).await {
-            Ok(shown) => shown,
-            Err(fault) => return self.not_let_in(fault).map(|lack| vec![lack]),
-        };
+/// The rotator as the server shows it.
+#[derive(Debug)]
+pub(super) struct Rotator {
+    /// Its name and where it comes from.
+    account: (String, String),
+    /// Whether the server takes changes from it.
+    may_change: bool,
+}
+
+impl Rotator {
+    /// It, quoted.
+    fn quoted(&self) -> String {
+        let (name, from) = &self.account;
+        format!("{}@{}", literal(name), literal(from))
+    }
+
+    /// What is missing, and where nothing is: that the server takes changes.
+    pub(super) fn takes_changes(&self, lacks: Vec<Lack>) -> Result<Vec<Lack>, Fault> {
+        if lacks.is_empty() && !self.may_change {
+            let why = "the server is read-only and takes no change until it is not";
+            return Err(Fault::Away(why.to_owned()));
+        }
+        Ok(lacks)
+    }
+}
+
+impl Target {
+    /// A session of the rotator, and how the server shows it. With an expired password it is let in, and told nothing.
+    pub(super) async fn shown<'a>(&self, touched: &'a AtomicBool) -> Result<(Link<'a>, Rotator), Fault> {
+        let mut link = self.admin(touched).await?;
+        let row = link.rows(SELF).await?.into_iter().next();
+        let row = row.ok_or_else(|| Fault::no("the server does not show the rotator itself"))?;
         let own = text(&row, 0).unwrap_or_default();
         let (name, from) = own.rsplit_once('@').unwrap_or((own, "%"));
-        let rotator = format!("{}@{}", literal(name), literal(from));
+        let account = (name.to_owned(), from.to_owned());
+        Ok((link, Rotator { account, may_change: text(&row, 1) == Some("1") }))
+    }
+
+    /// What the rotator lacks for every account of a kind: global rights, and the tables that it is to `read`.
+    pub(super) async fn lacks_of_all(
+        &self,
+        link: &mut Link<'_>,
+        rotator: &Rotator,
+        read: &[Table],
+    ) -> Result<Vec<Lack>, Fault> {
+        let rotator = rotator.quoted();
         let mut lacks = Vec::new();
-        let rights = missing(&mut link).await?;
+        let rights = missing(link).await?;
         if !rights.is_empty() {
             let rights = rights.join(", ");
             let remedy = format!("GRANT {rights} ON *.* TO {rotator};");
             lacks.push(Lack::new(format!("the rotator {rotator} has no {rights}"), remedy));
         }
-        for (columns, table) in READ {
+        for (columns, table) in read {
             let shown = if columns.is_empty() { "*" } else { columns };
             match link.rows(&format!("SELECT {shown} FROM mysql.{table} LIMIT 0")).await {
                 Ok(_none) => {}
                 Err(Fault::No(why)) if says(&why, &[1142, 1143, 1044]) => {
                     let columns = if columns.is_empty() { String::new() } else { format!(" ({columns})") };
                     let remedy = format!("GRANT SELECT{columns} ON mysql.{table} TO {rotator};");
-                    lacks
-                        .push(Lack::new(format!("the rotator {rotator} may not read mysql.{table}"), remedy));
+                    let what = format!("the rotator {rotator} may not read mysql.{table}");
+                    lacks.push(Lack::new(what, remedy));
                 }
                 Err(fault) => return Err(fault),
             }
         }
-        lacks.extend(self.role_lack(&mut link, (name, from), lacks.is_empty()).await?);
-        let takes_changes = text(&row, 1) == Some("1");
-        link.close().await;
-        if lacks.is_empty() && !takes_changes {
-            return Err(Fault::Away(
-                "the server is read-only and takes no change until it is not".to_owned(),
-            ));
-        }
         Ok(lacks)
     }
 
-    /// A session of the rotator, and how the server shows it. With an expired password it is let in, and told nothing.
-    async fn shown<'a>(&self, touched: &'a AtomicBool) -> Result<(Link<'a>, Row), Fault> {
-        let mut link = self.admin(touched).await?;
-        let row = link.rows(SELF).await?.into_iter().next();
-        Ok((link, row.ok_or_else(|| Fault::no("the server does not show the rotator itself"))?))
+    /// What is missing where the rotator is refused; any other fault stays one.
+    pub(super) fn not_let_in(&self, fault: Fault) -> Result<Lack, Fault> {
+        let Fault::No(why) = fault else { return Err(fault) };
+        let user = identifier(&self.user);
+        let remedy = if says(&why, &[1045, 1698, 1820, 1862]) {
+            format!(
+                "SET PASSWORD FOR {user} = PASSWORD('…'), with the password in the target's password_file"
+            )
+        } else if says(&why, &[4151]) {
+            format!("ALTER USER {user} ACCOUNT UNLOCK;")
+        } else {
+            return Err(Fault::No(why));
+        };
+        Ok(Lack::new(format!("as the rotator: {why}"), remedy))
+    }
+}
+
+impl Mysql {
+    /// Everything that is missing. Where nothing is, a server that takes no change now is not available.
+    pub(super) async fn lacks(&self, touched: &AtomicBool) -> Result<Vec<Lack>, Fault> {
+        let (mut link, rotator) = match self.target.shown(touched).await {
+            Ok(shown) => shown,
+            Err(fault) => return self.target.not_let_in(fault).map(|lack| vec![lack]),
+        };
+        let mut lacks = self.target.lacks_of_all(&mut link, &rotator, OF_VERSIONS).await?;
+        lacks.extend(self.role_lack(&mut link, &rotator, lacks.is_empty()).await?);
+        link.close().await;
+        rotator.takes_changes(lacks)
     }
 
     /// What is missing of the role that every version gets; `reads` says whether the rotator sees other accounts.
     async fn role_lack(
         &self,
         link: &mut Link<'_>,
-        (name, from): (&str, &str),
+        rotator: &Rotator,
         reads: bool,
     ) -> Result<Option<Lack>, Fault> {
-        let (role, rotator) =
-            (identifier(&self.account.role), format!("{}@{}", literal(name), literal(from)));
+        let (name, from) = &rotator.account;
+        let (role, rotator) = (identifier(&self.account.role), rotator.quoted());
         let grant = format!("GRANT {role} TO {rotator} WITH ADMIN OPTION;");
         let of_role = literal(&self.account.role);
         let held = format!(
@@ -111,22 +168,6 @@ impl Mysql {
             return Ok(Some(Lack::new(format!("there is no role {role}"), remedy)));
         }
         Ok(Some(Lack::new(format!("the rotator {rotator} has no ADMIN OPTION on {role}"), grant)))
-    }
-
-    /// What is missing where the rotator is refused; any other fault stays one.
-    fn not_let_in(&self, fault: Fault) -> Result<Lack, Fault> {
-        let Fault::No(why) = fault else { return Err(fault) };
-        let user = identifier(&self.target.user);
-        let remedy = if says(&why, &[1045, 1698, 1820, 1862]) {
-            format!(
-                "SET PASSWORD FOR {user} = PASSWORD('…'), with the password in the target's password_file"
-            )
-        } else if says(&why, &[4151]) {
-            format!("ALTER USER {user} ACCOUNT UNLOCK;")
-        } else {
-            return Err(Fault::No(why));
-        };
-        Ok(Lack::new(format!("as the rotator: {why}"), remedy))
     }
 }
 

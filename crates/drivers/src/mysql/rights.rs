@@ -12,3 +12,9 @@ GRANT SELECT ON mysql.procs_priv TO rekey;";
 
 /// Once for each credential, by an administrator.
 pub const RIGHTS_FOR_CREDENTIAL: &str = "GRANT orders_app TO rekey WITH ADMIN OPTION;";
+
+/// Once for each target, by an administrator, where all its credentials are users with two passwords: nothing more is needed
+/// for any of them.
+pub const RIGHTS_FOR_USERS: &str = "CREATE USER rekey;
+GRANT CREATE USER, PROCESS, CONNECTION ADMIN ON *.* TO rekey;
+GRANT SELECT (Host, User, Priv) ON mysql.global_priv TO rekey;";

@@ -11,6 +11,7 @@ use super::Mysql;
 use super::account::{Standing, foreign};
 use super::fault::{Fault, one_line};
 use super::link::{Link, text};
+use super::settings::Target;
 use super::sql::{self, identifier, literal};
 use super::wire::Row;
 use crate::{Cut, Session, Sessions, Usage};
@@ -31,11 +32,11 @@ const DEFINED: [(&str, &str); 4] = [
 
 impl Mysql {
     pub(super) async fn sessions(&self, handle: &Handle, touched: &AtomicBool) -> Result<Usage, Fault> {
-        let mut link = self.rotator(touched).await?;
+        let mut link = self.target.rotator(touched).await?;
         let rows = match self.standing(&mut link, handle).await? {
             Standing::Absent => Vec::new(),
             Standing::Foreign => return Err(foreign(handle)),
-            Standing::Ours(..) | Standing::Adopted(_) => list(&mut link, handle).await?,
+            Standing::Ours(..) | Standing::Adopted(_) => list(&mut link, handle.as_str()).await?,
         };
         link.close().await;
         let session = |row: &Row| Session {
@@ -55,7 +56,7 @@ impl Mysql {
         sessions: Sessions,
         touched: &AtomicBool,
     ) -> Result<Cut, Fault> {
-        let mut link = self.rotator(touched).await?;
+        let mut link = self.target.rotator(touched).await?;
         let shown = match self.standing(&mut link, handle).await? {
             Standing::Absent => return Ok(Cut::default()),
             Standing::Foreign => return Err(foreign(handle)),
@@ -72,18 +73,13 @@ impl Mysql {
                 "{handle} is refused, but another login has its name: end its sessions by hand"
             )));
         }
-        let limit = self.target.timeouts.call / 2;
-        let mut ended = BTreeSet::new();
-        let gone = timeout(limit, end_sessions(&mut link, handle, &mut ended)).await;
-        gone.unwrap_or_else(|_elapsed| {
-            Err(Fault::NotYet(format!("{handle} is refused, but has sessions after {limit:?}")))
-        })?;
+        let sessions_ended = self.target.end_all(&mut link, handle.as_str()).await?;
         link.close().await;
-        Ok(Cut { sessions_ended: u32::try_from(ended.len()).unwrap_or(u32::MAX), sessions_left: 0 })
+        Ok(Cut { sessions_ended, sessions_left: 0 })
     }
 
     pub(super) async fn remove(&self, handle: &Handle, touched: &AtomicBool) -> Result<(), Fault> {
-        let mut link = self.rotator(touched).await?;
+        let mut link = self.target.rotator(touched).await?;
         let shown = match self.standing(&mut link, handle).await? {
             Standing::Absent => return Ok(()),
             Standing::Foreign => return Err(foreign(handle)),
@@ -94,7 +90,7 @@ impl Mysql {
             }
             Standing::Ours(shown, _) => shown,
         };
-        if !shown.locked || !list(&mut link, handle).await?.is_empty() {
+        if !shown.locked || !list(&mut link, handle.as_str()).await?.is_empty() {
             return Err(Fault::no(format!("{handle} can log in or has sessions: revoking it comes first")));
         }
         self.stands_behind_nothing(&mut link, handle).await?;
@@ -134,28 +130,41 @@ impl Mysql {
     }
 }
 
+impl Target {
+    /// Ends every session of a user that takes no login any more by what is revoked, and gives how many there were.
+    pub(super) async fn end_all(&self, link: &mut Link<'_>, user: &str) -> Result<u32, Fault> {
+        let limit = self.timeouts.call / 2;
+        let mut ended = BTreeSet::new();
+        let gone = timeout(limit, end_sessions(link, user, &mut ended)).await;
+        gone.unwrap_or_else(|_elapsed| {
+            Err(Fault::NotYet(format!("{user} is refused, but has sessions after {limit:?}")))
+        })?;
+        Ok(u32::try_from(ended.len()).unwrap_or(u32::MAX))
+    }
+}
+
 /// The sessions of an account. Those of events that act as it count too.
-async fn list(link: &mut Link<'_>, handle: &Handle) -> Result<Vec<Row>, Fault> {
-    let user = literal(handle.as_str());
+pub(super) async fn list(link: &mut Link<'_>, user: &str) -> Result<Vec<Row>, Fault> {
+    let user = literal(user);
     link.rows(&format!("SELECT ID, HOST FROM information_schema.PROCESSLIST WHERE USER = {user} ORDER BY ID"))
         .await
 }
 
 /// How many sessions an account has that takes no login any more; none only if none was seen twice.
 async fn left_alone(link: &mut Link<'_>, handle: &Handle) -> Result<u32, Fault> {
-    let mut left = list(link, handle).await?.len();
+    let mut left = list(link, handle.as_str()).await?.len();
     if left == 0 {
         sleep(BETWEEN_LOOKS).await;
-        left = list(link, handle).await?.len();
+        left = list(link, handle.as_str()).await?.len();
     }
     Ok(u32::try_from(left).unwrap_or(u32::MAX))
 }
 
 /// Ends sessions until none was seen twice. The server gives no number to two sessions.
-async fn end_sessions(link: &mut Link<'_>, handle: &Handle, ended: &mut BTreeSet<u64>) -> Result<(), Fault> {
+async fn end_sessions(link: &mut Link<'_>, user: &str, ended: &mut BTreeSet<u64>) -> Result<(), Fault> {
     let mut quiet = false;
     loop {
-        let sessions = list(link, handle).await?;
+        let sessions = list(link, user).await?;
         for row in &sessions {
             let number: u64 = text(row, 0).and_then(|id| id.parse().ok()).ok_or_else(super::wire::noise)?;
             match link.change(&format!("KILL CONNECTION {number}")).await {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rekey_model::{SecretBytes, Span};
+use rekey_model::{Handle, SecretBytes, Span};
 use schemars::JsonSchema;
 
 use super::sql::LONGEST_NAME;
@@ -75,6 +75,39 @@ pub struct Adopt {
     #[schemars(default = "anywhere")]
     #[schemars(length(min = 1, max = 255))]
     pub from: String,
+}
+
+/// One user in MariaDB that takes two passwords at once: for an application that can have no other name.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "MysqlUser")]
+pub struct UserAccount {
+    /// The database that consumers connect to.
+    #[schemars(length(min = 1, max = 64))]
+    pub database: String,
+    /// The user. It exists, and its grants are yours: Rekey adds and removes passwords only. No other credential at this
+    /// target may have it.
+    #[schemars(length(min = 1, max = 80))]
+    pub user: String,
+    /// Where it may come from, as in `user@'from'`. Left out: from anywhere, `%`.
+    #[schemars(default = "anywhere")]
+    #[schemars(length(min = 1, max = 255))]
+    pub from: String,
+    /// The password that the application uses before the first rotation. It becomes version 1 once it is handed in
+    /// (`rekeyctl adopt`), and is taken away by the same evidence as any other version.
+    pub adopt: Option<AdoptPassword>,
+    /// SQL statements that must succeed with a new version before anybody gets it, in a read-only transaction; at most 32.
+    #[schemars(default)]
+    #[schemars(length(max = 32))]
+    pub probes: Vec<String>,
+}
+
+/// The password that the application uses before the first rotation.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "MysqlAdoptPassword")]
+pub struct AdoptPassword {
+    /// Its hash, as `SHOW CREATE USER` shows it.
+    #[schemars(regex(pattern = r"^\*[0-9A-F]{40}$"))]
+    pub hash: String,
 }
 
 /// Where logins may come from when nothing else is said.
@@ -190,15 +223,7 @@ impl Account {
             problems.push(Problem::new("prefix", message));
         }
         self.check_adopt(&mut problems);
-        if self.probes.len() > Self::MOST_PROBES {
-            problems.push(Problem::new("probes", format!("are at most {}", Self::MOST_PROBES)));
-        }
-        for (index, probe) in self.probes.iter().enumerate() {
-            if probe.trim().is_empty() || probe.len() > Self::LONGEST_PROBE || probe.contains('\0') {
-                let message = format!("is one SQL statement of at most {} bytes", Self::LONGEST_PROBE);
-                problems.push(Problem::new(format!("probes[{index}]"), message));
-            }
-        }
+        check_probes(&mut problems, &self.probes);
         problems
     }
 
@@ -210,10 +235,45 @@ impl Account {
             let message = "looks like a login that Rekey made itself (<prefix>_v…): choose another prefix";
             problems.push(Problem::new("adopt.login", message));
         }
-        if adopt.login.parse::<rekey_model::Handle>().is_err() {
-            let message =
-                "has a character that a name at a target cannot have: a space, a quote, a backslash";
-            problems.push(Problem::new("adopt.login", message));
+        if adopt.login.parse::<Handle>().is_err() {
+            problems.push(Problem::new("adopt.login", NOT_A_HANDLE));
+        }
+    }
+}
+
+impl UserAccount {
+    /// Everything that is wrong with these settings.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        check_name(&mut problems, "database", &self.database, 64);
+        check_name(&mut problems, "user", &self.user, 80);
+        if self.user.parse::<Handle>().is_err() || self.user.contains('#') {
+            problems.push(Problem::new("user", format!("{NOT_A_HANDLE}, a #")));
+        }
+        check_from(&mut problems, "from", &self.from);
+        let hex = |text: &str| text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'A'..=b'F'));
+        if let Some(AdoptPassword { hash }) = &self.adopt
+            && !hash.strip_prefix('*').is_some_and(|rest| rest.len() == 40 && hex(rest))
+        {
+            let message = "is a * and 40 letters of 0-9 and A-F, as `SHOW CREATE USER` shows them";
+            problems.push(Problem::new("adopt.hash", message));
+        }
+        check_probes(&mut problems, &self.probes);
+        problems
+    }
+}
+
+const NOT_A_HANDLE: &str =
+    "has a character that a name at a target cannot have: a space, a quote, a backslash";
+
+fn check_probes(problems: &mut Vec<Problem>, probes: &[String]) {
+    if probes.len() > Account::MOST_PROBES {
+        problems.push(Problem::new("probes", format!("are at most {}", Account::MOST_PROBES)));
+    }
+    for (index, probe) in probes.iter().enumerate() {
+        if probe.trim().is_empty() || probe.len() > Account::LONGEST_PROBE || probe.contains('\0') {
+            let message = format!("is one SQL statement of at most {} bytes", Account::LONGEST_PROBE);
+            problems.push(Problem::new(format!("probes[{index}]"), message));
         }
     }
 }
@@ -267,6 +327,24 @@ mod tests {
         let adopt = |login: &str| Some(Adopt { login: login.into(), from: "%".into() });
         assert_eq!(wrong(|a| a.adopt = adopt("orders_v1_x")), ["adopt.login"]);
         assert!(wrong(|a| a.adopt = adopt("orders_legacy")).is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_user_is_named() {
+        let wrong = |change: fn(&mut UserAccount)| -> Vec<String> {
+            let Account { database, from, probes, .. } = account();
+            let mut user = UserAccount { database, user: "orders".into(), from, adopt: None, probes };
+            change(&mut user);
+            user.problems().into_iter().map(|problem| problem.field).collect()
+        };
+        assert!(wrong(|_| {}).is_empty());
+        assert_eq!(wrong(|u| u.user = "a#b".into()), ["user"]);
+        assert_eq!(wrong(|u| u.user = "a b".into()), ["user"]);
+        assert_eq!(wrong(|u| u.from = "%' OR".into()), ["from"]);
+        assert_eq!(wrong(|u| u.adopt = Some(AdoptPassword { hash: "d821".into() })), ["adopt.hash"]);
+        assert!(
+            wrong(|u| u.adopt = Some(AdoptPassword { hash: format!("*{}", "0A".repeat(20)) })).is_empty()
+        );
     }
 
     #[test]

@@ -8,6 +8,9 @@ use crate::Owner;
 /// The longest name of an account: MySQL takes no longer one. MariaDB would take 80.
 pub(super) const LONGEST_NAME: usize = 32;
 
+/// How long a tag is.
+pub(super) const TAG: usize = 20;
+
 /// `name` as a quoted identifier.
 pub(super) fn identifier(name: &str) -> String {
     format!("`{}`", name.replace('\0', "").replace('`', "``"))
@@ -26,6 +29,14 @@ pub(super) fn hash(password: &SecretBytes) -> String {
     starred(sha1(&sha1(password.expose())))
 }
 
+/// What tells one password's hash from another's, in names that many may read: whoever has the hash itself and has seen one
+/// login on the wire can log in.
+pub(super) fn tag(hash: &str) -> String {
+    let mut tag = hex::encode(digest(&SHA256, format!("rekey/1 hash={hash}").as_bytes()));
+    tag.truncate(TAG);
+    tag
+}
+
 /// The mark of a version's account: a second way to log in that nobody can take, since it would need a password whose hash
 /// is this very digest. MariaDB keeps no comment on an account; this it keeps in the one statement that makes it.
 pub(super) fn mark(owner: &Owner, version: Version) -> String {
@@ -33,7 +44,7 @@ pub(super) fn mark(owner: &Owner, version: Version) -> String {
     marked(&format!("rekey/1 installation={installation} credential={credential} version={}", version.get()))
 }
 
-/// What an adopted login has instead of a password once it is ended.
+/// What an adopted login has instead of a password once it is ended, and a user whose last password was taken away.
 pub(super) fn mark_of_adopted(owner: &Owner) -> String {
     let Owner { installation, credential } = owner;
     marked(&format!("rekey/1 installation={installation} credential={credential} adopted"))

@@ -3,6 +3,7 @@
 mod adoption;
 mod check;
 mod rights;
+mod two_passwords;
 mod weather;
 mod world;
 

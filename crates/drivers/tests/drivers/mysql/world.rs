@@ -1,7 +1,5 @@
 //! One test's own database, role and rotator at the server that all tests share.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,7 +9,7 @@ use rekey_drivers::mysql::{
 };
 use rekey_drivers::{Intent, Owner};
 use rekey_model::{Fields, SecretBytes, Span, Version};
-use rekey_testkit::mariadb::{CLIENT, Mariadb, program};
+use rekey_testkit::mariadb::{Mariadb, Session};
 
 /// The rotator's password in every world.
 pub(crate) const ROTATOR_PASSWORD: &str = "rotator-password-5b1f";
@@ -31,9 +29,6 @@ pub(crate) struct World<'s> {
     target: TargetSettings,
     account: Account,
 }
-
-/// A session of the vendor's own client; it ends when dropped.
-pub(crate) struct Consumer(Child);
 
 impl World<'static> {
     /// A world as most tests need it.
@@ -118,44 +113,20 @@ impl<'s> World<'s> {
     }
 
     /// A session with what a consumer gets.
-    pub(crate) fn consumer(&self, fields: &Fields) -> Consumer {
-        let text = |field: &str| String::from_utf8(fields.get(field).unwrap().expose().to_vec()).unwrap();
-        let route = [text("host"), self.server.port().to_string()];
-        Consumer::open(route, &text("username"), &text("password"), &text("database")).unwrap()
+    pub(crate) fn consumer(&self, fields: &Fields) -> Session {
+        log_in(self.server, fields).unwrap()
     }
 }
 
-impl Consumer {
-    /// Logs in.
-    pub(crate) fn open([host, port]: [String; 2], user: &str, password: &str, db: &str) -> Option<Self> {
-        let mut command = Command::new(program(CLIENT).unwrap());
-        command.args(["--no-defaults", "--batch", "--skip-column-names", "--unbuffered", "--protocol=tcp"]);
-        command.args(["--host", &host, "--port", &port, "--user", user, "--database", db]);
-        command.env("MYSQL_PWD", password);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut consumer = Self(command.spawn().unwrap());
-        (consumer.ask("SELECT 41 + 1").as_deref() == Some("42")).then_some(consumer)
-    }
-
-    /// The first line of the answer to a statement; none when the session has ended.
-    pub(crate) fn ask(&mut self, statement: &str) -> Option<String> {
-        writeln!(self.0.stdin.as_mut()?, "{statement};").ok()?;
-        let mut line = String::new();
-        // One line an answer, so nothing that is read ahead is lost.
-        BufReader::new(self.0.stdout.as_mut()?).read_line(&mut line).ok()?;
-        (!line.is_empty()).then(|| line.trim().to_owned())
-    }
+/// Logs in with what a consumer gets.
+pub(crate) fn log_in(server: &Mariadb, fields: &Fields) -> Option<Session> {
+    let text = |field: &str| String::from_utf8(fields.get(field).unwrap().expose().to_vec()).unwrap();
+    Session::log_in(server.port(), &text("username"), &text("password"), &text("database")).ok()
 }
 
-impl Drop for Consumer {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
-fn settings(server: &Mariadb, name: &str) -> (TargetSettings, Account) {
-    let target = TargetSettings {
+/// The server as a target, for the rotator of the world with this name.
+pub(crate) fn target(server: &Mariadb, name: &str) -> TargetSettings {
+    TargetSettings {
         host: "127.0.0.1".into(),
         port: server.port(),
         consumer_host: None,
@@ -167,7 +138,10 @@ fn settings(server: &Mariadb, name: &str) -> (TargetSettings, Account) {
         statement_timeout: Span::new(Duration::from_secs(3)),
         transit: Span::new(Duration::from_secs(2)),
         call_timeout: Span::new(Duration::from_secs(20)),
-    };
+    }
+}
+
+fn settings(server: &Mariadb, name: &str) -> (TargetSettings, Account) {
     let account = Account {
         database: name.into(),
         role: format!("{name}_app"),
@@ -176,7 +150,7 @@ fn settings(server: &Mariadb, name: &str) -> (TargetSettings, Account) {
         adopt: None,
         probes: vec!["SELECT count(*) FROM orders".into()],
     };
-    (target, account)
+    (target(server, name), account)
 }
 
 fn build(target: &TargetSettings, account: &Account, ca: Option<&str>) -> Driver {
