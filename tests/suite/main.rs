@@ -7,6 +7,7 @@
     reason = "a test may stop where it stands"
 )]
 
+mod application;
 mod aws_iam;
 mod bad_input;
 mod controller_gone;
@@ -14,6 +15,7 @@ mod door;
 mod files;
 mod json;
 mod load;
+mod mysql;
 mod operators;
 mod other_users;
 mod pair;
