@@ -242,3 +242,29 @@ fn speaking(roots: RootCertStore) -> Result<Arc<ClientConfig>, String> {
     config.resumption = rustls::client::Resumption::disabled();
     Ok(Arc::new(config))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_a_host_with_tls_or_on_this_machine_without() {
+        let verified = TlsSettings { public: true, ..TlsSettings::default() };
+        let plain = TlsSettings { mode: TlsMode::Disable, ..TlsSettings::default() };
+        let fields = |tls: &TlsSettings, hosts, ports| -> Vec<String> {
+            let [host, consumer] = hosts;
+            let hosts = [("host", host), ("consumer_host", consumer)];
+            check_routes(tls, hosts, ports).into_iter().map(|problem| problem.field).collect()
+        };
+        let good: [&str; 0] = [];
+        assert_eq!(fields(&verified, [Some("a.internal"), None], [1, 1]), good);
+        assert_eq!(fields(&plain, [Some("/run/a"), Some("::1")], [1, 1]), good);
+        assert_eq!(fields(&verified, [Some("/run/a"), None], [1, 1]), ["tls.mode"]);
+        assert_eq!(fields(&plain, [Some("127.0.0.1"), Some("10.0.0.1")], [1, 1]), ["tls.mode"]);
+        for bad in ["", "a b", "a\n"] {
+            assert_eq!(fields(&verified, [Some("a"), Some(bad)], [1, 1]), ["consumer_host"], "{bad:?}");
+        }
+        assert_eq!(fields(&verified, [Some("a"), None], [1, 0]), ["port"]);
+        assert_eq!(fields(&TlsSettings::default(), [Some("a"), None], [1, 1]), ["tls.ca_file"]);
+    }
+}
