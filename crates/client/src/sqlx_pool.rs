@@ -21,7 +21,7 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
@@ -88,19 +88,29 @@ pub async fn follow(
 
 impl RotatingPgPool {
     /// As [`sqlx::Pool::acquire`]; but a login that the database refuses waits a moment for a newer version and is tried
-    /// again. That is of use in an emergency, when a version is cut before its replacement is here.
+    /// again. That is of use in an emergency, when a version is cut before its replacement is here. While nobody can say
+    /// which of two values the target takes, both are tried.
     pub async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         let deadline = clock::now() + PATIENCE;
+        let mut tried_other = None;
         loop {
             let left = deadline.saturating_duration_since(clock::now());
             // Where the target takes one version at a time, this waits while it is changed.
             drop(self.follower.watched.ready_within(left).await);
+            let served = self.follower.watched.load().map(|served| served.version());
             let version = self.follower.turn(&self.pool);
             match self.pool.acquire().await {
                 Err(error) if is_refusal(&error) => {
                     self.follower.watched.refused(version);
+                    let served = served.unwrap_or(version);
+                    // Once for each version that is served, so that two dead values are not tried in turn.
+                    if tried_other.replace(served) != Some(served)
+                        && self.follower.try_other(&self.pool, version)
+                    {
+                        continue;
+                    }
                     let left = deadline.saturating_duration_since(clock::now());
-                    if !self.follower.watched.other_than(version, left).await {
+                    if !self.follower.watched.other_than(served, left).await {
                         return Err(error);
                     }
                 }
@@ -141,18 +151,34 @@ struct Turn {
 impl Follower {
     /// Has new connections log in with what is current now, and gives its version.
     fn turn(&self, pool: &PgPool) -> Version {
-        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(current) = self.watched.load() else { return turn.version };
-        if current.version() != turn.version {
-            match login(&self.server, &current.keep()) {
-                Ok(login) => {
-                    let user = login.get_username().to_owned();
-                    pool.set_connect_options(login);
-                    *turn = Turn { version: current.version(), user, since: Some(clock::now()) };
-                }
-                Err(error) => {
-                    tracing::warn!(name = %self.watched.name(), %error, "the new version is no login");
-                }
+        let is_next = current.next().is_some_and(|next| next.version() == turn.version);
+        if current.version() == turn.version || is_next {
+            return turn.version;
+        }
+        self.turn_to(&current.keep(), turn, pool)
+    }
+
+    /// While nobody can say which of two values the target takes: has new connections log in with the one that was not
+    /// refused just now. Whether there is one.
+    fn try_other(&self, pool: &PgPool, refused: Version) -> bool {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(served) = self.watched.load().map(|served| served.keep()) else { return false };
+        let Some(next) = served.next() else { return false };
+        let other = if next.version() == refused { &*served } else { next };
+        self.turn_to(other, turn, pool) == other.version()
+    }
+
+    fn turn_to(&self, to: &Credential, mut turn: MutexGuard<'_, Turn>, pool: &PgPool) -> Version {
+        match login(&self.server, to) {
+            Ok(login) => {
+                let user = login.get_username().to_owned();
+                pool.set_connect_options(login);
+                *turn = Turn { version: to.version(), user, since: Some(clock::now()) };
+            }
+            Err(error) => {
+                tracing::warn!(name = %self.watched.name(), %error, "the new version is no login");
             }
         }
         turn.version

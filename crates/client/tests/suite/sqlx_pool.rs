@@ -8,7 +8,7 @@ use rekey_client::sqlx_pool::{RotatingPgPool, follow};
 use rekey_testkit::postgres::{Options, Postgres};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-use crate::fake::{Fake, eventually};
+use crate::fake::{Fake, eventually, unsettled};
 
 /// A database, and a sidecar that serves version 1 of a login to it.
 struct Stage {
@@ -137,6 +137,35 @@ async fn a_refused_login_waits_for_the_next_version() {
     };
     let (who, ()) = tokio::join!(stage.who(), later);
     assert_eq!(who, "user-2");
+}
+
+#[tokio::test]
+async fn a_login_that_is_refused_while_nobody_can_say_tries_the_next_value() {
+    let stage = Stage::new().await;
+    stage.fake.serve_this("orders/db", unsettled("orders/db", 1));
+    assert_eq!(stage.who().await, "user-1", "the target takes the old one still");
+    make(&stage.postgres, 2);
+    stage.postgres.sql("ALTER ROLE \"user-1\" NOLOGIN");
+    let busy = stage.pool.acquire().await.unwrap();
+    assert_eq!(stage.who().await, "user-2");
+    drop(busy);
+    // Both dead: the caller gets the refusal, within its time.
+    stage.postgres.sql("ALTER ROLE \"user-2\" NOLOGIN");
+    let mut held = Vec::new();
+    let refused = loop {
+        match stage.pool.acquire().await {
+            Ok(session) => held.push(session),
+            Err(error) => break error,
+        }
+    };
+    assert!(refused.to_string().contains("not permitted to log in"), "{refused}");
+    // It is settled: what was tried is what there is.
+    stage.postgres.sql("ALTER ROLE \"user-2\" LOGIN");
+    stage.fake.serve("orders/db", 2);
+    eventually("it is settled", || stage.fake.reported("orders/db").is_some_and(|(used, _)| used == [2]))
+        .await;
+    drop(held);
+    assert_eq!(stage.who().await, "user-2");
 }
 
 #[tokio::test]
