@@ -10,6 +10,7 @@ mod check;
 mod commit;
 mod drift;
 mod gate;
+mod judge;
 mod lanes;
 mod reconcile;
 mod record;
@@ -42,6 +43,7 @@ use crate::targets::{TargetError, Targets};
 
 pub use self::check::Checked;
 pub use self::commit::{CommitError, Outcome};
+pub use self::judge::Judged;
 pub use self::reconcile::{Reconciling, Silent};
 pub use self::report::{Holding, Report};
 pub use self::verify::Tried;

@@ -6,6 +6,7 @@
 
 pub mod claims;
 mod class;
+mod judge;
 mod problem;
 mod rules;
 pub mod schema;
@@ -22,6 +23,7 @@ use rekey_settings::Document;
 use serde_json::Value;
 
 pub use class::{TAKEN, Taken};
+pub use judge::{Judge, Share};
 pub use problem::Problem;
 
 use crate::template::Template;
@@ -49,6 +51,8 @@ pub struct Spec {
     pub grace: Grace,
     /// How readers are made to wait, where a new value kills the old one; none: two versions are valid at once.
     pub barrier: Option<Barrier>,
+    /// What a new version is judged by.
+    pub judge: Judge,
     /// Who gets it.
     pub deliver: Deliver,
     /// Fields that are made of what the driver gives.

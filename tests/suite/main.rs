@@ -14,6 +14,7 @@ mod controller_gone;
 mod door;
 mod files;
 mod json;
+mod judged;
 mod load;
 mod mysql;
 mod operators;

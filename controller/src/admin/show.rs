@@ -58,7 +58,19 @@ pub(super) fn rotation(
         last_error: rotation.last_error.clone().or(trouble).unwrap_or_default(),
         next_command: open.map(|report| next_command(name, rotation, report)).unwrap_or_default(),
         earliest_end_ms: open.and_then(|report| report.earliest_end_ms).unwrap_or(0),
+        judgement: open.and_then(judgement),
     }
+}
+
+/// How the uses of the version went that holders move to.
+fn judgement(report: &Report) -> Option<wire::JudgementStatus> {
+    let (judged, judge) = (report.judged?, report.spec.judge);
+    Some(wire::JudgementStatus {
+        good: judged.good,
+        uses: judged.of,
+        bar: judge.good.to_string(),
+        least: judge.least,
+    })
 }
 
 fn next_command(name: &CredentialName, rotation: &Rotation, report: &Report) -> String {

@@ -92,6 +92,7 @@ impl Executor {
             Step::CleanUp { version } => self.clean_up(seen, *version).await?,
             Step::Check { since } => self.check_declared(seen, *since).await?,
             Step::Verify { version } => return self.verify(seen, *version).await,
+            Step::Try { version } => return self.try_again(seen, *version).await,
             Step::List => self.ask_what_is_there(seen).await?,
         }
         Ok(Duration::ZERO)

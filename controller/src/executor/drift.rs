@@ -53,6 +53,21 @@ impl Drift {
         before != Some(found)
     }
 
+    /// Keeps what came of trying `version` once more: why it was refused, if it was. Gives that with whether it had been
+    /// refused before and not let in since.
+    pub(super) fn tried(
+        &self,
+        name: &CredentialName,
+        version: Version,
+        refused: Option<String>,
+    ) -> Option<(String, bool)> {
+        let mut found = self.found(name);
+        let again = found.failing.as_ref().is_some_and(|(failing, _)| *failing == version);
+        found.failing = refused.clone().map(|why| (version, why));
+        self.note(name, found);
+        refused.map(|why| (why, again))
+    }
+
     /// What is to be told, as far as it still concerns what is in use now.
     pub(super) fn alarms(&self, name: &CredentialName, ledger: &Ledger) -> Vec<Alarm> {
         let found = self.found(name);

@@ -53,6 +53,7 @@ impl Task {
             Step::CleanUp { version } => ("clean-up", Some(*version), false),
             Step::Check { .. } => ("check", None, false),
             Step::Verify { version } => ("verify", Some(*version), false),
+            Step::Try { version } => ("try", Some(*version), false),
         };
         Self { name: name.clone(), verb, version, urgent }
     }

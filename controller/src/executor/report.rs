@@ -5,7 +5,7 @@ use rekey_rotation::{Alarm, Evidence, Ledger, OutOfOrder};
 use serde::Deserialize as _;
 
 use super::seen::shown;
-use super::{CommitError, Executor};
+use super::{CommitError, Executor, Judged};
 use crate::fleet::{UsageReport, VersionReport};
 use crate::spec::Spec;
 use crate::store::HolderRow;
@@ -33,6 +33,8 @@ pub struct Report {
     pub troubles: Vec<String>,
     /// Sessions on the version that is being left, as last seen.
     pub sessions: Option<(Version, u32)>,
+    /// How the uses of the version went that holders move to; none where they move to none.
+    pub judged: Option<Judged>,
 }
 
 /// One holder of a credential.
@@ -77,6 +79,7 @@ impl Executor {
             obstacle: seen.ledger.obstacle(&facts),
             troubles: self.0.lanes.troubles(name),
             sessions: self.sessions(name),
+            judged: seen.judged(),
             spec: seen.spec.clone(),
             ledger: seen.ledger.clone(),
         };

@@ -8,11 +8,11 @@ use rekey_drivers::Class;
 use rekey_model::{CredentialName, Moment, Version};
 use rekey_rotation::{
     Acked, Barrier, Claim, Event, Evidence, Facts, HolderFacts, Ledger, Making, Mode, Overlap, Phase, Policy,
-    Schedule, Usage,
+    Rotation, Schedule, Usage,
 };
 use serde::Deserialize;
 
-use super::{CommitError, Executor, Settings, gate};
+use super::{CommitError, Executor, Judged, Settings, gate};
 use crate::fleet::UsageReport;
 use crate::spec::{self, Spec};
 use crate::store::{CredentialId, CredentialRow, HolderRow, Tx};
@@ -64,8 +64,8 @@ impl Seen {
 }
 
 impl Seen {
-    /// What holders say against the version that they are to use now: a change that was not applied, or logins that
-    /// the target refused. None when nobody does, or when it is known and there is no way back.
+    /// What holders say against the version that they are to use now: a change that was not applied, logins that the
+    /// target refused, or too few good uses of many. None when nobody does, or when it is known and there is no way back.
     pub(super) fn failure(&self) -> Option<Event> {
         let open = self.ledger.open_rotation().filter(|open| open.forward_only.is_none())?;
         let uncut = matches!(open.phase, Phase::Staged | Phase::Barrier);
@@ -73,15 +73,26 @@ impl Seen {
             return None;
         }
         let (order, current) = (self.ledger.order, self.ledger.current?);
-        let why = self.rows.iter().filter(|row| row.gone.is_none()).find_map(|row| {
+        let said = self.rows.iter().filter(|row| row.gone.is_none()).find_map(|row| {
             let nacked = row.nacked.as_ref().filter(|nacked| nacked.order == order);
             let refused = row.reported.as_ref().filter(|reported| reported.order == order && !uncut);
             let refused = refused.filter(|reported| report(&reported.report).refuses(current));
             nacked
                 .map(|nacked| format!("{} could not apply it: {}", shown(row), nacked.reason))
                 .or_else(|| refused.map(|_| format!("processes behind {} are refused {current}", shown(row))))
-        })?;
-        Some(Event::Failed { order, why })
+        });
+        let judged = || self.judged()?.against(current, self.spec.judge);
+        Some(Event::Failed { order, why: said.or_else(judged)? })
+    }
+
+    /// How the uses of the version went that holders move to; none where they move to none.
+    pub(super) fn judged(&self) -> Option<Judged> {
+        let moves = |open: &&Rotation| matches!(open.phase, Phase::Rolling | Phase::Grace);
+        let open = self.ledger.open_rotation().filter(moves)?;
+        // What a restore left behind is ended without anybody moving.
+        let next = open.next.filter(|_| open.promoted.is_some())?;
+        let told = self.rows.iter().filter(|row| row.gone.is_none()).filter_map(|row| row.reported.as_ref());
+        Some(Judged::of(next, told.map(|reported| report(&reported.report))))
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rekey_drivers::{Driver, DriverError, Proof};
 use rekey_model::{CredentialName, Handle, Version};
+use rekey_rotation::Event;
 
 use super::act::Trouble;
 use super::check::Checked;
@@ -14,6 +15,12 @@ use super::{Causes, CommitError, Executor};
 
 /// How soon one that fails is tried again at the latest, so that the alarm ends soon after the trouble.
 const WHILE_FAILING: Duration = Duration::from_mins(1);
+
+/// How often the version is tried that holders move to, at the most and at the least; in between, twice in the floor of
+/// the grace.
+const TRY: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(30)];
+/// How soon it is tried once more after it was refused once.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
 
 /// What came of trying a version.
 #[derive(Debug)]
@@ -60,6 +67,27 @@ impl Executor {
             Ok(_) | Err(DriverError::Refused(_)) => Ok(every.min(WHILE_FAILING)),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Tries the version that holders move to, as long as they can go back; says when to try again. Refused twice in a
+    /// row, with whoever else tried it in between, it failed. A target that is away proves nothing.
+    pub(super) async fn try_again(&self, seen: &Seen, version: Version) -> Result<Duration, Trouble> {
+        let (name, policy) = (&seen.spec.name, seen.facts().policy);
+        let [shortest, longest] = TRY;
+        let every = (policy.floor / 2).clamp(shortest, longest).min(policy.verify_every);
+        let driver = self.0.drivers.driver(&seen.spec)?;
+        let fields = self.fields(seen.id, version).await?;
+        let why = match driver.probe(&fields, None).await {
+            Ok(_proof) => None,
+            Err(DriverError::Refused(source)) => Some(Causes(&*source).to_string()),
+            Err(error) => return Err(error.into()),
+        };
+        let Some((why, again)) = self.0.drift.tried(name, version, why) else { return Ok(every) };
+        if again {
+            let why = format!("{version} does not work any more: {why}");
+            self.commit_own(seen, Event::Failed { order: seen.ledger.order, why }).await?;
+        }
+        Ok(every.min(TRY_AGAIN))
     }
 
     /// Compares what is at the target with what was decided, and keeps what differs for the alarms; says whether nothing

@@ -40,6 +40,8 @@ pub struct Credential {
     /// How readers wait while the target is changed, where it takes one value at a time. Left out: 2 s, and the cut waits
     /// for a sidecar that does not confirm.
     pub barrier: Option<Barrier>,
+    /// How well a new version must do. Left out: 99.9 % of at least 1000 uses are to be good.
+    pub judge: Option<Judge>,
     /// Who gets it.
     pub deliver: Option<Deliver>,
     /// Fields made of those that the driver gives, such as
@@ -94,6 +96,18 @@ pub enum Missing {
     Hold,
     /// The target is changed: that sidecar's readers meet a dead value until it is back.
     GoOn,
+}
+
+/// How well the uses of a new version must go, by what processes report: if they do not, everybody goes back by itself.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Judge {
+    /// The share of uses that must be good, with at most three decimals; `0%` judges nothing. Left out: 99.9%.
+    #[schemars(regex(pattern = r"^[0-9]{1,3}(\.[0-9]{1,3})?%$"), extend("examples" = ["99.9%", "100%"]))]
+    pub good: Option<String>,
+    /// Of how many uses, at the least: fewer are not judged. With few, one refusal may miss the share. Left out: 1000.
+    #[schemars(range(min = 1))]
+    pub least: Option<u64>,
 }
 
 /// Who gets a credential.

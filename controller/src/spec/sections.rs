@@ -9,7 +9,7 @@ use rekey_model::{FieldName, Grant, Label, Span};
 use rekey_rotation::Missing;
 use rekey_settings::Section;
 
-use super::{Barrier, Deliver, Grace, Offline, Schedule, Spec, Taken, rules};
+use super::{Barrier, Deliver, Grace, Offline, Schedule, Spec, Taken, judge, rules};
 use crate::template::Template;
 
 /// The most sidecars or groups of sidecars that one credential goes to.
@@ -37,6 +37,7 @@ pub(super) fn spec(root: &Section<'_>, taken: Vec<String>) -> Option<Spec> {
     } else {
         (grace(root), no_barrier(root))
     };
+    let judge = judge::read(root);
     let deliver = deliver(root);
     let fields =
         root.optional_section("fields").map(|it| read_fields(&it, driver.as_ref())).unwrap_or_default();
@@ -59,6 +60,7 @@ pub(super) fn spec(root: &Section<'_>, taken: Vec<String>) -> Option<Spec> {
         schedule,
         grace: grace?,
         barrier,
+        judge,
         deliver: deliver?,
         fields,
     })

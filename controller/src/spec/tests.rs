@@ -21,6 +21,7 @@ fn whole() -> Value {
         },
         "schedule": { "every": "30d", "jitter": "2d" },
         "grace": { "max_reconnect": "30m", "floor": "1h", "quiet": "15m", "deadline": "48h" },
+        "judge": { "good": "99.9%", "least": 1000 },
         "deliver": {
             "to": ["spiffe://rekey.local/sidecar/orders/*"],
             "offline": "serve-until-expiry", "offline_for": "24h",
@@ -73,6 +74,7 @@ fn what_may_be_left_out_may_be_left_out() {
         "/postgres/adopt",
         "/postgres/probes",
         "/schedule",
+        "/judge",
         "/deliver/to",
         "/deliver/offline_for",
         "/fields",
@@ -85,6 +87,7 @@ fn what_may_be_left_out_may_be_left_out() {
     assert_eq!(spec.deliver.offline, Offline::ServeUntilExpiry { bound: None });
     assert_eq!(spec.deliver.offline.serves_alone_for(), None);
     assert!(spec.schedule.is_none());
+    assert_eq!((spec.judge.good.to_string().as_str(), spec.judge.least), ("99.9%", 1000));
 }
 
 /// What is changed, the field that the problem names, and words of its message and remedy.
@@ -116,6 +119,10 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
         (with("/postgres/probes", json!("SELECT 1")), "postgres.probes", "must be a list", "probes: ["),
         (with("/postgres/probes", json!(["SELECT 1", ["x"]])), "postgres.probes[1]", "single value", "SELECT count"),
         (with("/postgres/probes", json!(vec!["SELECT 1"; 33])), "postgres.probes", "has 33 entries", "at most 32"),
+        (with("/judge/good", json!("most")), "judge.good", "is no percentage", "99.9%"),
+        (with("/judge/good", json!(99.9)), "judge.good", "is no percentage", "99.9%"),
+        (with("/judge/least", json!(0)), "judge.least", "is zero", "least: 1"),
+        (with("/judge/bar", json!(1)), "judge.bar", "no such setting", "known here: good, least"),
         (with("/also", json!({})), "also", "must be a list", "- .."),
         (with("/also", json!([{}])), "also[0]", "one of these must be set: pgbouncer", "add the one"),
         (with("/also", json!([{"pgbouncer": {}}])), "also[0].pgbouncer.target", "is missing", "orders-pool"),
@@ -348,7 +355,7 @@ fn shapes_of<'s>(schema: &'s Value, section: &'s Value) -> Vec<&'s Value> {
 
 #[test]
 fn the_schema_and_the_reader_know_the_same_keys() {
-    for pointer in ["", "/postgres", "/postgres/adopt", "/schedule", "/grace", "/deliver"] {
+    for pointer in ["", "/postgres", "/postgres/adopt", "/schedule", "/grace", "/judge", "/deliver"] {
         let spec = with(&format!("{pointer}/zzzzzzzzzzzz"), json!(1));
         let remedy = problems(&spec)[0].remedy.clone();
         let mut read: Vec<&str> = remedy.split_once("known here: ").unwrap().1.split(", ").collect();

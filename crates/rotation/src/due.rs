@@ -72,6 +72,11 @@ pub enum Step {
         /// The version.
         version: Version,
     },
+    /// Try again and again whether the version works that everybody moves to, while they can go back.
+    Try {
+        /// The version.
+        version: Version,
+    },
 }
 
 /// How long nothing is looked at where nothing is open.
@@ -107,7 +112,15 @@ impl Ledger {
         }
         let verify = self.verify_in(facts).filter(|(_, left)| left.is_zero());
         steps.extend(verify.map(|(version, _)| Step::Verify { version }));
+        steps.extend(self.on_trial().map(|version| Step::Try { version }));
         steps
+    }
+
+    /// The version that everybody moves to, as long as they can go back to the one before.
+    fn on_trial(&self) -> Option<Version> {
+        let moves = |open: &&Rotation| matches!(open.phase, Phase::Rolling | Phase::Grace);
+        let open = self.open_rotation().filter(moves).filter(|open| open.promoted.is_some())?;
+        open.next.filter(|_| open.old.is_some_and(|old| self.is_servable(old)))
     }
 
     /// What is to be tried whether it still works, and in how long. One that was proven a short while ago can wait.

@@ -27,6 +27,16 @@ pub struct Rotation {
     last_error: String,
     next_command: String,
     earliest_end: Option<At>,
+    judgement: Option<Judgement>,
+}
+
+/// How the uses of the version went that holders move to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Judgement {
+    good: u64,
+    uses: u64,
+    bar: String,
+    least: u64,
 }
 
 impl Rotation {
@@ -45,6 +55,7 @@ impl Rotation {
             last_error: wire.last_error,
             next_command: wire.next_command,
             earliest_end: At::said(wire.earliest_end_ms),
+            judgement: wire.judgement.map(Judgement::of),
         }
     }
 
@@ -91,6 +102,10 @@ impl Rotation {
         for what in &self.waiting_for {
             text += &format!("waits for: {}\n", printable(what));
         }
+        if let Some(Judgement { good, uses, bar, least }) = &self.judgement {
+            let bar = printable(bar);
+            text += &format!("good uses: {good} of {uses}; {bar} are asked for, of at least {least}\n");
+        }
         if !self.last_error.is_empty() {
             text += &format!("last error: {}\n", printable(&self.last_error));
         }
@@ -98,6 +113,13 @@ impl Rotation {
             text += &format!("next: {}\n", printable(&self.next_command));
         }
         text
+    }
+}
+
+impl Judgement {
+    fn of(wire: wire::JudgementStatus) -> Self {
+        let wire::JudgementStatus { good, uses, bar, least } = wire;
+        Self { good, uses, bar, least }
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::driver::{Rules, Target};
 use crate::audit::Actor;
 use crate::executor::{CommitError, Executor, Outcome, Parts, Report, Settings};
+use crate::fleet::{UsageReport, VersionReport};
 use crate::seal::{Kek, Seal};
 use crate::spec::{Spec, ties};
 use crate::store::{Ack, Granted, Hello, Leaf, Mode, Nacked, Store, StoreConfig};
@@ -29,6 +30,8 @@ pub(super) struct Stage {
     /// The lease in the config of the next life; holders were granted another.
     pub(super) lease: Duration,
     pub(super) holders: Vec<(InstanceId, SessionId, bool)>,
+    /// What the processes behind each live holder told of their uses.
+    pub(super) uses: Vec<VersionReport>,
     seal: Seal,
     life: Option<Life>,
     pub(super) store: Store,
@@ -75,6 +78,7 @@ impl Stage {
             name,
             lease: LEASE,
             holders: Vec::new(),
+            uses: Vec::new(),
             seal,
             life: None,
             store,
@@ -333,7 +337,8 @@ impl Stage {
             tx.renew(*instance, *session, LEASE).await.unwrap();
             if ledger.order > Order(0) {
                 tx.acks(*instance, *session, &[ack]).await.unwrap();
-                let report = serde_json::json!({ "versions": [], "silent": 0 });
+                let report =
+                    serde_json::to_value(UsageReport { versions: self.uses.clone(), silent: 0 }).unwrap();
                 tx.usage(*instance, *session, &self.name, (ledger.order, &report)).await.unwrap();
             }
         }

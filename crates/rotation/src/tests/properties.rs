@@ -127,7 +127,7 @@ impl World {
             Step::Install { version, .. } => self.making(version),
             Step::Probe { version, .. } => Event::Probed { version, attempt: 0 },
             Step::Lift { version } => Event::Lifted { version, attempt: 0 },
-            Step::Sample { .. } | Step::Verify { .. } => Event::Look,
+            Step::Sample { .. } | Step::Verify { .. } | Step::Try { .. } => Event::Look,
             Step::End { version, .. } => self.ended(version.get()),
             Step::List => Event::Listed { listing: self.listing.clone() },
             Step::Check { since } => Event::Checked { since },

@@ -309,9 +309,28 @@ pub struct RotationStatus {
     /// What the operator can type now; empty: nothing is needed.
     #[prost(string, tag = "11")]
     pub next_command: ::prost::alloc::string::String,
+    /// How the uses of `next` went so far; absent: holders do not move to it.
+    #[prost(message, optional, tag = "12")]
+    pub judgement: ::core::option::Option<JudgementStatus>,
     /// When the version that is being left may be ended at the earliest, as far as clocks decide it; 0: none is being left.
     #[prost(int64, tag = "13")]
     pub earliest_end_ms: i64,
+}
+/// How the uses of a version went that holders move to, and what is asked of them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JudgementStatus {
+    /// Uses that the target accepted, as told by the processes that are connected now.
+    #[prost(uint64, tag = "1")]
+    pub good: u64,
+    /// All uses that they told of.
+    #[prost(uint64, tag = "2")]
+    pub uses: u64,
+    /// Which share must be good, such as `99.9%`.
+    #[prost(string, tag = "3")]
+    pub bar: ::prost::alloc::string::String,
+    /// From how many uses on.
+    #[prost(uint64, tag = "4")]
+    pub least: u64,
 }
 /// How many holders there are.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -96,7 +96,7 @@ impl State {
                 Step::CleanUp { version } => {
                     moves.push((label, false, self.commit(&Event::CleanedUp { version })));
                 }
-                Step::Sample { .. } | Step::Verify { .. } => {}
+                Step::Sample { .. } | Step::Verify { .. } | Step::Try { .. } => {}
                 Step::Begin { why } => {
                     let event = Event::Begin { rotation: RotationId::from_bits(7), why };
                     moves.push((label, false, self.commit(&event)));
