@@ -15,6 +15,7 @@ mod guarded;
 pub mod http;
 pub mod kube;
 pub mod mariadb;
+pub mod marker;
 pub mod moto;
 pub mod openbao;
 pub mod pgbouncer;
