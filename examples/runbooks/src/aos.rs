@@ -1,5 +1,6 @@
 //! The rows of `aos`.
 
+mod b12;
 mod b2;
 mod b5;
 mod b8;
@@ -7,6 +8,7 @@ mod b8;
 pub(crate) use b2::ROW as B2;
 pub(crate) use b5::ROW as B5;
 pub(crate) use b8::ROW as B8;
+pub(crate) use b12::ROW as B12;
 
 use crate::login::Database;
 

@@ -1,4 +1,6 @@
 //! What consumers do with a credential, one kind of target each.
 
+pub(crate) mod aws;
+pub(crate) mod kube;
 pub(crate) mod postgres;
 pub(crate) mod redis;

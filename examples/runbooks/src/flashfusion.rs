@@ -1,1 +1,16 @@
 //! The rows of `flashfusion`.
+
+mod d1;
+
+pub(crate) use d1::ROW as D1;
+
+use crate::login::Database;
+
+/// The database as its team has it.
+const DATABASE: Database = Database {
+    target: "flashfusion-pg",
+    name: "flashfusion",
+    owner: "flashfusion_owner",
+    table: "agents",
+    legacy: None,
+};

@@ -12,6 +12,7 @@ mod consumer;
 mod consumers;
 mod flashfusion;
 mod login;
+mod lost;
 mod measured;
 mod part;
 mod row;

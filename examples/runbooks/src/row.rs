@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::measured::Measured;
 use crate::part::Part;
 use crate::stage::Stage;
-use crate::{agentaskit, aos, cloud_aegis};
+use crate::{agentaskit, aos, cloud_aegis, flashfusion, sentryagent};
 
 /// How much of a row is played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,9 +52,23 @@ impl Row {
     }
 }
 
-/// All rows, in the order of the runbooks.
-pub static ROWS: &[Row] =
-    &[agentaskit::A3, agentaskit::A10, agentaskit::A11, aos::B2, aos::B5, aos::B8, cloud_aegis::C4];
+/// All rows, in the order of the runbooks, each on a line of its own.
+#[rustfmt::skip]
+pub static ROWS: &[Row] = &[
+    agentaskit::A3,
+    agentaskit::A5,
+    agentaskit::A10,
+    agentaskit::A11,
+    aos::B2,
+    aos::B5,
+    aos::B8,
+    aos::B12,
+    cloud_aegis::C4,
+    cloud_aegis::C7,
+    flashfusion::D1,
+    sentryagent::E2,
+    sentryagent::E6,
+];
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, ensure};
 use rekey_client::Credential;
-use rekey_testkit::platform::{Platform, Programs, Setup};
+use rekey_testkit::platform::{Platform, Programs, Setup, folder};
 use rekey_testkit::postgres::{Options, Postgres};
 use serde_json::Value;
 
@@ -25,6 +25,7 @@ pub struct Stage {
     /// The controller, its sidecars, its operator.
     pub platform: Platform,
     postgres: Option<Rc<Postgres>>,
+    programs: Programs,
     sidecars: BTreeSet<String>,
     targets: BTreeSet<String>,
     out: PathBuf,
@@ -34,9 +35,15 @@ impl Stage {
     /// Starts a controller in `place`, with every part logging at `level`; what rows write for people goes to `out`.
     pub fn build(programs: Programs, place: &Path, out: &Path, level: &str) -> Result<Self> {
         let setup = Setup { sections: classes(CLASSES), log_level: level.to_owned(), ..Setup::default() };
-        let platform = Platform::start(programs, place, setup)?;
+        let platform = Platform::start(programs.clone(), place, setup)?;
         let (sidecars, targets) = (BTreeSet::new(), BTreeSet::new());
-        Ok(Self { platform, postgres: None, sidecars, targets, out: out.to_owned() })
+        Ok(Self { platform, postgres: None, programs, sidecars, targets, out: out.to_owned() })
+    }
+
+    /// Another Rekey beside this one, for what would disturb other rows, with every part logging at `level`.
+    pub(crate) fn beside(&self, name: &str, level: &str) -> Result<Self> {
+        let place = folder(self.platform.folder(), name)?;
+        Self::build(self.programs.clone(), &place, &self.out, level)
     }
 
     /// The PostgreSQL that all rows share, started when it is first asked for.
@@ -67,9 +74,13 @@ impl Stage {
 
     /// Declares a credential as its file says, and gives its name.
     pub(crate) fn declare(&self, yaml: &str) -> Result<String> {
+        self.declare_all(yaml)?.pop().context("a declaration begins with `credential:`")
+    }
+
+    /// Declares all credentials of a file at once, and gives their names.
+    pub(crate) fn declare_all(&self, yaml: &str) -> Result<Vec<String>> {
         self.platform.declare(yaml)?;
-        let name = yaml.lines().find_map(|line| line.strip_prefix("credential: "));
-        Ok(name.context("a declaration begins with `credential:`")?.to_owned())
+        Ok(yaml.lines().filter_map(|line| line.strip_prefix("credential: ")).map(str::to_owned).collect())
     }
 
     /// Starts a consumer of `name` behind its system's sidecar.

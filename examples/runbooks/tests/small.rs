@@ -32,3 +32,13 @@ fn the_rows_of_aos_hold() {
 fn the_rows_of_cloud_aegis_hold() {
     plays("cloud-aegis");
 }
+
+#[test]
+fn the_rows_of_flashfusion_hold() {
+    plays("flashfusion");
+}
+
+#[test]
+fn the_rows_of_sentryagent_hold() {
+    plays("sentryagent");
+}

@@ -18,13 +18,16 @@ use crate::stage::Stage;
 /// The declaration.
 pub(super) const FILE: &str = include_str!("../../agentaskit/a3-database-login.yaml");
 
+/// The login from before Rekey.
+const LEGACY: &str = "agentaskit_legacy";
+
 /// The database as its team has it.
 pub(super) const DATABASE: Database = Database {
     target: "agentaskit-pg",
     name: "agentaskit",
     owner: "agentaskit_owner",
     table: "tasks",
-    legacy: Some("agentaskit_legacy"),
+    legacy: Some(LEGACY),
 };
 
 pub(crate) const ROW: Row = Row {
@@ -42,7 +45,7 @@ fn play(stage: &mut Stage, size: Size) -> Result<Measured> {
     let consumer = stage.consumer(&name, How::Watch, queries(&DATABASE.query()))?;
     consumer.let_work(5)?;
     let first = stage.handle(&name)?;
-    if may_log_in(&postgres, &first) && first == "agentaskit_legacy" {
+    if size == Size::Whole && first == LEGACY {
         held_back(stage, &postgres, &name, &mut measured)?;
     }
     for _ in 0..size.rotations() {
@@ -54,13 +57,16 @@ fn play(stage: &mut Stage, size: Size) -> Result<Measured> {
         let new = stage.handle(&name)?;
         let now = self::rights(&postgres, &new);
         ensure!(now == rights, "{new} may {now}, {old} might {rights}");
-        let gone = poll(PATIENCE, || one(&postgres, "postgres", &is_there(&old)).is_empty());
-        ensure!(gone, "{old} is in pg_roles still");
-        measured.ended(format!("{old}: dropped, not in pg_roles"));
+        // The login from before Rekey is shut and stays: it is not Rekey's to drop.
+        let adopted = old == LEGACY;
+        let gone = || if adopted { !may_log_in(&postgres, &old) } else { !is_there(&postgres, &old) };
+        ensure!(poll(PATIENCE, gone), "{old} is in pg_roles still");
+        measured
+            .ended(format!("{old}: {}", if adopted { "may not log in" } else { "dropped, not in pg_roles" }));
     }
     let owner = one(&postgres, DATABASE.name, "SELECT tableowner FROM pg_tables WHERE tablename = 'tasks'");
     ensure!(owner == DATABASE.owner, "the table belongs to {owner}");
-    ensure!(!may_log_in(&postgres, "agentaskit_legacy"), "the login from before Rekey still works");
+    ensure!(!may_log_in(&postgres, LEGACY), "the login from before Rekey still works");
     measured.used(consumer.end()?);
     measured.note("the rights of old and new were the same, and the table has the owner that it had");
     Ok(measured)
@@ -69,7 +75,7 @@ fn play(stage: &mut Stage, size: Size) -> Result<Measured> {
 /// A session of the login from before Rekey is seen, and holds its ending back for as long as it lasts.
 fn held_back(stage: &Stage, postgres: &Postgres, name: &str, measured: &mut Measured) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let config = postgres.connection("agentaskit_legacy", OF_TODAY, DATABASE.name);
+    let config = postgres.connection(LEGACY, OF_TODAY, DATABASE.name);
     let (session, connection) = runtime.block_on(config.connect(tokio_postgres::NoTls))?;
     runtime.spawn(connection);
     let words = ["rotate", name, "--wait=moved", "--wait-timeout", "120s", "--reason", "runbook"];
@@ -80,7 +86,7 @@ fn held_back(stage: &Stage, postgres: &Postgres, name: &str, measured: &mut Meas
     });
     ensure!(sees, "`who` does not show the session of version 1: {:#}", stage.platform.ctl(&["who", name])?);
     // Longer than floor and quiet together: by the clock alone the old one would end now.
-    let ended = poll(Duration::from_secs(3), || !may_log_in(postgres, "agentaskit_legacy"));
+    let ended = poll(Duration::from_secs(3), || !may_log_in(postgres, LEGACY));
     ensure!(!ended, "the old login was ended under a session");
     runtime.block_on(session.simple_query(&DATABASE.query()))?;
     drop(session);
@@ -99,6 +105,6 @@ fn rights(postgres: &Postgres, role: &str) -> String {
     one(postgres, DATABASE.name, &query)
 }
 
-fn is_there(role: &str) -> String {
-    format!("SELECT rolname FROM pg_roles WHERE rolname = '{role}' AND rolname <> 'agentaskit_legacy'")
+fn is_there(postgres: &Postgres, role: &str) -> bool {
+    !one(postgres, "postgres", &format!("SELECT 1 FROM pg_roles WHERE rolname = '{role}'")).is_empty()
 }

@@ -13,7 +13,8 @@ use crate::part::Part;
 use crate::row::{Row, Size};
 use crate::stage::Stage;
 
-const FILE: &str = include_str!("../../aos/b5-emergency.yaml");
+/// The declaration: a login as any other.
+pub(super) const FILE: &str = include_str!("../../aos/b5-emergency.yaml");
 
 pub(crate) const ROW: Row = Row {
     id: "B5",

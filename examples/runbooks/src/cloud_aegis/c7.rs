@@ -1,0 +1,108 @@
+//! C7: access keys of an IAM user: never a third, the old one deactivated before it is deleted, none forgotten.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use rekey_testkit::moto::Moto;
+use rekey_testkit::process::poll;
+
+use crate::consumer::{How, PATIENCE};
+use crate::consumers::aws::Sdk;
+use crate::lost::Way;
+use crate::measured::Measured;
+use crate::part::Part;
+use crate::row::{Row, Size};
+use crate::stage::Stage;
+
+const FILE: &str = include_str!("../../cloud-aegis/c7-access-keys.yaml");
+
+/// What the application may do.
+const RIGHTS: &str =
+    r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
+
+pub(crate) const ROW: Row = Row {
+    id: "C7",
+    system: "cloud-aegis",
+    title: "AWS access keys: two at the most, a lost answer leaves none",
+    needs: &[Part::Moto],
+    files: &["c7-access-keys.yaml"],
+    play,
+};
+
+fn play(stage: &mut Stage, size: Size) -> Result<Measured> {
+    let moto = Arc::new(Moto::try_start()?);
+    let way = Way::to(moto.port())?;
+    target(stage, &moto, &way)?;
+    stage.sidecar("cloud-aegis")?;
+    let name = stage.declare(FILE)?;
+    stage.first_version(&name)?;
+    let mut measured = Measured::at("moto (AWS IAM)", "5.2.5");
+    let (most, mut sdk) = (Arc::new(AtomicUsize::new(0)), Sdk::start(moto.port())?);
+    let (seen, looked_at) = (Arc::clone(&most), Arc::clone(&moto));
+    let consumer = stage.consumer(&name, How::Get, move |turn| {
+        seen.fetch_max(looked_at.keys("aegis").len(), Ordering::SeqCst);
+        sdk.try_key(turn.text("access_key_id")?, turn.text("secret_access_key")?)
+    })?;
+    consumer.let_work(3)?;
+    let mut old = moto.keys("aegis").pop().context("there is no key")?;
+    for number in 1..=size.rotations() {
+        old = moto.keys("aegis").pop().context("there is no key")?;
+        let last = number == size.rotations();
+        if last {
+            way.lose("Action=CreateAccessKey");
+        }
+        stage.rotate(&name, &mut measured)?;
+        ensure!(!last || way.has_lost(), "no answer was lost");
+        consumer.let_work(3)?;
+        let current = stage.handle(&name)?;
+        let only =
+            poll(PATIENCE, || moto.keys("aegis").iter().map(|key| key.id.as_str()).eq([current.as_str()]));
+        ensure!(only, "current is {current}, and there are {:?}", moto.keys("aegis").len());
+    }
+    measured.used(consumer.end()?);
+    let most = most.load(Ordering::SeqCst);
+    ensure!(most <= 2, "there were {most} keys");
+    let refused = Sdk::start(moto.port())?.try_key(&old.id, &old.secret);
+    let why = refused.err().context("the old key still works")?;
+    ensure!(why.contains("InvalidClientTokenId"), "{why}");
+    order(&way.asked(), size.rotations())?;
+    measured.note(format!("at most {most} keys; the key of a lost answer was found and deleted"));
+    measured.ended(format!("{}: deactivated, then deleted: InvalidClientTokenId", old.id));
+    Ok(measured)
+}
+
+/// Each key that was in use was deactivated before it was deleted.
+fn order(asked: &str, rotations: u32) -> Result<()> {
+    let actions = asked.split("Action=").skip(1).map(|rest| {
+        let (action, rest) = rest.split_once('&').unwrap_or((rest, ""));
+        let id = rest.split("AccessKeyId=").nth(1).unwrap_or_default();
+        (action, id.chars().take_while(char::is_ascii_alphanumeric).collect::<String>())
+    });
+    let actions: Vec<(&str, String)> = actions.collect();
+    let at = |action: &str, id: &str| actions.iter().position(|(what, whose)| *what == action && whose == id);
+    let deactivated: Vec<&String> =
+        actions.iter().filter(|(action, _)| *action == "UpdateAccessKey").map(|(_, id)| id).collect();
+    ensure!(deactivated.len() >= rotations as usize, "only {} keys were deactivated", deactivated.len());
+    for id in deactivated {
+        let deleted = at("DeleteAccessKey", id).with_context(|| format!("{id} was not deleted"))?;
+        ensure!(at("UpdateAccessKey", id) < Some(deleted), "{id} was deleted while it was active");
+    }
+    Ok(())
+}
+
+fn target(stage: &mut Stage, moto: &Moto, way: &Way) -> Result<()> {
+    let manual = include_str!("../../../../docs/drivers.md").split_once("\n## aws-iam");
+    let policy = manual.and_then(|(_, text)| text.split_once("```json\n")?.1.split_once("\n```"));
+    let (policy, _) = policy.context("docs/drivers.md has no policy for AWS")?;
+    moto.user("aegis", Some(RIGHTS));
+    moto.user("rekey", Some(&policy.replace("user/orders", "user/aegis")));
+    let key = moto.create_key("rekey");
+    let yaml = format!(
+        "  aegis-aws:\n    aws-iam: {{ endpoint: \"http://127.0.0.1:{}\", sts_endpoint: \"http://127.0.0.1:{}\", \
+         access_key_id_file: aegis-id, secret_access_key_file: aegis-secret, settle: 1s }}\n",
+        way.port(),
+        moto.port()
+    );
+    stage.target("aegis-aws", &yaml, &[("aegis-id", &key.id), ("aegis-secret", &key.secret)])
+}
