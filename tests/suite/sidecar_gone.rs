@@ -2,6 +2,7 @@
 
 use rekey_testkit::process::poll;
 use rekey_testkit::system::{CREDENTIAL, Pace};
+use serde_json::Value;
 
 use crate::story::{PATIENCE, Story, phase};
 
@@ -46,7 +47,7 @@ fn a_removed_sidecar_is_cut_off_and_cannot_come_back() {
     let second = sidecars.iter().find(|s| s["spiffe_id"].as_str().unwrap().ends_with("sidecar-2")).unwrap();
     let instance = second["instance"].as_str().unwrap();
     story.system.ctl(&["sidecar", "remove", instance, "--reason", "test"]).unwrap();
-    let gone = |status: &serde_json::Value| status["holders"]["live"] == 1;
+    let gone = |status: &Value| status["holders"]["live"] == 1;
     story.until("the removed sidecar is gone", gone);
     // Its service would go on with what it has, and the old version would rightly not be ended under it.
     story.system.end_part("orders-2").unwrap();
@@ -54,4 +55,32 @@ fn a_removed_sidecar_is_cut_off_and_cannot_come_back() {
     story.system.ctl(&["rotate", CREDENTIAL, "--wait", "--wait-timeout", "60s"]).unwrap();
     assert!(gone(&story.status()), "{:#}", story.status());
     assert_eq!(story.counts(1).version, 2);
+}
+
+/// What `rekeyctl refresh` prints when not all is as it should be.
+fn refresh(story: &Story) -> Value {
+    let output = story.system.operator().output(&["refresh", CREDENTIAL]).unwrap();
+    assert!(!output.status.success(), "somebody was silent");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_refresh_with_a_silent_sidecar_and_a_silent_target_names_both() {
+    let pace = Pace { lease: "30s".into(), ..Pace::default() };
+    let mut story = Story::begin("refresh", 2, pace);
+    story.system.part("sidecar-2").unwrap().pause();
+    let refreshed = refresh(&story);
+    let confirmed: Vec<bool> =
+        refreshed["holders"].as_array().unwrap().iter().map(|it| it["confirmed"] == true).collect();
+    assert_eq!(confirmed.iter().filter(|it| **it).count(), 1, "{refreshed:#}");
+    assert_eq!(refreshed["verified"]["works"], true, "{refreshed:#}");
+    story.system.database.postgres.pause();
+    let refreshed = refresh(&story);
+    story.system.database.postgres.resume();
+    story.system.part("sidecar-2").unwrap().resume();
+    assert!(refreshed["verified"].is_null(), "{refreshed:#}");
+    assert!(refreshed["not_verified"].as_str().unwrap().contains("not answered"), "{refreshed:#}");
+    let audit = story.system.ctl(&["audit", "query", "--credential", CREDENTIAL]).unwrap();
+    let told = audit["records"].as_array().unwrap().iter().filter(|it| it["verb"] == "refresh").count();
+    assert_eq!(told, 2, "{audit:#}");
 }

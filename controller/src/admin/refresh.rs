@@ -10,8 +10,8 @@ use super::refusal::Refusal;
 use super::{Admin, show};
 use crate::audit::{Entry, Outcome, Verb};
 
-/// How long holders have to say that they serve the latest.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long holders have to say that they serve the latest, and the target to be tried: within what a call may take.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 impl Admin {
     pub(super) async fn refresh_holders(
@@ -25,6 +25,7 @@ impl Admin {
         let live: Vec<_> = report.holders.iter().filter(|it| it.live).map(|it| it.instance).collect();
         let told = self.0.fleet.refresh(&name, report.ledger.order, &live, PATIENCE);
         let tried = self.try_current(caller, wire::VerifyRequest { name: name.to_string() });
+        let tried = self.0.clock.within(PATIENCE, tried);
         let (confirmed, tried) = tokio::join!(told, tried);
         let holders: Vec<wire::RefreshedHolder> = report
             .holders
@@ -37,8 +38,9 @@ impl Admin {
             })
             .collect();
         let (verified, not_verified) = match tried {
-            Ok(verified) => (Some(verified), String::new()),
-            Err(refusal) => (None, refusal.to_string()),
+            Some(Ok(verified)) => (Some(verified), String::new()),
+            Some(Err(refusal)) => (None, refusal.to_string()),
+            None => (None, format!("the target has not answered within {PATIENCE:?}")),
         };
         let said = format!("{} of {} holders confirmed the latest", confirmed.len(), holders.len());
         let mut tx = self.0.store.begin().await?;
