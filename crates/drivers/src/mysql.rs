@@ -1,5 +1,5 @@
-//! MariaDB: a login of its own for each version, all with one role (dual-account); or one user that takes two passwords
-//! at once (dual-secret, [`TwoPasswords`]).
+//! MariaDB: a login of its own for each version, all with one role (dual-account). MariaDB and MySQL 8: one user that takes
+//! two passwords at once (dual-secret, [`TwoPasswords`]).
 //!
 //! A version's account is made with a hash that we compute: the password itself is never sent. The same statement gives
 //! it our mark, a second way to log in that nobody can take. Nothing here touches an account that carries no mark of this
@@ -17,6 +17,7 @@ mod rights;
 mod server;
 mod sessions;
 mod settings;
+mod sha2;
 mod sql;
 mod user;
 mod wire;
@@ -28,7 +29,7 @@ use rekey_model::{Fields, Handle};
 
 pub use crate::target::{TlsMode, TlsSettings};
 pub use plug::{Declared, Plug};
-pub use rights::{RIGHTS_FOR_CREDENTIAL, RIGHTS_FOR_TARGET, RIGHTS_FOR_USERS};
+pub use rights::{RIGHTS_FOR_CREDENTIAL, RIGHTS_FOR_MYSQL_8, RIGHTS_FOR_TARGET, RIGHTS_FOR_USERS};
 pub use settings::{Account, Adopt, AdoptPassword, Target, TargetSettings, UserAccount};
 pub use user::TwoPasswords;
 
@@ -36,6 +37,8 @@ use crate::{
     Cut, Driver, DriverFuture, Expiry, Found, Installed, Intent, Lack, Listed, Owner, Problem, Proof,
     Sessions, Usage,
 };
+use fault::Fault;
+use link::Link;
 
 /// The driver's name.
 pub const NAME: &str = "mysql";
@@ -56,6 +59,13 @@ impl Mysql {
             problems.push(Problem::new("adopt.login", "is the rotator's own login"));
         }
         if problems.is_empty() { Ok(Self { target, account, owner }) } else { Err(problems) }
+    }
+
+    /// A session of the rotator at a server that keeps accounts as MariaDB does.
+    async fn rotator<'a>(&self, touched: &'a AtomicBool) -> Result<Link<'a>, Fault> {
+        let link = self.target.rotator(touched).await?;
+        check::needs_mariadb(&link)?;
+        Ok(link)
     }
 }
 

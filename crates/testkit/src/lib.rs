@@ -17,6 +17,7 @@ pub mod kube;
 pub mod mariadb;
 pub mod marker;
 pub mod moto;
+pub mod mysql8;
 pub mod openbao;
 pub mod pgbouncer;
 pub mod platform;

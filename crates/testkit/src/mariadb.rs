@@ -135,10 +135,20 @@ pub struct Session {
 impl Session {
     /// Logs in to 127.0.0.1 as a consumer does. The password goes by the environment of the client.
     pub fn log_in(port: u16, user: &str, password: &str, database: &str) -> Result<Self> {
+        let port = port.to_string();
+        Self::by(&["--protocol=tcp", "--host=127.0.0.1", "--port", &port], [user, password, database])
+    }
+
+    /// The same on a Unix socket.
+    pub fn log_in_at(socket: &Path, user: &str, password: &str, database: &str) -> Result<Self> {
+        let socket = socket.display().to_string();
+        Self::by(&["--protocol=socket", "--socket", &socket], [user, password, database])
+    }
+
+    fn by(way: &[&str], [user, password, database]: [&str; 3]) -> Result<Self> {
         let mut command = Command::new(program(CLIENT)?);
-        command.args(["--no-defaults", "--batch", "--skip-column-names", "--unbuffered", "--protocol=tcp"]);
-        command.args(["--skip-reconnect", "--host=127.0.0.1", "--port", &port.to_string()]);
-        command.args(["--user", user, "--database", database]);
+        command.args(["--no-defaults", "--batch", "--skip-column-names", "--unbuffered", "--skip-reconnect"]);
+        command.args(way).args(["--user", user, "--database", database]);
         command.env("MYSQL_PWD", password);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut client = command.spawn()?;

@@ -107,7 +107,7 @@ impl Mysql {
         let handle = &intent.handle;
         let secret = intent.secret.as_ref().ok_or_else(|| Fault::no("this driver needs a secret"))?;
         let fields = self.target.given(handle.as_str(), secret, &self.account.database)?;
-        let mut link = self.target.rotator(touched).await?;
+        let mut link = self.rotator(touched).await?;
         match self.standing(&mut link, handle).await? {
             Standing::Absent => self.create(&mut link, intent, secret).await?,
             Standing::Ours(shown, version) if version == intent.version => {
@@ -132,7 +132,7 @@ impl Mysql {
     }
 
     pub(super) async fn look(&self, intent: &Intent, touched: &AtomicBool) -> Result<Found, Fault> {
-        let mut link = self.target.rotator(touched).await?;
+        let mut link = self.rotator(touched).await?;
         let standing = self.standing(&mut link, &intent.handle).await?;
         link.close().await;
         Ok(match standing {
@@ -145,7 +145,7 @@ impl Mysql {
 
     /// Every version of this credential, and the adopted login.
     pub(super) async fn versions(&self, touched: &AtomicBool) -> Result<Vec<ListedVersion>, Fault> {
-        let mut link = self.target.rotator(touched).await?;
+        let mut link = self.rotator(touched).await?;
         let begin = format!("{}_v", self.account.prefix);
         let (length, begin) = (begin.len(), literal(&begin));
         let adopted = self.account.adopt.as_ref().map(|adopt| adopt.login.as_str());
@@ -169,7 +169,7 @@ impl Mysql {
 
     /// There is no expiry to set: whether there is something that is ours.
     pub(super) async fn have(&self, handle: &Handle, touched: &AtomicBool) -> Result<(), Fault> {
-        let mut link = self.target.rotator(touched).await?;
+        let mut link = self.rotator(touched).await?;
         let standing = self.standing(&mut link, handle).await?;
         link.close().await;
         match standing {

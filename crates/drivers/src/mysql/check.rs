@@ -7,16 +7,31 @@ use super::fault::Fault;
 use super::link::{Link, text};
 use super::settings::Target;
 use super::sql::{identifier, literal};
+use super::wire::Server;
 use crate::Lack;
 
 /// Global rights that, when missing, would make a look say too little instead of failing.
-const GLOBAL: [&str; 3] = ["CREATE USER", "PROCESS", "CONNECTION ADMIN"];
+fn global(server: Server) -> [&'static str; 3] {
+    match server {
+        Server::MariaDb => ["CREATE USER", "PROCESS", "CONNECTION ADMIN"],
+        Server::MySql => ["CREATE USER", "PROCESS", "CONNECTION_ADMIN"],
+    }
+}
 
 /// What the rotator reads: the columns, none for all, and the table.
 type Table = (&'static str, &'static str);
 
 /// For a user with two passwords.
-pub(super) const OF_USERS: &[Table] = &[("Host, User, Priv", "global_priv")];
+pub(super) fn of_users(server: Server) -> &'static [Table] {
+    match server {
+        Server::MariaDb => &[("Host, User, Priv", "global_priv")],
+        Server::MySql => &[(
+            "Host, User, plugin, authentication_string, account_locked, User_attributes, Super_priv, Create_user_priv, \
+             Grant_priv, Shutdown_priv",
+            "user",
+        )],
+    }
+}
 
 /// For a login of its own for each version.
 const OF_VERSIONS: &[Table] = &[
@@ -28,17 +43,34 @@ const OF_VERSIONS: &[Table] = &[
     ("", "procs_priv"),
 ];
 
-/// The account that a session counts as, and whether the server takes changes from it.
-const SELF: &str = "SELECT CURRENT_USER(), @@global.read_only = 0 OR EXISTS (SELECT 1 FROM \
-    information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE IN ('READ_ONLY ADMIN', 'SUPER') \
-    AND REPLACE(GRANTEE, '''', '') = CURRENT_USER())";
+/// The account that a session counts as.
+const SELF: &str = "SELECT CURRENT_USER()";
+
+/// Why nothing is changed.
+pub(super) const READ_ONLY: &str = "the server is read-only and takes no change until it is not";
+
+/// Whether the server takes changes from the session's account.
+pub(super) async fn takes_changes(link: &mut Link<'_>) -> Result<bool, Fault> {
+    let sql = match link.server() {
+        Server::MariaDb => {
+            "SELECT @@global.read_only = 0 OR EXISTS (SELECT 1 FROM information_schema.USER_PRIVILEGES \
+             WHERE PRIVILEGE_TYPE IN ('READ_ONLY ADMIN', 'SUPER') AND REPLACE(GRANTEE, '''', '') = CURRENT_USER())"
+        }
+        // Who may end connections may write there all the same.
+        Server::MySql => "SELECT @@global.read_only = 0 AND @@global.super_read_only = 0",
+    };
+    Ok(link.rows(sql).await?.first().is_some_and(|row| text(row, 0) == Some("1")))
+}
 
 /// The global rights that the session's account has not.
 pub(super) async fn missing(link: &mut Link<'_>) -> Result<Vec<&'static str>, Fault> {
     let own = "SELECT PRIVILEGE_TYPE FROM information_schema.USER_PRIVILEGES \
         WHERE REPLACE(GRANTEE, '''', '') = CURRENT_USER()";
     let held = link.rows(own).await?;
-    Ok(GLOBAL.into_iter().filter(|right| !held.iter().any(|row| text(row, 0) == Some(right))).collect())
+    Ok(global(link.server())
+        .into_iter()
+        .filter(|right| !held.iter().any(|row| text(row, 0) == Some(right)))
+        .collect())
 }
 
 /// The rotator as the server shows it.
@@ -60,8 +92,7 @@ impl Rotator {
     /// What is missing, and where nothing is: that the server takes changes.
     pub(super) fn takes_changes(&self, lacks: Vec<Lack>) -> Result<Vec<Lack>, Fault> {
         if lacks.is_empty() && !self.may_change {
-            let why = "the server is read-only and takes no change until it is not";
-            return Err(Fault::Away(why.to_owned()));
+            return Err(Fault::Away(READ_ONLY.to_owned()));
         }
         Ok(lacks)
     }
@@ -76,7 +107,8 @@ impl Target {
         let own = text(&row, 0).unwrap_or_default();
         let (name, from) = own.rsplit_once('@').unwrap_or((own, "%"));
         let account = (name.to_owned(), from.to_owned());
-        Ok((link, Rotator { account, may_change: text(&row, 1) == Some("1") }))
+        let may_change = takes_changes(&mut link).await?;
+        Ok((link, Rotator { account, may_change }))
     }
 
     /// What the rotator lacks for every account of a kind: global rights, and the tables that it is to `read`.
@@ -116,7 +148,7 @@ impl Target {
         let user = identifier(&self.user);
         let remedy = if says(&why, &[1045, 1698, 1820, 1862]) {
             format!(
-                "SET PASSWORD FOR {user} = PASSWORD('…'), with the password in the target's password_file"
+                "SET PASSWORD FOR {user} = PASSWORD('…') (MySQL: = '…'), with the password in the target's password_file"
             )
         } else if says(&why, &[4151]) {
             format!("ALTER USER {user} ACCOUNT UNLOCK;")
@@ -134,6 +166,7 @@ impl Mysql {
             Ok(shown) => shown,
             Err(fault) => return self.target.not_let_in(fault).map(|lack| vec![lack]),
         };
+        needs_mariadb(&link)?;
         let mut lacks = self.target.lacks_of_all(&mut link, &rotator, OF_VERSIONS).await?;
         lacks.extend(self.role_lack(&mut link, &rotator, lacks.is_empty()).await?);
         link.close().await;
@@ -168,6 +201,16 @@ impl Mysql {
             return Ok(Some(Lack::new(format!("there is no role {role}"), remedy)));
         }
         Ok(Some(Lack::new(format!("the rotator {rotator} has no ADMIN OPTION on {role}"), grant)))
+    }
+}
+
+/// Refuses what MySQL keeps in other tables.
+pub(super) fn needs_mariadb(link: &Link<'_>) -> Result<(), Fault> {
+    match link.server() {
+        Server::MariaDb => Ok(()),
+        Server::MySql => Err(Fault::no(
+            "the server is no MariaDB: a login for each version is not supported at MySQL; name a `user` with two passwords",
+        )),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What an error of MariaDB means.
+//! What an error of MariaDB or MySQL means.
 
 pub(super) use crate::fault::{Fault, one_line};
 

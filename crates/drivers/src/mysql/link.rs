@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 
 use super::fault::Fault;
 use super::settings::{Route, Timeouts};
-use super::wire::{self, Greeting, Head, Row, Verdict};
+use super::wire::{self, Greeting, Head, Row, Server, Verdict};
 use crate::target::Tls;
 
 /// The most rows of an answer that are read.
@@ -43,6 +43,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 pub(super) struct Link<'a> {
     pipe: Pipe<BufReader<Box<dyn Stream>>>,
     connection: u32,
+    server: Server,
     /// Set when something may have been changed.
     touched: &'a AtomicBool,
 }
@@ -61,13 +62,18 @@ impl<'a> Link<'a> {
             let Route { host, port } = login.route;
             Fault::Away(format!("{host}:{port} does not let us in within {limit:?}"))
         })?;
-        let (pipe, connection) = opened?;
-        Ok(Self { pipe, connection, touched })
+        let (pipe, connection, server) = opened?;
+        Ok(Self { pipe, connection, server, touched })
     }
 
     /// The session's number in the process list.
     pub(super) fn connection(&self) -> u32 {
         self.connection
+    }
+
+    /// Whose server it is.
+    pub(super) fn server(&self) -> Server {
+        self.server
     }
 
     /// Where it is noted that something may have been changed.
@@ -76,17 +82,26 @@ impl<'a> Link<'a> {
     }
 
     /// What holds for our own sessions, whatever the server's defaults are. The server ends a session that hears
-    /// nothing for `transit`, and a statement that takes longer than `statement`.
+    /// nothing for `transit`, and a statement that takes longer than `statement`: MySQL only one that reads, or waits for
+    /// a lock.
     pub(super) async fn bind(&mut self, timeouts: Timeouts) -> Result<(), Fault> {
         let transit = timeouts.transit_seconds();
-        let statement = timeouts.statement.as_secs_f64();
+        let statement = self.limit(timeouts.statement);
         let locks = timeouts.statement.as_secs().max(1);
         self.rows(&format!(
             "SET SESSION wait_timeout = {transit}, interactive_timeout = {transit}, net_read_timeout = {transit}, \
-             lock_wait_timeout = {locks}, max_statement_time = {statement}, sql_mode = '', autocommit = 1"
+             lock_wait_timeout = {locks}, {statement}, sql_mode = '', autocommit = 1"
         ))
         .await
         .map(drop)
+    }
+
+    /// The server's own limit for a statement.
+    pub(super) fn limit(&self, limit: Duration) -> String {
+        match self.server {
+            Server::MariaDb => format!("max_statement_time = {}", limit.as_secs_f64()),
+            Server::MySql => format!("max_execution_time = {}", limit.as_millis()),
+        }
     }
 
     /// Runs one statement that changes nothing.
@@ -165,7 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
     async fn send(&mut self, packet: &[u8]) -> Result<(), Fault> {
         let size = u32::try_from(packet.len()).ok().filter(|&size| size < 0x00ff_ffff);
         let [a, b, c, _] = size.ok_or_else(|| Fault::no("a statement is too long"))?.to_le_bytes();
-        let framed = [&[a, b, c, self.next], packet].concat();
+        let framed = zeroize::Zeroizing::new([&[a, b, c, self.next], packet].concat());
         self.next = self.next.wrapping_add(1);
         self.stream.write_all(&framed).await.map_err(lost)?;
         self.stream.flush().await.map_err(lost)
@@ -194,7 +209,10 @@ fn lost(error: std::io::Error) -> Fault {
     Fault::Away(format!("the connection is lost: {error}"))
 }
 
-async fn connect(login: &Login<'_>) -> Result<(Pipe<BufReader<Box<dyn Stream>>>, u32), Fault> {
+/// An open session's stream, its number, and whose server it is at.
+type Opened = (Pipe<BufReader<Box<dyn Stream>>>, u32, Server);
+
+async fn connect(login: &Login<'_>) -> Result<Opened, Fault> {
     let Route { host, port } = login.route;
     let away = |error: std::io::Error| Fault::Away(format!("{host}:{port}: {error}"));
     if host.starts_with('/') {
@@ -207,10 +225,7 @@ async fn connect(login: &Login<'_>) -> Result<(Pipe<BufReader<Box<dyn Stream>>>,
 }
 
 /// The greeting is read byte for byte, so that nothing that came before TLS is taken for something that came in it.
-async fn log_in<S: Stream + 'static>(
-    login: &Login<'_>,
-    stream: S,
-) -> Result<(Pipe<BufReader<Box<dyn Stream>>>, u32), Fault> {
+async fn log_in<S: Stream + 'static>(login: &Login<'_>, stream: S) -> Result<Opened, Fault> {
     let mut plain = Pipe { stream, next: 0 };
     let greeting = Greeting::read(&plain.receive().await?)?;
     let stream: Box<dyn Stream> = match login.tls {
@@ -222,11 +237,22 @@ async fn log_in<S: Stream + 'static>(
     };
     let mut pipe = Pipe { stream: BufReader::new(stream), next: plain.next };
     pipe.send(&greeting.login(login.tls.is_some(), login.user, login.password, login.database)?).await?;
-    for _ in 0..4 {
-        match wire::verdict(&pipe.receive().await?)? {
-            Verdict::In => return Ok((pipe, greeting.connection)),
+    // Where nobody else can listen: verified TLS, or a socket of this machine.
+    let private = login.tls.is_some() || login.route.host.starts_with('/');
+    for _ in 0..5 {
+        match wire::verdict(greeting.server, &pipe.receive().await?)? {
+            Verdict::In => return Ok((pipe, greeting.connection, greeting.server)),
             // An account with several ways to log in asks again.
-            Verdict::Answer(challenge) => pipe.send(&super::sql::answer(login.password, &challenge)).await?,
+            Verdict::Answer(challenge) => pipe.send(&challenge.answer(login.password)).await?,
+            Verdict::Wait => {}
+            Verdict::Password if private => {
+                let password = zeroize::Zeroizing::new([login.password.expose(), b"\0"].concat());
+                pipe.send(&password).await?;
+            }
+            Verdict::Password => {
+                let why = "login: the server asks for the password itself, and gets it in TLS or on a Unix socket only";
+                return Err(Fault::no(why));
+            }
         }
     }
     Err(wire::noise())

@@ -58,7 +58,7 @@ impl crate::Plug for Plug {
     fn handle(account: &Declared, _version: Version, secret: &SecretBytes) -> Option<String> {
         match account {
             Declared::Versions(_) => None,
-            Declared::User(account) => Some(passwords::name(&account.user, &sql::hash(secret))),
+            Declared::User(account) => Some(passwords::name(&account.user, &sql::tag(&sql::hash(secret)))),
         }
     }
 
@@ -171,7 +171,7 @@ fn facts_of_user(account: &UserAccount, target: &Label) -> Facts {
         strategy: Strategy::DualSecret,
         names: Names { stem: user.clone(), longest: 255 },
         fields: FIELDS,
-        adopt: hash.and_then(|hash| passwords::name(user, hash).parse::<Handle>().ok()),
+        adopt: hash.and_then(|hash| passwords::name(user, &sql::tag(hash)).parse::<Handle>().ok()),
         claims: vec![Claim {
             field: "user",
             what: Claimed::Name(user.clone()),

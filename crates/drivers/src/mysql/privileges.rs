@@ -146,7 +146,7 @@ impl Mysql {
         touched: &AtomicBool,
     ) -> Result<(), Fault> {
         let Some(old) = old else { return Ok(()) };
-        let mut link = self.target.rotator(touched).await?;
+        let mut link = self.rotator(touched).await?;
         let held = holdings(&mut link, old.as_str(), self.from(old)).await?;
         let given = holdings(&mut link, new.as_str(), self.from(new)).await?;
         link.close().await;

@@ -18,3 +18,9 @@ pub const RIGHTS_FOR_CREDENTIAL: &str = "GRANT orders_app TO rekey WITH ADMIN OP
 pub const RIGHTS_FOR_USERS: &str = "CREATE USER rekey;
 GRANT CREATE USER, PROCESS, CONNECTION ADMIN ON *.* TO rekey;
 GRANT SELECT (Host, User, Priv) ON mysql.global_priv TO rekey;";
+
+/// The same at MySQL 8, which keeps accounts in another table.
+pub const RIGHTS_FOR_MYSQL_8: &str = "CREATE USER rekey IDENTIFIED WITH caching_sha2_password BY '…';
+GRANT CREATE USER, PROCESS, CONNECTION_ADMIN ON *.* TO rekey;
+GRANT SELECT (Host, User, plugin, authentication_string, account_locked, User_attributes,
+  Super_priv, Create_user_priv, Grant_priv, Shutdown_priv) ON mysql.user TO rekey;";

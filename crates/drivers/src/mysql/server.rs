@@ -10,6 +10,7 @@ use super::check;
 use super::fault::{Fault, one_line};
 use super::link::{Link, Login};
 use super::settings::Target;
+use super::wire::Server;
 use crate::{DriverError, Proof};
 
 /// The names of what consumers get.
@@ -50,12 +51,16 @@ impl Target {
         Ok(link)
     }
 
-    /// A session of the rotator. Without `PROCESS` it would be shown its own sessions alone, and take that for all.
+    /// A session of the rotator. Without `PROCESS` it would be shown its own sessions alone, and take that for all; and by
+    /// what it may do to connections, MySQL would let it change a standby that takes no changes.
     pub(super) async fn rotator<'a>(&self, touched: &'a AtomicBool) -> Result<Link<'a>, Fault> {
         let during = |fault: Fault| fault.during("as the rotator");
         let mut link = self.admin(touched).await.map_err(during)?;
         if let Some(right) = check::missing(&mut link).await.map_err(during)?.first() {
             return Err(Fault::no(format!("the rotator has no {right}")));
+        }
+        if link.server() == Server::MySql && !check::takes_changes(&mut link).await.map_err(during)? {
+            return Err(Fault::Away(check::READ_ONLY.to_owned()));
         }
         Ok(link)
     }
@@ -90,10 +95,9 @@ impl Target {
     /// One statement in a transaction that may only read and is undone, with a limit that the server keeps too.
     async fn run_probe(&self, link: &mut Link<'_>, probe: &str) -> Result<(), Fault> {
         let limit = self.timeouts.statement;
-        let seconds = limit.as_secs_f64();
         let work = async {
-            link.rows(&format!("SET SESSION max_statement_time = {seconds}, sql_select_limit = {MOST_ROWS}"))
-                .await?;
+            let own = link.limit(limit);
+            link.rows(&format!("SET SESSION {own}, sql_select_limit = {MOST_ROWS}")).await?;
             // The session too: a statement that commits first would leave the transaction, and then change something.
             link.rows("SET SESSION TRANSACTION READ ONLY").await?;
             link.rows("START TRANSACTION READ ONLY").await?;
@@ -110,7 +114,7 @@ impl Target {
     pub(super) fn given(&self, user: &str, secret: &SecretBytes, database: &str) -> Result<Fields, Fault> {
         if std::str::from_utf8(secret.expose()).is_err() || secret.expose().contains(&0) || secret.size() == 0
         {
-            return Err(Fault::no("a password in MariaDB is UTF-8 without NUL, and not empty"));
+            return Err(Fault::no("a password is UTF-8 without NUL, and not empty"));
         }
         let values = [
             user.as_bytes().to_vec(),

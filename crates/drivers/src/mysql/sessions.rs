@@ -32,7 +32,7 @@ const DEFINED: [(&str, &str); 4] = [
 
 impl Mysql {
     pub(super) async fn sessions(&self, handle: &Handle, touched: &AtomicBool) -> Result<Usage, Fault> {
-        let mut link = self.target.rotator(touched).await?;
+        let mut link = self.rotator(touched).await?;
         let rows = match self.standing(&mut link, handle).await? {
             Standing::Absent => Vec::new(),
             Standing::Foreign => return Err(foreign(handle)),
@@ -56,7 +56,7 @@ impl Mysql {
         sessions: Sessions,
         touched: &AtomicBool,
     ) -> Result<Cut, Fault> {
-        let mut link = self.target.rotator(touched).await?;
+        let mut link = self.rotator(touched).await?;
         let shown = match self.standing(&mut link, handle).await? {
             Standing::Absent => return Ok(Cut::default()),
             Standing::Foreign => return Err(foreign(handle)),
@@ -79,7 +79,7 @@ impl Mysql {
     }
 
     pub(super) async fn remove(&self, handle: &Handle, touched: &AtomicBool) -> Result<(), Fault> {
-        let mut link = self.target.rotator(touched).await?;
+        let mut link = self.rotator(touched).await?;
         let shown = match self.standing(&mut link, handle).await? {
             Standing::Absent => return Ok(()),
             Standing::Foreign => return Err(foreign(handle)),

@@ -1,8 +1,9 @@
 //! One user that takes two passwords at once (dual-secret): one is added, and one is taken away.
 //!
-//! The server keeps the ways to log in as one list, and each change says the whole list: what we did not make is said
-//! again as it stands. Only hashes are sent. What a version is called, `<user>#<tag>`, is made of its hash and is enough to
-//! find it, and for nobody to log in. The user itself and its grants are never changed.
+//! MariaDB keeps the ways to log in as one list, and each change says the whole list: what we did not make is said again as
+//! it stands. MySQL keeps the current password and one that is retained. Only hashes are sent. What a version is called,
+//! `<user>#<tag>`, is made of its hash and is enough to find it, and for nobody to log in. The user itself and its grants are
+//! never changed.
 
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -43,7 +44,8 @@ impl TwoPasswords {
             Ok(shown) => shown,
             Err(fault) => return self.target.not_let_in(fault).map(|lack| vec![lack]),
         };
-        let mut lacks = self.target.lacks_of_all(&mut link, &rotator, super::check::OF_USERS).await?;
+        let server = link.server();
+        let mut lacks = self.target.lacks_of_all(&mut link, &rotator, super::check::of_users(server)).await?;
         if lacks.is_empty() {
             lacks.extend(self.lack_of_user(&mut link).await?);
         }
@@ -79,8 +81,7 @@ impl TwoPasswords {
     async fn make(&self, intent: &Intent, touched: &AtomicBool) -> Result<Installed, Fault> {
         let secret = intent.secret.as_ref().ok_or_else(|| Fault::no("this driver needs a secret"))?;
         let (handle, tag) = (&intent.handle, self.tag_in(&intent.handle)?);
-        let hash = sql::hash(secret);
-        if sql::tag(&hash) != tag {
+        if sql::tag(&sql::hash(secret)) != tag {
             return Err(Fault::no(format!("this is not the password that {handle} stands for")));
         }
         let fields = self.target.given(&self.account.user, secret, &self.account.database)?;
@@ -91,8 +92,8 @@ impl TwoPasswords {
             if self.adopts(tag) {
                 return Err(Fault::no(format!("{} has no such password to adopt", self.account.user)));
             }
-            let ways = shown.with(&self.account.user, hash, &self.nobodys())?;
-            self.set(&mut link, &ways).await?;
+            let words = shown.with(&self.account.user, secret, &self.mark())?;
+            self.set(&mut link, &words).await?;
             if !self.look(&mut link).await?.is_some_and(|shown| shown.has(tag)) {
                 return Err(Fault::Away("the password does not read back".to_owned()));
             }
@@ -145,7 +146,7 @@ impl TwoPasswords {
         let mut link = self.target.rotator(touched).await?;
         let Some(shown) = self.look(&mut link).await? else { return Ok(Cut::default()) };
         if shown.has(tag) {
-            self.set(&mut link, &shown.without(tag, &self.nobodys())?).await?;
+            self.set(&mut link, &shown.without(tag, &self.mark())?).await?;
             if self.look(&mut link).await?.is_some_and(|shown| shown.has(tag)) {
                 return Err(Fault::Away("the password is still there".to_owned()));
             }
@@ -174,7 +175,7 @@ impl TwoPasswords {
 
     async fn seen(&self, touched: &AtomicBool) -> Result<Vec<Sighting>, Fault> {
         let shown = self.shows(touched).await?;
-        Ok(shown.map(|shown| shown.sightings(&self.account.user, &self.nobodys())).unwrap_or_default())
+        Ok(shown.map(|shown| shown.sightings(&self.account.user, &self.mark())).unwrap_or_default())
     }
 
     /// The user as the server shows it to a session of its own.
@@ -189,8 +190,11 @@ impl TwoPasswords {
         passwords::look(link, &self.account.user, &self.account.from).await
     }
 
-    async fn set(&self, link: &mut Link<'_>, ways: &str) -> Result<(), Fault> {
-        link.change(&format!("ALTER USER {} IDENTIFIED VIA {ways}", self.name())).await
+    async fn set(&self, link: &mut Link<'_>, words: &[String]) -> Result<(), Fault> {
+        for words in words {
+            link.change(&format!("ALTER USER {} {words}", self.name())).await?;
+        }
+        Ok(())
     }
 
     /// Refuses a user that is not to be changed, or that a password would be of no use to.
@@ -219,8 +223,8 @@ impl TwoPasswords {
         format!("{}@{}", literal(&self.account.user), literal(&self.account.from))
     }
 
-    /// The hash of no password: what the user has when its last one was taken away.
-    fn nobodys(&self) -> String {
+    /// The hash of no password, and our mark: what a user of MariaDB has when its last one was taken away.
+    fn mark(&self) -> String {
         sql::mark_of_adopted(&self.owner)
     }
 

@@ -1,5 +1,5 @@
-//! The part of the MySQL protocol that is needed: packets, the greeting, a login by `mysql_native_password`, and the
-//! results of text queries.
+//! The part of the MySQL protocol that is needed: packets, the greeting, a login by `mysql_native_password` or
+//! `caching_sha2_password`, and the results of text queries.
 //!
 //! Spoken here and not by a client crate, because what the server may ask for is to be ours to decide (never the password in clear text,
 //! never a local file), and because nothing may outlive a call: the usual crates close connections from tasks of their own.
@@ -7,7 +7,7 @@
 use rekey_model::SecretBytes;
 
 use super::fault::{Fault, Told};
-use super::sql;
+use super::{sha2, sql};
 
 /// The longest packet that is read.
 pub(super) const LONGEST: usize = 1024 * 1024;
@@ -30,10 +30,17 @@ const NEEDED: u32 = PROTOCOL_41 | SECURE_CONNECTION | PLUGIN_AUTH;
 /// A row as text; `None` is NULL.
 pub(super) type Row = Vec<Option<String>>;
 
+/// Whose server it is: accounts are kept and said in two ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Server {
+    MariaDb,
+    MySql,
+}
+
 /// What a server says first.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Greeting {
-    pub(super) version: String,
+    pub(super) server: Server,
     /// The connection's number in the process list.
     pub(super) connection: u32,
     capabilities: u32,
@@ -45,7 +52,18 @@ pub(super) struct Greeting {
 pub(super) enum Verdict {
     In,
     /// It wants an answer to this challenge.
-    Answer(Vec<u8>),
+    Answer(Challenge),
+    /// It has checked the answer, and will say whether we are in.
+    Wait,
+    /// It has not seen the password lately, and wants the password itself.
+    Password,
+}
+
+/// What a server asks to be answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Challenge {
+    plugin: &'static str,
+    bytes: Vec<u8>,
 }
 
 /// What a packet after a query is.
@@ -59,7 +77,7 @@ pub(super) enum Head {
 
 /// The fault of a server that does not speak as it should.
 pub(super) fn noise() -> Fault {
-    Fault::no("this is not what a MariaDB server says")
+    Fault::no("this is not what a MariaDB or MySQL server says")
 }
 
 /// The error in `packet`, if it is one.
@@ -101,14 +119,12 @@ impl Greeting {
         let capabilities = u32::from_le_bytes([low, below, high, top]);
         reader.take(11)?;
         challenge.extend(reader.take(CHALLENGE - 8)?);
-        Some(Self { version, connection, capabilities, challenge })
+        let server = if version.contains("MariaDB") { Server::MariaDb } else { Server::MySql };
+        Some(Self { server, connection, capabilities, challenge })
     }
 
     /// What to ask of it, with TLS or without.
     fn wanted(&self, tls: bool, database: bool) -> Result<u32, Fault> {
-        if !self.version.contains("MariaDB") {
-            return Err(Fault::no("the server is no MariaDB: MySQL is not supported yet"));
-        }
         if self.capabilities & NEEDED != NEEDED {
             return Err(noise());
         }
@@ -134,13 +150,36 @@ impl Greeting {
     ) -> Result<Vec<u8>, Fault> {
         let mut packet = head(self.wanted(tls, database.is_some())?);
         packet.extend([user.as_bytes(), b"\0"].concat());
-        packet.push(20);
-        packet.extend(sql::answer(password, &self.challenge));
+        let plugin = self.server.plugin();
+        let answer = Challenge { plugin, bytes: self.challenge.clone() }.answer(password);
+        packet.push(u8::try_from(answer.len()).unwrap_or_default());
+        packet.extend(answer);
         if let Some(database) = database {
             packet.extend([database.as_bytes(), b"\0"].concat());
         }
-        packet.extend([NATIVE.as_bytes(), b"\0"].concat());
+        packet.extend([plugin.as_bytes(), b"\0"].concat());
         Ok(packet)
+    }
+}
+
+impl Server {
+    /// The way to log in that is usual there.
+    fn plugin(self) -> &'static str {
+        match self {
+            Self::MariaDb => NATIVE,
+            Self::MySql => sha2::PLUGIN,
+        }
+    }
+}
+
+impl Challenge {
+    /// The answer to it.
+    pub(super) fn answer(&self, password: &SecretBytes) -> Vec<u8> {
+        if self.plugin == NATIVE {
+            sql::answer(password, &self.bytes)
+        } else {
+            sha2::answer(password, &self.bytes)
+        }
     }
 }
 
@@ -152,8 +191,9 @@ fn head(capabilities: u32) -> Vec<u8> {
     packet
 }
 
-/// Reads what the server says to a login. It gets the answer to a challenge and nothing else, whatever it asks for.
-pub(super) fn verdict(packet: &[u8]) -> Result<Verdict, Fault> {
+/// Reads what the server says to a login. It gets the answer to a challenge and nothing else, whatever it asks for: but for
+/// the password itself, which MySQL cannot do without, and whoever reads this says where that may go.
+pub(super) fn verdict(server: Server, packet: &[u8]) -> Result<Verdict, Fault> {
     if let Some(told) = told(packet) {
         return Err(Fault::from(told).during("login"));
     }
@@ -161,15 +201,19 @@ pub(super) fn verdict(packet: &[u8]) -> Result<Verdict, Fault> {
         Some((0, _)) => Ok(Verdict::In),
         Some((0xfe, rest)) => {
             let mut reader = Reader(rest);
-            let plugin = reader.text().ok_or_else(noise)?;
-            if plugin != NATIVE {
-                let plugin = super::fault::one_line(&plugin);
+            let asked = reader.text().ok_or_else(noise)?;
+            let Some(plugin) = [NATIVE, server.plugin()].into_iter().find(|plugin| *plugin == asked) else {
+                let asked = super::fault::one_line(&asked);
                 return Err(Fault::no(format!(
-                    "login: the server asks for {plugin}; the account must be set up for {NATIVE}"
+                    "login: the server asks for {asked}; the account must be set up for {}",
+                    server.plugin()
                 )));
-            }
-            Ok(Verdict::Answer(reader.take(CHALLENGE).ok_or_else(noise)?.to_vec()))
+            };
+            let bytes = reader.take(CHALLENGE).ok_or_else(noise)?.to_vec();
+            Ok(Verdict::Answer(Challenge { plugin, bytes }))
         }
+        Some((1, [3])) if server == Server::MySql => Ok(Verdict::Wait),
+        Some((1, [4])) if server == Server::MySql => Ok(Verdict::Password),
         _ => Err(Fault::no("login: the server asks for something that it does not get")),
     }
 }
@@ -270,28 +314,43 @@ mod tests {
     }
 
     #[test]
-    fn mysql_and_a_server_without_tls_are_refused_by_name() {
+    fn each_server_is_answered_in_its_own_way_and_one_without_tls_is_refused() {
         let password = SecretBytes::from("p".to_owned());
-        let why = |version: &str, tls| {
+        let login = |version: &str, tls| {
             let read = Greeting::read(&greeting(version, NEEDED)).unwrap();
-            read.login(tls, "u", &password, None).unwrap_err().to_string()
+            read.login(tls, "u", &password, None)
         };
-        assert!(why("8.4.0", false).contains("MySQL is not supported"));
-        assert!(why("10.11.19-MariaDB", true).contains("no TLS"));
+        for (version, plugin) in [("10.11.19-MariaDB", NATIVE), ("8.4.0", sha2::PLUGIN)] {
+            let sent = login(version, false).unwrap();
+            assert!(sent.ends_with(format!("{plugin}\0").as_bytes()), "{version}");
+            assert!(login(version, true).unwrap_err().to_string().contains("no TLS"));
+        }
+    }
+
+    #[test]
+    fn mysql_may_ask_for_what_it_cannot_do_without_and_mariadb_not() {
+        assert_eq!(verdict(Server::MySql, b"\x01\x03"), Ok(Verdict::Wait));
+        assert_eq!(verdict(Server::MySql, b"\x01\x04"), Ok(Verdict::Password));
+        for more in [b"\x01\x03".as_slice(), b"\x01\x04"] {
+            assert!(verdict(Server::MariaDb, more).is_err());
+        }
+        let switch = b"\xfecaching_sha2_password\x0012345678abcdefghijkl\0";
+        assert!(matches!(verdict(Server::MySql, switch), Ok(Verdict::Answer(_))));
+        assert!(verdict(Server::MySql, b"\xfemysql_clear_password\0").is_err());
     }
 
     #[test]
     fn a_server_gets_no_password_in_clear_text_and_no_file() {
         for plugin in ["mysql_clear_password", "dialog", "sha256_password", "caching_sha2_password"] {
             let packet = [b"\xfe", plugin.as_bytes(), b"\0whatever it wants to say\0"].concat();
-            assert!(verdict(&packet).unwrap_err().to_string().contains(plugin));
+            assert!(verdict(Server::MariaDb, &packet).unwrap_err().to_string().contains(plugin));
         }
-        assert!(verdict(b"\x01\x04").is_err());
-        assert!(verdict(b"").is_err());
+        assert!(verdict(Server::MariaDb, b"").is_err());
         assert!(head_of_result(b"\xfb/etc/passwd").unwrap_err().to_string().contains("local file"));
         let again = [b"\xfemysql_native_password\0".as_slice(), b"12345678abcdefghijkl\0"].concat();
-        assert_eq!(verdict(&again), Ok(Verdict::Answer(b"12345678abcdefghijkl".to_vec())));
-        assert_eq!(verdict(b"\0\0\0"), Ok(Verdict::In));
+        let challenge = Challenge { plugin: NATIVE, bytes: b"12345678abcdefghijkl".to_vec() };
+        assert_eq!(verdict(Server::MariaDb, &again), Ok(Verdict::Answer(challenge)));
+        assert_eq!(verdict(Server::MariaDb, b"\0\0\0"), Ok(Verdict::In));
     }
 
     #[test]
@@ -313,7 +372,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_are_a_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..100)) {
-            drop((Greeting::read(&bytes), verdict(&bytes), head_of_result(&bytes), row(&bytes, 3), told(&bytes)));
+            drop((Greeting::read(&bytes), verdict(Server::MySql, &bytes), head_of_result(&bytes), row(&bytes, 3), told(&bytes)));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod adoption;
 mod check;
+mod mysql8_double;
 mod rights;
 mod two_passwords;
 mod weather;

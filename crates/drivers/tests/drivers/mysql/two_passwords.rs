@@ -108,12 +108,12 @@ impl World {
 }
 
 /// What MariaDB keeps of a password.
-fn hash(password: &str) -> String {
+pub(super) fn hash(password: &str) -> String {
     let once = digest(&SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
     format!("*{}", hex::encode_upper(digest(&SHA1_FOR_LEGACY_USE_ONLY, once.as_ref())))
 }
 
-fn tag(hash: &str) -> String {
+pub(super) fn tag(hash: &str) -> String {
     hex::encode(digest(&SHA256, format!("rekey/1 hash={hash}").as_bytes()))[..20].to_owned()
 }
 
