@@ -1,8 +1,10 @@
 //! The rows of `flashfusion`.
 
 mod d1;
+mod d3;
 
 pub(crate) use d1::ROW as D1;
+pub(crate) use d3::ROW as D3;
 
 use crate::login::Database;
 

@@ -7,12 +7,15 @@
 mod agentaskit;
 mod aos;
 mod cache;
+mod cloud;
 mod cloud_aegis;
+mod cluster;
 mod consumer;
 mod consumers;
 mod flashfusion;
 mod login;
 mod lost;
+mod maria;
 mod measured;
 mod part;
 mod row;
@@ -20,6 +23,8 @@ mod run;
 mod sentryagent;
 mod stage;
 mod summary;
+mod trial;
+mod vault;
 
 pub use measured::Measured;
 pub use part::{Lack, Part};

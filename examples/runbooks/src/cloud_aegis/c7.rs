@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use rekey_testkit::moto::Moto;
 use rekey_testkit::process::poll;
 
+use crate::cloud::account;
 use crate::consumer::{How, PATIENCE};
 use crate::consumers::aws::Sdk;
 use crate::lost::Way;
@@ -16,10 +17,6 @@ use crate::row::{Row, Size};
 use crate::stage::Stage;
 
 const FILE: &str = include_str!("../../cloud-aegis/c7-access-keys.yaml");
-
-/// What the application may do.
-const RIGHTS: &str =
-    r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
 
 pub(crate) const ROW: Row = Row {
     id: "C7",
@@ -33,7 +30,7 @@ pub(crate) const ROW: Row = Row {
 fn play(stage: &mut Stage, size: Size) -> Result<Measured> {
     let moto = Arc::new(Moto::try_start()?);
     let way = Way::to(moto.port())?;
-    target(stage, &moto, &way)?;
+    account(stage, "aegis-aws", "aegis", &moto, way.port())?;
     stage.sidecar("cloud-aegis")?;
     let name = stage.declare(FILE)?;
     stage.first_version(&name)?;
@@ -89,20 +86,4 @@ fn order(asked: &str, rotations: u32) -> Result<()> {
         ensure!(at("UpdateAccessKey", id) < Some(deleted), "{id} was deleted while it was active");
     }
     Ok(())
-}
-
-fn target(stage: &mut Stage, moto: &Moto, way: &Way) -> Result<()> {
-    let manual = include_str!("../../../../docs/drivers.md").split_once("\n## aws-iam");
-    let policy = manual.and_then(|(_, text)| text.split_once("```json\n")?.1.split_once("\n```"));
-    let (policy, _) = policy.context("docs/drivers.md has no policy for AWS")?;
-    moto.user("aegis", Some(RIGHTS));
-    moto.user("rekey", Some(&policy.replace("user/orders", "user/aegis")));
-    let key = moto.create_key("rekey");
-    let yaml = format!(
-        "  aegis-aws:\n    aws-iam: {{ endpoint: \"http://127.0.0.1:{}\", sts_endpoint: \"http://127.0.0.1:{}\", \
-         access_key_id_file: aegis-id, secret_access_key_file: aegis-secret, settle: 1s }}\n",
-        way.port(),
-        moto.port()
-    );
-    stage.target("aegis-aws", &yaml, &[("aegis-id", &key.id), ("aegis-secret", &key.secret)])
 }

@@ -87,7 +87,7 @@ fn refused(stage: &Stage) -> Result<()> {
 }
 
 /// A credential's line of the inventory.
-fn line(stage: &Stage, name: &str) -> Result<Value> {
+pub(super) fn line(stage: &Stage, name: &str) -> Result<Value> {
     let told = stage.platform.ctl(&["inventory", "export"])?;
     let lines = told.get("credentials").and_then(Value::as_array).cloned().unwrap_or_default();
     lines.into_iter().find(|line| line.get("name").and_then(Value::as_str) == Some(name)).context("no line")
