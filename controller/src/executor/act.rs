@@ -198,6 +198,11 @@ impl Executor {
                 let attempt = attempt_of(seen, version);
                 self.commit_own(seen, Event::Probed { version, attempt }).await
             }
+            Err(error) if seen.ledger.is_cutting() && driver.log_in(&fields).await.is_ok() => {
+                let why = format!("{version} can log in, but a probe says no: {}", Causes(&error));
+                let attempt = attempt_of(seen, version);
+                self.commit_own(seen, Event::LetIn { version, attempt, why }).await
+            }
             Err(error) => self.refused(seen, version, error).await,
         }
     }

@@ -38,6 +38,7 @@ fn of_event(event: &Event, actor: &Actor, after: &Ledger) -> Option<Entry> {
         Event::Installed { .. } | Event::Probed { .. } | Event::Lifted { .. } => {
             (Verb::Phase, next, event.name().to_owned())
         }
+        Event::LetIn { version, why, .. } => (Verb::Phase, Some(*version), why.clone()),
         Event::Lost { version, why, .. } => (Verb::Phase, Some(*version), format!("answer lost: {why}")),
         Event::Refused { version, why, .. } => (Verb::Phase, Some(*version), format!("refused: {why}")),
         Event::Failed { why, .. } => (Verb::Nack, next, why.clone()),

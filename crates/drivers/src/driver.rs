@@ -21,8 +21,8 @@ pub type Source = Box<dyn Error + Send + Sync>;
 /// Every verb may be repeated: twice is once. No call outlives the deadline that the driver states for it at the
 /// target, so that after [`Driver::settle`] no earlier call can land any more.
 ///
-/// Only [`Driver::check`], [`Driver::list`] and [`Driver::survey`] have a default; the first two say that nothing is
-/// known. A driver that stands before others (several targets for one credential, a wrapper) passes on every verb, these
+/// Only [`Driver::check`], [`Driver::log_in`], [`Driver::list`] and [`Driver::survey`] have a default that may be right;
+/// the first and the third say that nothing is known. A driver that stands before others (several targets for one credential, a wrapper) passes on every verb, these
 /// included: `check` of several is what all of them lack together, and so it is with what a survey finds shut or strange.
 pub trait Driver: Send + Sync + fmt::Debug {
     /// Looks as the rotator whether everything is there that rotations of this account need, and changes nothing. What
@@ -52,6 +52,12 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// Logs in afresh with `fields` over the consumer's route, runs the declared probes, and compares privileges with
     /// those of `old`. `Refused` says which of the three failed.
     fn probe<'a>(&'a self, fields: &'a Fields, old: Option<&'a Handle>) -> DriverFuture<'a, Proof>;
+
+    /// Only logs in afresh with `fields` over the consumer's route: asked where a value that takes one at a time was
+    /// changed and [`Driver::probe`] did not succeed. The default, for everything else, probes.
+    fn log_in<'a>(&'a self, fields: &'a Fields) -> DriverFuture<'a, ()> {
+        Box::pin(async move { self.probe(fields, None).await.map(drop) })
+    }
 
     /// Who is on `handle` at the target now, as far as the target can tell.
     fn usage<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, Usage>;

@@ -114,6 +114,13 @@ impl Driver for Redis {
         Box::pin(self.bounded(async move |touched| self.prove(fields, touched).await))
     }
 
+    fn log_in<'a>(&'a self, fields: &'a Fields) -> DriverFuture<'a, ()> {
+        Box::pin(self.bounded(async move |touched| {
+            self.session(fields, touched).await?.close().await;
+            Ok(())
+        }))
+    }
+
     fn usage<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, Usage> {
         Box::pin(self.bounded(async move |touched| self.sessions(handle, touched).await))
     }

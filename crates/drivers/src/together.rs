@@ -293,6 +293,10 @@ impl Driver for Together {
         Box::pin(self.prove(fields, old))
     }
 
+    fn log_in<'a>(&'a self, fields: &'a Fields) -> DriverFuture<'a, ()> {
+        self.first.log_in(fields)
+    }
+
     fn usage<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, Usage> {
         Box::pin(self.users(handle))
     }

@@ -38,6 +38,7 @@ impl Ledger {
                 self.installed((*version, *attempt), handle.as_ref(), event, now)
             }
             E::Probed { version, attempt } => self.probed((*version, *attempt), event, now),
+            E::LetIn { version, attempt, why } => self.let_in((*version, *attempt), why, event, now),
             E::Lifted { version, attempt } => self.lifted((*version, *attempt), event, facts),
             E::Refused { version, attempt, why } => self.refused((*version, *attempt), why, event, facts),
             E::Failed { order, .. } if *order != self.order => Err(self.no_edge(event)),
@@ -197,7 +198,7 @@ impl Ledger {
         Ok(())
     }
 
-    fn probed(&mut self, subject: (Version, u32), event: &Event, now: Moment) -> Changed {
+    pub(crate) fn probed(&mut self, subject: (Version, u32), event: &Event, now: Moment) -> Changed {
         self.awaited(subject, &[Phase::Installed]).ok_or_else(|| self.no_edge(event))?;
         if let Some(record) = self.versions.get_mut(&subject.0) {
             record.proven = Some(now);

@@ -165,8 +165,11 @@ impl Ledger {
         }
         if let Some(why) = &open.forward_only {
             // One that is cut over is tried again once the cause is mended; nothing else can begin before.
-            let cut = open.cut_over.is_some();
-            let next_command = if cut { "retry NAME" } else { "rotate NAME" };
+            let next_command = match &open.cut_over {
+                Some(_) if open.promoted.is_some() => "verify NAME",
+                Some(_) => "retry NAME",
+                None => "rotate NAME",
+            };
             alarm(AlarmKind::ForwardOnly, format!("{why}; there is no way back"), Some(next_command));
         }
         alarms

@@ -10,10 +10,12 @@ use std::collections::BTreeSet;
 use rekey_model::{Moment, Stage, Version};
 
 use crate::ending::EndingState;
+use crate::event::Event;
 use crate::facts::{Barrier, Facts, Missing, Overlap};
 use crate::holders::later;
 use crate::ledger::Ledger;
 use crate::phase::{CutOver, Phase, Rotation};
+use crate::refusal::OutOfOrder;
 
 impl Ledger {
     /// Whether readers are to wait instead of getting a value that is about to be dead.
@@ -128,6 +130,28 @@ impl Ledger {
         }
     }
 
+    /// Installed → Proven though a declared probe says no: nobody is to be left with what is dead.
+    pub(crate) fn let_in(
+        &mut self,
+        subject: (Version, u32),
+        why: &str,
+        event: &Event,
+        now: Moment,
+    ) -> Result<(), OutOfOrder> {
+        if !self.is_cutting() {
+            return Err(self.no_edge(event));
+        }
+        self.probed(subject, event, now)?;
+        self.update(|rotation| rotation.forward_only = Some(why.to_owned()));
+        Ok(())
+    }
+
+    /// Whether the only value at the target is being changed, or was and is not given to everybody yet.
+    pub fn is_cutting(&self) -> bool {
+        let cut = [Phase::CutOver, Phase::Installed, Phase::Proven];
+        self.open_rotation().is_some_and(|open| open.cut_over.is_some() && cut.contains(&open.phase))
+    }
+
     /// Before the cut nothing was touched: `next` is forgotten, and holders drop it. No call at the target.
     pub(crate) fn abandon_uncut(&mut self, why: &str, now: Moment) -> bool {
         let next = self.open_rotation().and_then(|open| open.next);
@@ -192,7 +216,6 @@ impl Ledger {
 
     /// The version that the target was, or may have been, cut over to and that is not current yet.
     fn cut_to(&self) -> Option<Version> {
-        let cut = [Phase::CutOver, Phase::Installed, Phase::Proven];
-        self.open_rotation().filter(|open| open.cut_over.is_some() && cut.contains(&open.phase))?.next
+        self.open_rotation().filter(|_| self.is_cutting())?.next
     }
 }

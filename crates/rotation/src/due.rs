@@ -129,10 +129,19 @@ impl Ledger {
         let whole = |open: &Rotation| matches!(open.phase, Phase::Rolling | Phase::Grace);
         let settled = self.open_rotation().is_none_or(whole);
         let version = self.current.filter(|_| settled && !self.is_foreign())?;
+        if self.is_in_doubt(version) {
+            return Some((version, Duration::ZERO));
+        }
         let proven = self.version(version)?.proven.map_or(Duration::MAX, |at| facts.now.at_least_since(at));
         let listened = facts.now.at_least_since(facts.listening_since);
         let left = facts.policy.verify_every.saturating_sub(proven);
         Some((version, left.max(facts.policy.verify_after.saturating_sub(listened))))
+    }
+
+    /// Whether something was said against a version when there was no way back, last.
+    fn is_in_doubt(&self, version: Version) -> bool {
+        let last = self.rotation.as_ref().filter(|last| last.next == Some(version));
+        last.is_some_and(|last| last.forward_only.is_some())
     }
 
     /// The number of the version that is chosen next.

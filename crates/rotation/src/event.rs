@@ -66,6 +66,16 @@ pub enum Event {
         /// Which attempt.
         attempt: u32,
     },
+    /// After a cut: the target lets a version in, and a declared probe says no. What was there before is dead, so that a
+    /// login is enough, and somebody has to know.
+    LetIn {
+        /// The version.
+        version: Version,
+        /// Which attempt.
+        attempt: u32,
+        /// What the probe says.
+        why: String,
+    },
     /// The target was seen to accept a version without end.
     Lifted {
         /// The version.
@@ -182,6 +192,7 @@ impl Event {
             Self::Lost { .. } => "lost",
             Self::Installed { .. } => "installed",
             Self::Probed { .. } => "probed",
+            Self::LetIn { .. } => "let_in",
             Self::Lifted { .. } => "lifted",
             Self::Refused { .. } => "refused",
             Self::Failed { .. } => "failed",

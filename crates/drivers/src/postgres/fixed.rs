@@ -149,7 +149,7 @@ impl FixedRole {
         self.role(&mut link).await?.ok_or_else(|| self.absent())?;
         if handle.as_str() == self.account.role {
             // The password that the application has today: it is only looked whether it is right.
-            self.log_in(&fields, touched).await?.close().await;
+            self.session(&fields, touched).await?.close().await;
             link.close().await;
             return Ok(Installed { fields, handle });
         }
@@ -162,7 +162,7 @@ impl FixedRole {
         Ok(Installed { fields, handle })
     }
 
-    async fn log_in<'a>(&self, fields: &Fields, touched: &'a AtomicBool) -> Result<Link<'a>, Fault> {
+    async fn session<'a>(&self, fields: &Fields, touched: &'a AtomicBool) -> Result<Link<'a>, Fault> {
         let password = fields.get("password").ok_or_else(|| Fault::no("login: there is no password"))?;
         let (user, database) = (self.account.role.as_str(), self.account.database.as_str());
         let mut link = self.target.as_consumer((user, password, database), touched).await?;
@@ -176,7 +176,7 @@ impl FixedRole {
     }
 
     async fn prove(&self, fields: &Fields, touched: &AtomicBool) -> Result<Proof, Fault> {
-        let mut link = self.log_in(fields, touched).await?;
+        let mut link = self.session(fields, touched).await?;
         for (index, sql) in self.account.probes.iter().enumerate() {
             let ran = self.target.run_probe(&mut link, sql).await;
             ran.map_err(|fault| fault.during(&probe::shown(index, sql)))?;
@@ -251,6 +251,13 @@ impl Driver for FixedRole {
     /// The rights are the login's own and do not change with the password: they are not compared.
     fn probe<'a>(&'a self, fields: &'a Fields, _old: Option<&'a Handle>) -> DriverFuture<'a, Proof> {
         Box::pin(self.target.bounded(async move |touched| self.prove(fields, touched).await))
+    }
+
+    fn log_in<'a>(&'a self, fields: &'a Fields) -> DriverFuture<'a, ()> {
+        Box::pin(self.target.bounded(async move |touched| {
+            self.session(fields, touched).await?.close().await;
+            Ok(())
+        }))
     }
 
     fn usage<'a>(&'a self, _handle: &'a Handle) -> DriverFuture<'a, Usage> {

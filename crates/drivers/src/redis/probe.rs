@@ -12,7 +12,12 @@ use crate::fault::one_line;
 const SHOWN: usize = 60;
 
 impl Redis {
-    pub(super) async fn prove(&self, fields: &Fields, touched: &Touched) -> Result<Proof, Failed> {
+    /// A session as a consumer has it, which has answered.
+    pub(super) async fn session<'a>(
+        &'a self,
+        fields: &'a Fields,
+        touched: &'a Touched,
+    ) -> Result<Link<'a>, Failed> {
         let username = fields.get("username").ok_or_else(|| Failed::no("login: there is no username"))?;
         let password = fields.get("password").ok_or_else(|| Failed::no("login: there is no password"))?;
         if username.expose() != self.account.user.as_bytes() {
@@ -27,6 +32,11 @@ impl Redis {
         };
         let mut link = Link::open(&login, touched).await?;
         permitted(link.ask(&["PING"]).await).map_err(|failed| failed.during("PING"))?;
+        Ok(link)
+    }
+
+    pub(super) async fn prove(&self, fields: &Fields, touched: &Touched) -> Result<Proof, Failed> {
+        let mut link = self.session(fields, touched).await?;
         for (index, probe) in self.account.probes.iter().enumerate() {
             let words: Vec<&str> = probe.split_ascii_whitespace().collect();
             let shown: String = one_line(probe).chars().take(SHOWN).collect();

@@ -142,6 +142,28 @@ fn after_the_cut_there_is_only_forward() {
 }
 
 #[test]
+fn after_the_cut_a_login_is_enough_and_what_a_probe_says_is_an_alarm() {
+    let let_in = |version| Event::LetIn { version: v(version), attempt: 0, why: "no such table".to_owned() };
+    let mut world = World::single_in(Phase::Installed, KNOWN);
+    world.ok(&let_in(2));
+    assert_eq!((world.phase(), world.ledger.current), (Some(Phase::Rolling), Some(v(2))));
+    let alarm = &world.ledger.alarms(&world.facts())[0];
+    assert_eq!((alarm.kind, alarm.next_command), (AlarmKind::ForwardOnly, Some("verify NAME")));
+    world.all_ack();
+    world.look();
+    assert_eq!(world.phase(), None);
+    let verify = Step::Verify { version: v(2) };
+    assert!(steps(&world).contains(&verify), "it is looked at again, until it is well");
+    let mut well = World::single_in(Phase::Installed, KNOWN);
+    well.probed();
+    assert!(!steps(&well).contains(&verify));
+    for phase in [Phase::Installed, Phase::Rolling] {
+        let mut world = World::in_phase(phase);
+        assert!(world.try_event(&let_in(2)).is_err(), "{phase:?}: the old one works");
+    }
+}
+
+#[test]
 fn a_hold_stops_the_cut_but_not_what_follows_it() {
     let hold = Event::Hold { reason: "wait".to_owned(), by: "test".to_owned() };
     let mut world = World::single_in(Phase::Staged, KNOWN);
@@ -286,6 +308,7 @@ enum Deed {
     Begin,
     Due(usize),
     Lost,
+    LetIn,
     Refused,
     EndingRefused,
     Ack(usize),
@@ -302,6 +325,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         2 => Just(Deed::Begin),
         8 => (0_usize..3).prop_map(Deed::Due),
         1 => Just(Deed::Lost),
+        1 => Just(Deed::LetIn),
         1 => Just(Deed::Refused),
         1 => Just(Deed::EndingRefused),
         6 => (0_usize..2).prop_map(Deed::Ack),
@@ -345,6 +369,7 @@ fn run(world: &mut World, account: &mut Account, deed: Deed) {
             return;
         }
         Deed::Lost => Event::Lost { version: world.next(), attempt: 0, why: "lost".to_owned() },
+        Deed::LetIn => Event::LetIn { version: world.next(), attempt: 0, why: "no".to_owned() },
         Deed::Refused => refused(world.next().get()),
         Deed::EndingRefused => {
             ending_refused(world.ledger.endings.keys().next().copied().unwrap_or(v(1)).get())
