@@ -50,7 +50,7 @@ pub use self::verify::Tried;
 
 use self::agenda::{Agenda, LONGEST};
 use self::drift::Drift;
-use self::lanes::{Lanes, Task};
+use self::lanes::{Lane, Lanes, Task};
 use self::reconcile::Reconcile;
 use self::seen::{Seen, Settles};
 use self::unsure::Unsure;
@@ -168,7 +168,7 @@ impl Executor {
 
     /// Waits for room for one usual call to a target, beside those of the rotations.
     pub async fn room_at(&self, target: &str) -> Option<OwnedSemaphorePermit> {
-        self.0.lanes.permit(target, false).await
+        self.0.lanes.permit(target, Lane::Usual).await
     }
 
     /// Performs what is due until `cancel`. Calls `resumed` once what the life before left is taken up again. Ends with
@@ -311,7 +311,7 @@ impl Executor {
             return Ok(None);
         }
         let due = seen.ledger.due(&seen.facts());
-        let tasks: Vec<Task> = due.iter().map(|step| Task::of(name, step)).collect();
+        let tasks: Vec<Task> = due.iter().map(|step| Task::of(name, step, &seen.ledger)).collect();
         self.0.lanes.keep_only(name, &tasks);
         for step in due {
             self.start(name, step, &seen);
@@ -323,7 +323,7 @@ impl Executor {
 
     /// Starts a step, unless it is being done or waits for its next try.
     fn start(&self, name: &CredentialName, step: Step, seen: &Seen) {
-        let task = Task::of(name, &step);
+        let task = Task::of(name, &step, &seen.ledger);
         let Some(give_up) = self.0.lanes.enter(&task, self.0.clock.elapsed()) else { return };
         let executor = self.clone();
         let target = seen.spec.driver.target().to_string();

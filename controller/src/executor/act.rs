@@ -52,7 +52,7 @@ impl Executor {
     /// Performs a step: waits for room at the target, makes sure that it is still due, acts.
     pub(super) async fn perform(&self, task: &Task, step: Step, target: String) {
         let began = self.0.clock.elapsed();
-        let _room = self.0.lanes.permit(&target, task.urgent).await;
+        let _room = self.0.lanes.permit(&target, task.lane).await;
         match self.act_if_due(&task.name, &step).await {
             Ok(pause) => self.0.lanes.worked(task, began.saturating_add(pause)),
             Err(Trouble::Commit(CommitError::OutOfOrder(_))) => {
@@ -156,7 +156,7 @@ impl Executor {
             Err(error) => {
                 // Nothing happened, whether that is recorded or not.
                 self.0.unsure.forget(name);
-                self.refused(seen, version, error).await
+                self.not_changed(seen, version, error).await
             }
         };
         if !matches!(&recorded, Err(Trouble::Commit(error)) if !matches!(error, CommitError::OutOfOrder(_))) {
@@ -178,6 +178,15 @@ impl Executor {
         let secret = Some((version, &sealed));
         self.commit_with(&seen.spec.name, &event, &Actor::controller(), secret).await?;
         Ok(())
+    }
+
+    /// The target has not what it was to have. Where readers wait for it, that it was not reached is recorded too.
+    async fn not_changed(&self, seen: &Seen, version: Version, error: DriverError) -> Result<(), Trouble> {
+        if matches!(error, DriverError::Unavailable(_)) && seen.ledger.is_cutting() {
+            let (attempt, why) = (attempt_of(seen, version), Causes(&error).to_string());
+            self.commit_own(seen, Event::Untouched { version, attempt, why }).await?;
+        }
+        self.refused(seen, version, error).await
     }
 
     /// A refusal counts; anything else is tried again.

@@ -1,20 +1,20 @@
 //! What is being done, what waits for its next try, and how much of it at once.
 //!
-//! A target gets at most [`WIDTH`] usual calls at a time; cuts have a lane of their own, as wide again, so that no crowd
-//! of rotations can delay one.
+//! A target gets at most [`WIDTH`] usual calls at a time. What readers wait for and what is cut in an emergency have lanes
+//! of their own, each as wide again: no crowd of rotations, and of people who look, can delay one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rekey_model::{CredentialName, Version};
-use rekey_rotation::Step;
+use rekey_rotation::{Ledger, Step};
 use rekey_runtime::{Backoff, CancellationToken};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::agenda::Agenda;
 
-/// Calls to one target at a time, in each of its two lanes.
+/// Calls to one target at a time, in each of its lanes.
 const WIDTH: usize = 4;
 /// The ceiling of the first wait after a failure.
 const FIRST: Duration = Duration::from_millis(200);
@@ -22,13 +22,30 @@ const FIRST: Duration = Duration::from_millis(200);
 const INSTALL: &str = "install";
 /// The longest wait after failures.
 const CAP: Duration = Duration::from_secs(30);
-/// The longest wait after failures to cut.
+/// The longest wait after failures of what is urgent.
 const CAP_URGENT: Duration = Duration::from_secs(2);
 
 /// The longest wait that a target may ask for.
 const LONGEST: Duration = Duration::from_hours(1);
-/// The longest that it may ask a cut to wait.
+/// The longest that it may ask what is urgent to wait.
 const LONGEST_URGENT: Duration = Duration::from_secs(30);
+
+/// Among which calls to a target one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Lane {
+    /// Nobody waits for it.
+    Usual,
+    /// Readers wait while the only value that the target takes is changed.
+    Readers,
+    /// An emergency.
+    Emergency,
+}
+
+impl Lane {
+    fn is_urgent(self) -> bool {
+        self != Self::Usual
+    }
+}
 
 /// One thing to be done about one credential.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,26 +53,34 @@ pub(super) struct Task {
     pub(super) name: CredentialName,
     pub(super) verb: &'static str,
     pub(super) version: Option<Version>,
-    pub(super) urgent: bool,
+    pub(super) lane: Lane,
 }
 
 impl Task {
-    pub(super) fn of(name: &CredentialName, step: &Step) -> Self {
-        let (verb, version, urgent) = match step {
-            Step::Begin { .. } => ("begin", None, false),
-            Step::Choose { version } => ("choose", Some(*version), false),
-            Step::Install { version, .. } => (INSTALL, Some(*version), false),
-            Step::Probe { version, .. } => ("probe", Some(*version), false),
-            Step::Lift { version } => ("lift", Some(*version), false),
-            Step::Sample { version } => ("sample", Some(*version), false),
-            Step::End { version, emergency } => ("end", Some(*version), *emergency),
-            Step::List => ("list", None, false),
-            Step::CleanUp { version } => ("clean-up", Some(*version), false),
-            Step::Check { .. } => ("check", None, false),
-            Step::Verify { version } => ("verify", Some(*version), false),
-            Step::Try { version } => ("try", Some(*version), false),
+    pub(super) fn of(name: &CredentialName, step: &Step, ledger: &Ledger) -> Self {
+        let (verb, version) = match step {
+            Step::Begin { .. } => ("begin", None),
+            Step::Choose { version } => ("choose", Some(*version)),
+            Step::Install { version, .. } => (INSTALL, Some(*version)),
+            Step::Probe { version, .. } => ("probe", Some(*version)),
+            Step::Lift { version } => ("lift", Some(*version)),
+            Step::Sample { version } => ("sample", Some(*version)),
+            Step::End { version, .. } => ("end", Some(*version)),
+            Step::List => ("list", None),
+            Step::CleanUp { version } => ("clean-up", Some(*version)),
+            Step::Check { .. } => ("check", None),
+            Step::Verify { version } => ("verify", Some(*version)),
+            Step::Try { version } => ("try", Some(*version)),
         };
-        Self { name: name.clone(), verb, version, urgent }
+        let waited_for = matches!(step, Step::Install { .. } | Step::Probe { .. } | Step::Lift { .. });
+        let lane = if matches!(step, Step::End { emergency: true, .. }) {
+            Lane::Emergency
+        } else if waited_for && ledger.is_cutting() {
+            Lane::Readers
+        } else {
+            Lane::Usual
+        };
+        Self { name: name.clone(), verb, version, lane }
     }
 }
 
@@ -79,7 +104,7 @@ enum Urgency {
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     tasks: Mutex<BTreeMap<Task, Standing>>,
-    permits: Mutex<HashMap<(String, bool), Arc<Semaphore>>>,
+    permits: Mutex<HashMap<(String, Lane), Arc<Semaphore>>>,
     poked: Mutex<BTreeMap<CredentialName, Urgency>>,
     poke: Notify,
 }
@@ -92,7 +117,7 @@ impl Lanes {
     /// Begins the task, if it is not being done and its next try has come. The token tells it to give up.
     pub(super) fn enter(&self, task: &Task, elapsed: Duration) -> Option<CancellationToken> {
         let mut tasks = lock(&self.tasks);
-        let standing = tasks.entry(task.clone()).or_insert_with(|| Standing::new(task.urgent));
+        let standing = tasks.entry(task.clone()).or_insert_with(|| Standing::new(task.lane));
         if standing.busy || standing.next_try > elapsed {
             return None;
         }
@@ -104,7 +129,7 @@ impl Lanes {
     /// The task was done; it may be done again from `again` on.
     pub(super) fn worked(&self, task: &Task, again: Duration) {
         if let Some(standing) = lock(&self.tasks).get_mut(task) {
-            *standing = Standing { next_try: again, ..Standing::new(task.urgent) };
+            *standing = Standing { next_try: again, ..Standing::new(task.lane) };
         }
         self.poke(&task.name);
     }
@@ -117,9 +142,9 @@ impl Lanes {
         elapsed: Duration,
     ) -> u32 {
         let mut tasks = lock(&self.tasks);
-        let standing = tasks.entry(task.clone()).or_insert_with(|| Standing::new(task.urgent));
+        let standing = tasks.entry(task.clone()).or_insert_with(|| Standing::new(task.lane));
         standing.busy = false;
-        let longest = if task.urgent { LONGEST_URGENT } else { LONGEST };
+        let longest = if task.lane.is_urgent() { LONGEST_URGENT } else { LONGEST };
         let wait = standing.backoff.failed().max(after.unwrap_or_default().min(longest));
         standing.next_try = elapsed.saturating_add(wait);
         standing.trouble = Some(why);
@@ -168,13 +193,13 @@ impl Lanes {
     }
 
     /// Waits for room at a target.
-    pub(super) async fn permit(&self, target: &str, urgent: bool) -> Option<OwnedSemaphorePermit> {
-        let lane = Arc::clone(
+    pub(super) async fn permit(&self, target: &str, lane: Lane) -> Option<OwnedSemaphorePermit> {
+        let room = Arc::clone(
             lock(&self.permits)
-                .entry((target.to_owned(), urgent))
+                .entry((target.to_owned(), lane))
                 .or_insert_with(|| Arc::new(Semaphore::new(WIDTH))),
         );
-        lane.acquire_owned().await.ok()
+        room.acquire_owned().await.ok()
     }
 
     /// Has a credential looked at soon.
@@ -211,8 +236,8 @@ impl Lanes {
 }
 
 impl Standing {
-    fn new(urgent: bool) -> Self {
-        let cap = if urgent { CAP_URGENT } else { CAP };
+    fn new(lane: Lane) -> Self {
+        let cap = if lane.is_urgent() { CAP_URGENT } else { CAP };
         Self {
             busy: false,
             next_try: Duration::ZERO,

@@ -39,6 +39,7 @@ fn of_event(event: &Event, actor: &Actor, after: &Ledger) -> Option<Entry> {
             (Verb::Phase, next, event.name().to_owned())
         }
         Event::LetIn { version, why, .. } => (Verb::Phase, Some(*version), why.clone()),
+        Event::Untouched { version, why, .. } => (Verb::Phase, Some(*version), format!("not reached: {why}")),
         Event::Lost { version, why, .. } => (Verb::Phase, Some(*version), format!("answer lost: {why}")),
         Event::Refused { version, why, .. } => (Verb::Phase, Some(*version), format!("refused: {why}")),
         Event::Failed { why, .. } => (Verb::Nack, next, why.clone()),

@@ -237,6 +237,7 @@ fn barrier_of(barrier: &spec::Barrier) -> Barrier {
     let wait = barrier.wait.get();
     Barrier {
         known: true,
+        wait,
         confirm: wait / 2,
         drain: barrier.drain.get(),
         pause: wait.saturating_mul(REST),

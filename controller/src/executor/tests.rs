@@ -6,5 +6,6 @@ mod faults;
 mod judge;
 mod life;
 mod restore;
+mod single;
 mod stage;
 mod ties;

@@ -34,6 +34,7 @@ impl Ledger {
                 Ok(())
             }
             E::Lost { version, attempt, why } => self.lost((*version, *attempt), why, event, now),
+            E::Untouched { version, attempt, why } => self.untouched((*version, *attempt), why, event, facts),
             E::Installed { version, attempt, handle } => {
                 self.installed((*version, *attempt), handle.as_ref(), event, now)
             }
@@ -75,7 +76,7 @@ impl Ledger {
     }
 
     /// The open rotation, if it stands in one of `phases` and its `next` is this very attempt.
-    fn awaited(&self, subject: (Version, u32), phases: &[Phase]) -> Option<Phase> {
+    pub(crate) fn awaited(&self, subject: (Version, u32), phases: &[Phase]) -> Option<Phase> {
         let open = self.open_rotation().filter(|open| open.next == Some(subject.0))?;
         let attempt = self.version(subject.0)?.attempt;
         (attempt == subject.1 && phases.contains(&open.phase)).then_some(open.phase)
@@ -361,6 +362,9 @@ impl Ledger {
         self.update(|rotation| {
             rotation.refusals = 0;
             rotation.phase = rotation.phase.unstuck();
+            if let Some(cut) = &mut rotation.cut_over {
+                (cut.missed, cut.given_up) = (None, 0);
+            }
         });
         Ok(())
     }

@@ -53,7 +53,7 @@ pub enum AlarmKind {
     ReplacementWaits,
     /// Holders were not reached by an emergency.
     NotReached,
-    /// A holder did not confirm that its readers wait, so that the only valid value cannot be changed.
+    /// A holder did not confirm that its readers wait, or the target was away: the only valid value was not changed.
     BarrierMissed,
     /// The store was restored and has no secret of the current version: only its holders have.
     Foreign,
@@ -157,7 +157,9 @@ impl Ledger {
             }
         }
         if let Some(why) = open.last_error.as_ref().filter(|_| self.barrier_was_missed(open)) {
-            alarm(AlarmKind::BarrierMissed, format!("the cut waits: {why}"), Some("sidecar list"));
+            // Somebody to be found; or the target is to be mended, and it can be tried before its rest is over.
+            let next = if self.unacked(facts).is_empty() { "retry NAME" } else { "sidecar list" };
+            alarm(AlarmKind::BarrierMissed, format!("the cut waits: {why}"), Some(next));
         }
         if let Some(vanished) = self.too_many_vanished(open, facts) {
             let message = format!("{vanished} of {} sidecars vanished without acknowledging", open.counted);

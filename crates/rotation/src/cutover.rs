@@ -6,6 +6,7 @@
 //! with one value").
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use rekey_model::{Moment, Stage, Version};
 
@@ -16,6 +17,20 @@ use crate::holders::later;
 use crate::ledger::Ledger;
 use crate::phase::{CutOver, Phase, Rotation};
 use crate::refusal::OutOfOrder;
+
+/// How often the rest after a barrier that was given up is doubled, at the most.
+const MOST_DOUBLINGS: u32 = 5;
+
+impl Barrier {
+    /// How long it rests yet because it was lowered without a cut.
+    pub(crate) fn rest_left(&self, open: &Rotation, facts: &Facts<'_>) -> Duration {
+        let Some((cut, missed)) = open.cut_over.as_ref().and_then(|cut| Some((cut, cut.missed?))) else {
+            return Duration::ZERO;
+        };
+        let doublings = cut.given_up.saturating_sub(1).min(MOST_DOUBLINGS);
+        self.pause.saturating_mul(1 << doublings).saturating_sub(facts.now.at_least_since(missed))
+    }
+}
 
 impl Ledger {
     /// Whether readers are to wait instead of getting a value that is about to be dead.
@@ -59,9 +74,7 @@ impl Ledger {
     /// Staged → Barrier: readers are to wait. Where nothing is served there is nobody to wait.
     fn raise_barrier(&mut self, barrier: Barrier, open: &Rotation, facts: &Facts<'_>) -> bool {
         let held = self.held.is_some() && !open.replacement;
-        let missed = open.cut_over.as_ref().and_then(|cut| cut.missed);
-        let rested = missed.is_none_or(|missed| facts.now.at_least_since(missed) >= barrier.pause);
-        if held || !rested || !self.nothing_is_being_cut() {
+        if held || !barrier.rest_left(open, facts).is_zero() || !self.nothing_is_being_cut() {
             return false;
         }
         // What is foreign is shown to nobody from here: its holders can be told neither to wait nor what comes.
@@ -101,7 +114,7 @@ impl Ledger {
                     self.unacked(facts).iter().map(|holder| holder.name.as_str()).collect();
                 let why =
                     format!("these did not confirm in time that their readers wait: {}", names.join(", "));
-                self.lower_barrier(&why, facts.now)
+                self.give_up_barrier(&why, facts.now)
             }
         }
     }
@@ -114,6 +127,37 @@ impl Ledger {
             (cut.barrier, cut.missed) = (None, Some(now));
             rotation.last_error = Some(why.to_owned());
         })
+    }
+
+    /// `CutOver` → Staged where the target was not reached and readers wait no longer: they get the old value, which
+    /// works, and the cut is tried again later behind another barrier. Not where an earlier call may have changed it.
+    pub(crate) fn untouched(
+        &mut self,
+        subject: (Version, u32),
+        why: &str,
+        event: &Event,
+        facts: &Facts<'_>,
+    ) -> Result<(), OutOfOrder> {
+        self.awaited(subject, &[Phase::CutOver]).ok_or_else(|| self.no_edge(event))?;
+        let raised = self.open_rotation().and_then(|open| open.cut_over.as_ref()?.barrier);
+        let doubtful = self.version(subject.0).is_some_and(|record| record.doubt.is_some());
+        let Overlap::Neither(barrier) = facts.policy.overlap else { return Err(self.no_edge(event)) };
+        let waited = raised.is_some_and(|raised| facts.now.at_least_since(raised) >= barrier.wait);
+        if waited && !doubtful {
+            self.give_up_barrier(why, facts.now);
+        } else {
+            self.update(|rotation| rotation.last_error = Some(why.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The barrier is lowered without a cut, and rests for longer each time.
+    fn give_up_barrier(&mut self, why: &str, now: Moment) -> bool {
+        self.update(|rotation| {
+            let cut = rotation.cut_over.get_or_insert_default();
+            cut.given_up = cut.given_up.saturating_add(1).min(MOST_DOUBLINGS + 1);
+        });
+        self.lower_barrier(why, now)
     }
 
     /// `CutOver` → Installed: the target has `next`, so what was there before is dead.

@@ -6,7 +6,7 @@ use rekey_model::{Moment, Span, Version};
 
 use crate::ending::{Cause, Ending, EndingState};
 use crate::event::Why;
-use crate::facts::{Evidence, Facts, Mode};
+use crate::facts::{Evidence, Facts, Mode, Overlap};
 use crate::guard::Unmet;
 use crate::ledger::Ledger;
 use crate::phase::{Phase, Rotation};
@@ -240,7 +240,7 @@ impl Ledger {
             },
             Phase::Staged if self.held.is_some() => self.hold_or("the barrier"),
             Phase::Staged => match self.unmet_acks(facts) {
-                acks if acks.is_empty() => vec!["the readers' barrier to be raised".to_owned()],
+                acks if acks.is_empty() => vec![barrier_waits_for(open, facts)],
                 acks => acks,
             },
             Phase::Barrier => self.unmet_acks(facts),
@@ -339,6 +339,14 @@ impl std::fmt::Display for ToGo {
         let step = if self.0 > Duration::from_secs(1) { 1_000 } else { 100 };
         let ms = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
         Span::new(Duration::from_millis(ms.div_ceil(step).saturating_mul(step))).fmt(f)
+    }
+}
+
+fn barrier_waits_for(open: &Rotation, facts: &Facts<'_>) -> String {
+    let Overlap::Neither(barrier) = facts.policy.overlap else { return String::new() };
+    match barrier.rest_left(open, facts) {
+        Duration::ZERO => "the readers' barrier to be raised".to_owned(),
+        left => format!("{} until the readers' barrier is raised again", ToGo(left)),
     }
 }
 

@@ -49,6 +49,15 @@ pub enum Event {
         /// What is known.
         why: String,
     },
+    /// The target could not be reached to be changed to a version: surely nothing happened there.
+    Untouched {
+        /// The version.
+        version: Version,
+        /// Which attempt.
+        attempt: u32,
+        /// Why.
+        why: String,
+    },
     /// The target accepts a version.
     Installed {
         /// The version.
@@ -190,6 +199,7 @@ impl Event {
             Self::Choose { .. } => "choose",
             Self::Resumed => "resumed",
             Self::Lost { .. } => "lost",
+            Self::Untouched { .. } => "untouched",
             Self::Installed { .. } => "installed",
             Self::Probed { .. } => "probed",
             Self::LetIn { .. } => "let_in",

@@ -116,11 +116,13 @@ pub enum Making {
 pub struct Barrier {
     /// Whether the value is known before the cut, so that holders can have it; otherwise the target answers with it.
     pub known: bool,
+    /// How long readers wait in all, each time.
+    pub wait: Duration,
     /// How long holders may take to confirm that their readers wait.
     pub confirm: Duration,
     /// How long after the last one confirmed the cut comes: whoever read just before has so long to log in.
     pub drain: Duration,
-    /// How long to rest after it was given up.
+    /// How long to rest after it was given up once; twice as long after each time more, up to 32 times as long.
     pub pause: Duration,
     /// What follows when one does not confirm.
     pub missing: Missing,

@@ -174,8 +174,11 @@ pub struct CutOver {
     pub handed_out: bool,
     /// Since when readers are to wait.
     pub barrier: Option<Moment>,
-    /// When the barrier was given up last, because a holder did not confirm.
+    /// When the barrier was lowered last without a cut.
     pub missed: Option<Moment>,
+    /// How often it was, because a holder did not confirm or the target was away: each time it rests for longer.
+    #[serde(default)]
+    pub given_up: u32,
 }
 
 impl Rotation {

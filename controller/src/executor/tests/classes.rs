@@ -40,7 +40,7 @@ const TABLE: [(Fault, [Cell; 6]); 10] = [
 ];
 
 fn rules(class: Class) -> Rules {
-    Rules { class, slots: None, exclusive: true }
+    Rules { class, ..Rules::default() }
 }
 
 fn v(number: u64) -> Version {

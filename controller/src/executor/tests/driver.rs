@@ -66,11 +66,13 @@ pub(super) struct Rules {
     pub(super) slots: Option<u32>,
     /// Whether everything in the account is declared ours.
     pub(super) exclusive: bool,
+    /// Whether a new value kills what was there.
+    pub(super) one_value: bool,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { class: Class::A, slots: None, exclusive: true }
+        Self { class: Class::A, slots: None, exclusive: true, one_value: false }
     }
 }
 
@@ -94,6 +96,8 @@ pub(super) struct State {
     pub(super) lacks: bool,
     /// Somebody else shut what is served, and whoever serves it is not to blame.
     pub(super) meddled: bool,
+    /// What the declared probe says after a login; none: it succeeds.
+    pub(super) unfit: Option<&'static str>,
     /// What must not happen.
     pub(super) wrong: Vec<String>,
 }
@@ -197,13 +201,16 @@ impl State {
     }
 
     fn make_ours(&mut self, intent: &Intent) -> Installed {
+        if self.rules.one_value {
+            self.roles.retain(|name, _| name == intent.handle.as_str());
+        }
         let role = self.roles.entry(intent.handle.to_string()).or_default();
         let secret = intent.secret.as_ref().unwrap().expose().to_vec();
         if !role.secret.is_empty() && role.secret != secret {
             self.wrong.push(format!("{} was made with two secrets", intent.handle));
         }
         role.accepted = true;
-        role.lasting = false;
+        role.lasting = self.rules.one_value;
         role.secret.clone_from(&secret);
         answer(intent.handle.as_str(), secret)
     }
@@ -256,6 +263,13 @@ impl State {
         }
     }
 
+    fn enter(&self, name: &Handle, secret: &[u8]) -> Result<(), DriverError> {
+        match self.roles.get(name.as_str()) {
+            Some(role) if role.accepted && role.secret == secret => Ok(()),
+            Some(_) | None => Err(DriverError::Refused(source("login refused"))),
+        }
+    }
+
     fn find(&mut self, intent: &Intent) -> Result<Found, DriverError> {
         let candidates = self.roles.iter().filter(|(name, _)| intent.may_have_made(&name.parse().unwrap()));
         let by_token = matches!(self.rules.class, Class::B { .. });
@@ -271,6 +285,12 @@ impl State {
             Class::B { .. } | Class::C => Ok(Found::Strangers(strangers)),
         }
     }
+}
+
+/// What a consumer logs in with.
+fn name_and_secret(fields: &Fields) -> (Handle, Vec<u8>) {
+    let text = |name: &str| fields.get(name).unwrap().expose().to_vec();
+    (String::from_utf8(text("username")).unwrap().parse().unwrap(), text("password"))
 }
 
 /// What a consumer gets.
@@ -297,20 +317,30 @@ impl Driver for Target {
         Box::pin(self.call("install", &intent.handle, move |state| state.make(intent)))
     }
 
+    fn fields(&self, intent: &Intent) -> Option<Fields> {
+        let secret = intent.secret.as_ref()?.expose().to_vec();
+        Some(answer(intent.handle.as_str(), secret).fields)
+    }
+
     fn find<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Found> {
         Box::pin(self.call("find", &intent.handle, move |state| state.find(intent)))
     }
 
     fn probe<'a>(&'a self, fields: &'a Fields, _old: Option<&'a Handle>) -> DriverFuture<'a, Proof> {
-        let name: Handle =
-            String::from_utf8(fields.get("username").unwrap().expose().to_vec()).unwrap().parse().unwrap();
-        let secret = fields.get("password").unwrap().expose().to_vec();
         Box::pin(async move {
-            self.call("probe", &name.clone(), move |state| match state.roles.get(name.as_str()) {
-                Some(role) if role.accepted && role.secret == secret => Ok(Proof { probes: 1 }),
-                Some(_) | None => Err(DriverError::Refused(source("login refused"))),
+            let (name, secret) = name_and_secret(fields);
+            self.call("probe", &name.clone(), move |state| {
+                state.enter(&name, &secret)?;
+                state.unfit.map_or(Ok(Proof { probes: 1 }), |why| Err(DriverError::Refused(source(why))))
             })
             .await
+        })
+    }
+
+    fn log_in<'a>(&'a self, fields: &'a Fields) -> DriverFuture<'a, ()> {
+        Box::pin(async move {
+            let (name, secret) = name_and_secret(fields);
+            self.call("log-in", &name.clone(), move |state| state.enter(&name, &secret)).await
         })
     }
 

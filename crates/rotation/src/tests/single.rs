@@ -80,6 +80,76 @@ fn a_holder_that_does_not_confirm_lowers_the_barrier_and_alarms() {
     assert_eq!(world.phase(), Some(Phase::Barrier), "and is tried again");
 }
 
+fn untouched() -> Event {
+    Event::Untouched { version: v(2), attempt: 0, why: "nobody there".to_owned() }
+}
+
+#[test]
+fn readers_are_let_go_where_the_target_was_not_reached_in_their_time() {
+    let mut world = World::single_in(Phase::CutOver, KNOWN);
+    world.ok(&untouched());
+    assert_eq!((world.phase(), world.ledger.barrier_is_up()), (Some(Phase::CutOver), true), "they wait");
+    world.wait(400);
+    let order = world.ledger.order;
+    world.ok(&untouched());
+    assert_eq!((world.phase(), world.ledger.barrier_is_up()), (Some(Phase::Staged), false));
+    assert!(world.ledger.order > order && !installs(&world), "v1 works, and is served");
+    assert_eq!((world.ledger.current, world.ledger.staged()), (Some(v(1)), Some(v(2))));
+    world.all_ack();
+    world.look();
+    let alarm = &world.ledger.alarms(&world.facts())[0];
+    assert_eq!((alarm.kind, alarm.next_command), (AlarmKind::BarrierMissed, Some("retry NAME")));
+    assert_eq!(world.ledger.waiting_for(&world.facts()), ["1s until the readers' barrier is raised again"]);
+    world.wait(1_000);
+    world.look();
+    assert_eq!(world.phase(), Some(Phase::Barrier));
+    world.all_ack();
+    world.look();
+    assert!(installs(&world), "behind a barrier of its own");
+}
+
+#[test]
+fn a_call_that_may_have_changed_the_target_leaves_no_way_back_behind_the_barrier() {
+    let mut world = World::single_in(Phase::CutOver, KNOWN);
+    world.ok(&Event::Lost { version: v(2), attempt: 0, why: "lost".to_owned() });
+    world.wait(10_000);
+    world.ok(&untouched());
+    assert_eq!((world.phase(), world.ledger.barrier_is_up()), (Some(Phase::CutOver), true));
+    let mut world = World::single_in(Phase::CutOver, KNOWN);
+    world.ok(&Event::Resumed);
+    world.wait(10_000);
+    world.ok(&untouched());
+    assert_eq!(world.phase(), Some(Phase::CutOver), "the call of the life before");
+}
+
+#[test]
+fn each_time_the_barrier_is_given_up_it_rests_for_longer_until_somebody_asks() {
+    let mut world = World::single_in(Phase::Barrier, KNOWN);
+    for rest in [1, 2, 4, 8, 16, 32, 32] {
+        world.wait(201);
+        world.look();
+        assert_eq!(world.phase(), Some(Phase::Staged));
+        world.all_ack();
+        world.wait(rest * 1_000 - 1);
+        world.look();
+        assert_eq!(world.phase(), Some(Phase::Staged), "less than {rest} s");
+        world.wait(1);
+        world.look();
+        assert_eq!(world.phase(), Some(Phase::Barrier), "{rest} s");
+    }
+    world.wait(201);
+    world.look();
+    world.all_ack();
+    world.ok(&Event::Retry);
+    assert_eq!(world.phase(), Some(Phase::Barrier), "at once");
+    world.wait(201);
+    world.look();
+    world.all_ack();
+    world.wait(1_000);
+    world.look();
+    assert_eq!(world.phase(), Some(Phase::Barrier), "and as at first");
+}
+
 #[test]
 fn what_was_read_before_the_barrier_has_time_to_be_used() {
     let drain = std::time::Duration::from_millis(100);
@@ -309,6 +379,7 @@ enum Deed {
     Due(usize),
     Lost,
     LetIn,
+    Untouched,
     Refused,
     EndingRefused,
     Ack(usize),
@@ -326,6 +397,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         8 => (0_usize..3).prop_map(Deed::Due),
         1 => Just(Deed::Lost),
         1 => Just(Deed::LetIn),
+        2 => Just(Deed::Untouched),
         1 => Just(Deed::Refused),
         1 => Just(Deed::EndingRefused),
         6 => (0_usize..2).prop_map(Deed::Ack),
@@ -370,6 +442,7 @@ fn run(world: &mut World, account: &mut Account, deed: Deed) {
         }
         Deed::Lost => Event::Lost { version: world.next(), attempt: 0, why: "lost".to_owned() },
         Deed::LetIn => Event::LetIn { version: world.next(), attempt: 0, why: "no".to_owned() },
+        Deed::Untouched => Event::Untouched { version: world.next(), attempt: 0, why: "away".to_owned() },
         Deed::Refused => refused(world.next().get()),
         Deed::EndingRefused => {
             ending_refused(world.ledger.endings.keys().next().copied().unwrap_or(v(1)).get())

@@ -8,10 +8,14 @@ use crate::*;
 /// A column: the event, and how the world is brought to meet it. Nothing acknowledges or shows anything by itself.
 type Column = (&'static str, fn(&mut World) -> Event);
 
-const COLUMNS: [Column; 28] = [
+const COLUMNS: [Column; 29] = [
     ("begin", World::beginning),
     ("choose", World::choosing),
     ("lost", |w| Event::Lost { version: w.next(), attempt: 0, why: String::new() }),
+    ("untouched", |w| {
+        w.wait(1_000);
+        Event::Untouched { version: w.next(), attempt: 0, why: String::new() }
+    }),
     ("installed", |w| Event::Installed { version: w.next(), attempt: 0, handle: None }),
     ("probed", |w| Event::Probed { version: w.next(), attempt: 0 }),
     ("let in", |w| Event::LetIn { version: w.next(), attempt: 0, why: String::new() }),

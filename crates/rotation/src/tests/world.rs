@@ -17,6 +17,7 @@ pub(super) const SLACK: u64 = 10;
 /// A barrier for a value that we choose.
 pub(super) const KNOWN: Barrier = Barrier {
     known: true,
+    wait: Duration::from_millis(400),
     confirm: Duration::from_millis(200),
     drain: Duration::ZERO,
     pause: Duration::from_secs(1),

@@ -98,6 +98,17 @@ async fn the_password_of_today_is_looked_at_and_stays() {
 }
 
 #[tokio::test]
+async fn a_login_is_told_apart_from_what_the_declared_probes_say() {
+    let one = One::new();
+    let driver = fixed(&one.world, |_, account| account.probes = vec!["SELECT 1 FROM nowhere".to_owned()]);
+    let first = driver.install(&one.intent(1)).await.unwrap();
+    refused(driver.probe(&first.fields, None).await, "there is no such table");
+    driver.log_in(&first.fields).await.unwrap();
+    driver.install(&one.intent(2)).await.unwrap();
+    refused(driver.log_in(&first.fields).await, "a password that is dead");
+}
+
+#[tokio::test]
 async fn an_emergency_leaves_no_password_and_no_session_and_a_new_value_brings_the_login_back() {
     let one = One::new();
     let first = one.driver.install(&one.intent(1)).await.unwrap();
