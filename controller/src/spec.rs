@@ -47,6 +47,8 @@ pub struct Spec {
     pub driver: Account,
     /// When it is changed without being asked; none: only by hand.
     pub schedule: Option<Schedule>,
+    /// Where its class must have rotated well before it does; none: nowhere.
+    pub after: Option<After>,
     /// How the version before is ended. All zero where it dies by itself, with [`Spec::barrier`].
     pub grace: Grace,
     /// How readers are made to wait, where a new value kills the old one; none: two versions are valid at once.
@@ -66,6 +68,15 @@ pub struct Schedule {
     pub every: Span,
     /// By how much the next rotation may come later, drawn at random.
     pub jitter: Span,
+}
+
+/// Where the same class must have rotated well before a rotation begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct After {
+    /// The environment.
+    pub environment: Label,
+    /// How long ago at the most.
+    pub within: Span,
 }
 
 /// How readers are made to wait while the only value that a target takes is changed.

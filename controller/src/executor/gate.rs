@@ -1,31 +1,44 @@
 //! Why no rotation may begin at a credential because of others. Read in the transaction that would begin it, so that of
 //! two that are due at once only one begins.
 
-use rekey_model::CredentialName;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
 
-use crate::spec::{Spec, ties};
-use crate::store::{CredentialRow, Tie};
+use rekey_model::{CredentialName, Moment, Span};
+use rekey_rotation::{Ledger, Phase};
 
-/// The ties that the gate of a credential depends on.
+use crate::spec::{After, Spec, ties};
+use crate::store::{CredentialRow, Tie, TieKind};
+
+/// How many credentials are named at the most.
+const NAMED: usize = 5;
+
+/// Who has the ties that a gate depends on, by kind, itself included.
+pub(super) type Tied = BTreeMap<TieKind, Vec<CredentialRow>>;
+
+/// The ties that the gate of a credential depends on, at most one of a kind.
 pub(super) fn asks(spec: &Spec) -> Vec<Tie> {
-    ties::pair(spec).into_iter().collect()
+    ties::pair(spec).into_iter().chain(ties::before(spec)).collect()
 }
 
-/// Why nothing may begin, where `tied` is who has one of these ties.
-pub(super) fn why(spec: &Spec, tied: &[CredentialRow]) -> Option<String> {
-    others(&spec.name, tied).find_map(changes)
+/// Why nothing may begin.
+pub(super) fn why(spec: &Spec, ledger: &Ledger, (tied, now): (&Tied, Moment)) -> Option<String> {
+    let untried = || {
+        // Of a first version there is nothing that anybody could be moved away from.
+        let after = spec.after.as_ref().filter(|_| ledger.current.is_some())?;
+        untried(spec, after, (tied, now))
+    };
+    others(spec, tied, TieKind::Pair).find_map(changes).or_else(untried)
 }
 
 /// Whom it may have kept waiting.
-pub(super) fn waiting(spec: &Spec, tied: &[CredentialRow]) -> Vec<CredentialName> {
-    others(&spec.name, tied).map(|row| row.name.clone()).collect()
+pub(super) fn waiting(spec: &Spec, tied: &Tied) -> Vec<CredentialName> {
+    others(spec, tied, TieKind::Pair).map(|row| row.name.clone()).collect()
 }
 
-fn others<'a>(
-    name: &'a CredentialName,
-    tied: &'a [CredentialRow],
-) -> impl Iterator<Item = &'a CredentialRow> {
-    tied.iter().filter(move |row| row.name != *name)
+fn others<'a>(spec: &'a Spec, tied: &'a Tied, kind: TieKind) -> impl Iterator<Item = &'a CredentialRow> {
+    tied.get(&kind).into_iter().flatten().filter(|row| row.name != spec.name && row.ledger.deleted.is_none())
 }
 
 /// What a pair is in the middle of: a rotation in any phase, its grace too, or a replacement that is due.
@@ -36,5 +49,124 @@ fn changes(pair: &CredentialRow) -> Option<String> {
         Some(open) => Some(format!("its pair {name} rotates ({}){held}", open.phase)),
         None if ledger.owed => Some(format!("its pair {name} was revoked, and waits for its replacement")),
         None => None,
+    }
+}
+
+/// How the last rotation of a credential went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    /// There was none that anybody moved in.
+    None,
+    /// It goes on.
+    Open,
+    /// It ended well so long ago, at the most.
+    Well(Duration),
+    /// It was taken back, or has no way back: so long ago, at the least.
+    Badly(Duration),
+}
+
+impl Last {
+    fn of(ledger: &Ledger, now: Moment) -> Self {
+        let Some(last) = ledger.rotation.as_ref().filter(|last| last.old.is_some()) else {
+            return Self::None;
+        };
+        let open = last.phase.is_open();
+        if last.failed || (last.forward_only.is_some() && open) {
+            return Self::Badly(last.ended.map(|ended| now.at_least_since(ended)).unwrap_or_default());
+        }
+        match last.ended {
+            // What a restore left behind ends without anybody moving.
+            Some(ended) if last.phase == Phase::Done && last.promoted.is_some() => {
+                Self::Well(now.at_most_since(ended))
+            }
+            Some(_) => Self::None,
+            None => Self::Open,
+        }
+    }
+
+    fn in_words(self) -> String {
+        match self {
+            Self::None => "has not rotated yet".to_owned(),
+            Self::Open => "rotates now".to_owned(),
+            Self::Well(age) => format!("did {}", Ago(age)),
+            Self::Badly(age) => format!("failed {}", Ago(age)),
+        }
+    }
+}
+
+/// Why the same class has not rotated well where it is to do that first; none: it has.
+fn untried(spec: &Spec, after: &After, (tied, now): (&Tied, Moment)) -> Option<String> {
+    let class = spec.taken.as_ref().map(|taken| taken.class.to_string()).unwrap_or_default();
+    let (environment, within) = (&after.environment, after.within);
+    let looked: Vec<(&CredentialName, Last)> =
+        others(spec, tied, TieKind::Class).map(|row| (&row.name, Last::of(&row.ledger, now))).collect();
+    if is_tried(looked.iter().map(|(_, last)| *last), within.get()) {
+        return None;
+    }
+    let rule = format!("class {class} has not rotated well in {environment} within {within}");
+    if looked.is_empty() {
+        return Some(format!("{rule}: no credential there has it"));
+    }
+    let more = looked.len().saturating_sub(NAMED);
+    let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+    let named: Vec<String> =
+        looked.iter().take(NAMED).map(|(name, last)| format!("{name} {}", last.in_words())).collect();
+    Some(format!("{rule}: {}{more}", named.join(", ")))
+}
+
+/// Whether one went well that is no older than `within`, and none badly after it.
+fn is_tried(lasts: impl Iterator<Item = Last> + Clone, within: Duration) -> bool {
+    let well = lasts.clone().filter_map(|last| match last {
+        Last::Well(age) => Some(age),
+        Last::None | Last::Open | Last::Badly(_) => None,
+    });
+    let well = well.min().filter(|age| *age <= within);
+    well.is_some_and(|well| !lasts.into_iter().any(|last| matches!(last, Last::Badly(age) if age <= well)))
+}
+
+/// An age in its largest unit, rounded down: a text that many compare is not to change all the time.
+struct Ago(Duration);
+
+impl fmt::Display for Ago {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [Duration::from_hours(24), Duration::from_hours(1), Duration::from_mins(1)];
+        let secs = self.0.as_secs();
+        match units.into_iter().map(|unit| unit.as_secs()).find(|unit| secs >= *unit) {
+            Some(unit) => write!(f, "{} ago", Span::new(Duration::from_secs(secs - secs % unit))),
+            None => f.write_str("just now"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_told_in_its_largest_unit() {
+        let ages =
+            [(0, "just now"), (59, "just now"), (61, "1m ago"), (7_199, "1h ago"), (200_000, "2days ago")];
+        for (secs, told) in ages {
+            assert_eq!(Ago(Duration::from_secs(secs)).to_string(), told);
+        }
+    }
+
+    #[test]
+    fn one_must_have_rotated_well_in_time_and_none_badly_since() {
+        let (well, badly) =
+            (|mins| Last::Well(Duration::from_mins(mins)), |mins| Last::Badly(Duration::from_mins(mins)));
+        for (lasts, tried) in [
+            (vec![], false),
+            (vec![Last::None, Last::Open], false),
+            (vec![well(60)], true),
+            (vec![well(61)], false),
+            (vec![Last::None, well(60), Last::Open], true),
+            (vec![well(30), badly(31)], true),
+            (vec![badly(29), well(30)], false),
+            (vec![well(30), badly(29), well(10)], true),
+            (vec![badly(0)], false),
+        ] {
+            assert_eq!(is_tried(lasts.iter().copied(), Duration::from_hours(1)), tried, "{lasts:?}");
+        }
     }
 }

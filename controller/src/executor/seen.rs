@@ -12,7 +12,8 @@ use rekey_rotation::{
 };
 use serde::Deserialize;
 
-use super::{CommitError, Executor, Judged, Settings, gate};
+use super::gate::{self, Tied};
+use super::{CommitError, Executor, Judged, Settings};
 use crate::fleet::UsageReport;
 use crate::spec::{self, Spec};
 use crate::store::{CredentialId, CredentialRow, HolderRow, Tx};
@@ -101,15 +102,14 @@ struct Beside {
     spec: Spec,
     holders: Vec<HolderRow>,
     claims: Vec<Claim>,
-    /// Who has one of the ties that its gate depends on, itself included.
-    tied: Vec<CredentialRow>,
+    tied: Tied,
 }
 
 impl Beside {
     /// Of a row whose declaration reads, before anything is read.
     fn of(row: &CredentialRow) -> Result<Self, CommitError> {
         let spec = Spec::parse(&row.spec).map_err(|_problems| CommitError::Spec(row.name.clone()))?;
-        Ok(Self { spec, holders: Vec::new(), claims: Vec::new(), tied: Vec::new() })
+        Ok(Self { spec, holders: Vec::new(), claims: Vec::new(), tied: Tied::new() })
     }
 }
 
@@ -122,7 +122,7 @@ impl Executor {
         beside.holders = store.holders_of(name).await?;
         beside.claims = store.claims_of(name).await?;
         for tie in gate::asks(&beside.spec) {
-            beside.tied.extend(store.tied(&tie).await?);
+            beside.tied.insert(tie.kind, store.tied(&tie).await?);
         }
         let mode = store.meta().await?.mode;
         Ok(Some(self.seen(row, beside, (self.0.clock.now(), mode))))
@@ -134,7 +134,7 @@ impl Executor {
         beside.holders = tx.holders_of(&row.name).await?;
         beside.claims = tx.claims_of(&row.name).await?;
         for tie in gate::asks(&beside.spec) {
-            beside.tied.extend(tx.tied(&tie).await?);
+            beside.tied.insert(tie.kind, tx.tied(&tie).await?);
         }
         let when = (tx.now(), tx.mode());
         Ok(self.seen(row, beside, when))
@@ -151,7 +151,7 @@ impl Executor {
         Seen {
             id: row.id,
             keeps: gate::waiting(&spec, &tied),
-            gate: gate::why(&spec, &tied),
+            gate: gate::why(&spec, &row.ledger, (&tied, now)),
             spec,
             ledger: row.ledger,
             rows,

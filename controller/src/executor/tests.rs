@@ -8,4 +8,5 @@ mod life;
 mod restore;
 mod single;
 mod stage;
+mod staging;
 mod ties;

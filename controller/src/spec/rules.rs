@@ -5,7 +5,7 @@ use std::time::Duration;
 use rekey_model::Span;
 use rekey_settings::Section;
 
-use super::{Barrier, Grace, Schedule};
+use super::{After, Barrier, Grace, Schedule};
 
 /// No time in a spec is longer: sums of them stay far from every limit of arithmetic.
 const LONGEST: Duration = Duration::from_hours(24 * 3660);
@@ -79,6 +79,16 @@ pub(super) fn schedule(schedule: Option<&Schedule>, grace: &Grace, root: &Sectio
             "is too short: the next rotation would be due before the one before could end",
             format!("write more than {least} (floor + quiet + max_reconnect), or shorten those"),
         );
+    }
+}
+
+/// Checks how long ago the same class may have rotated elsewhere.
+pub(super) fn after(after: Option<&After>, root: &Section<'_>) {
+    let Some(after) = after else { return };
+    not_too_long("after.within", after.within, root);
+    if after.within.get().is_zero() {
+        let remedy = "write how old such a rotation may be, such as `within: 7d`";
+        root.problem("after.within", "is zero: no rotation is so young", remedy);
     }
 }
 

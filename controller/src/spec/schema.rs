@@ -35,6 +35,8 @@ pub struct Credential {
     pub pair: Option<String>,
     /// When it is rotated without being asked. Left out: only by hand.
     pub schedule: Option<Schedule>,
+    /// Where the same class must have rotated well before a rotation begins. Left out: nowhere.
+    pub after: Option<After>,
     /// How the version before is ended. Needed where two versions can be valid at once, refused elsewhere.
     pub grace: Option<Grace>,
     /// How readers wait while the target is changed, where it takes one value at a time. Left out: 2 s, and the cut waits
@@ -59,6 +61,18 @@ pub struct Schedule {
     pub every: Option<Span>,
     /// By how much a rotation may come later, drawn at random. Left out: not at all.
     pub jitter: Option<Span>,
+}
+
+/// Where the same class must have rotated well before a rotation begins. It binds the schedule and whoever asks; not the
+/// first version, and not the replacement of a revoked one.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct After {
+    /// The environment, which is not its own.
+    #[schemars(length(min = 1, max = 128))]
+    pub environment: String,
+    /// How long ago that rotation may have ended at the most, such as `7d`.
+    pub within: Span,
 }
 
 /// How the version before is ended: when everybody has moved, nobody is seen on it, and the floor has passed.

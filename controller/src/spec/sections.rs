@@ -9,7 +9,7 @@ use rekey_model::{FieldName, Grant, Label, Span};
 use rekey_rotation::Missing;
 use rekey_settings::Section;
 
-use super::{Barrier, Deliver, Grace, Offline, Schedule, Spec, Taken, judge, rules};
+use super::{After, Barrier, Deliver, Grace, Offline, Schedule, Spec, Taken, judge, rules};
 use crate::template::Template;
 
 /// The most sidecars or groups of sidecars that one credential goes to.
@@ -31,6 +31,7 @@ pub(super) fn spec(root: &Section<'_>, taken: Vec<String>) -> Option<Spec> {
     let pair = root.optional_like("pair", "orders-database");
     let driver = rekey_drivers::account(root);
     let schedule = root.optional_section("schedule").and_then(|schedule| read_schedule(&schedule));
+    let after = after(root, environment.as_ref());
     let single = driver.as_ref().is_some_and(|driver| !driver.facts().strategy.two_live_versions());
     let (grace, barrier) = if single {
         (Some(no_grace(root, &taken)), Some(barrier(root)))
@@ -49,6 +50,7 @@ pub(super) fn spec(root: &Section<'_>, taken: Vec<String>) -> Option<Spec> {
     if let Some(grace) = &grace {
         rules::schedule(schedule.as_ref(), grace, root);
     }
+    rules::after(after.as_ref(), root);
     Some(Spec {
         name: name?,
         owner: owner?,
@@ -58,6 +60,7 @@ pub(super) fn spec(root: &Section<'_>, taken: Vec<String>) -> Option<Spec> {
         pair,
         driver: driver?,
         schedule,
+        after,
         grace: grace?,
         barrier,
         judge,
@@ -122,6 +125,23 @@ fn read_schedule(section: &Section<'_>) -> Option<Schedule> {
     let every = section.required_like("every", "30d");
     let jitter = section.optional_like("jitter", "2d");
     Some(Schedule { every: every?, jitter: jitter.unwrap_or(Span::new(Duration::ZERO)) })
+}
+
+/// Where the same class must have rotated well before. That is found by its class, and not in its own environment, where
+/// it would wait for itself.
+fn after(root: &Section<'_>, own: Option<&Label>) -> Option<After> {
+    let section = root.optional_section("after")?;
+    let environment: Option<Label> = section.required_like("environment", "staging");
+    let within = section.required_like("within", "7d");
+    if !root.has("class") {
+        let remedy = "add `class:`, the same as the credentials have that rotate before it";
+        section.problem("", "needs a class: by that it is found who has rotated before", remedy);
+    }
+    if environment.is_some() && environment.as_ref() == own {
+        let remedy = "name the environment that comes before it, such as `environment: staging`";
+        section.problem("environment", "is its own: it would wait for itself", remedy);
+    }
+    Some(After { environment: environment?, within: within? })
 }
 
 fn grace(root: &Section<'_>) -> Option<Grace> {

@@ -21,6 +21,8 @@ fn whole() -> Value {
         },
         "schedule": { "every": "30d", "jitter": "2d" },
         "grace": { "max_reconnect": "30m", "floor": "1h", "quiet": "15m", "deadline": "48h" },
+        "class": "logins",
+        "after": { "environment": "staging", "within": "7d" },
         "judge": { "good": "99.9%", "least": 1000 },
         "deliver": {
             "to": ["spiffe://rekey.local/sidecar/orders/*"],
@@ -75,6 +77,7 @@ fn what_may_be_left_out_may_be_left_out() {
         "/postgres/probes",
         "/schedule",
         "/judge",
+        "/after",
         "/deliver/to",
         "/deliver/offline_for",
         "/fields",
@@ -103,7 +106,7 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
         (with("/pair", json!(["a"])), "pair", "single value", "orders-database"),
         (with("/class", json!("")), "class", "1 to 128", "databases"),
         (with("/ower", json!("x")), "ower", "no such setting", "did you mean `owner`?"),
-        (with("/zzzzzzzzz", json!("x")), "zzzzzzzzz", "no such setting", "known here: also, aws-iam, barrier"),
+        (with("/zzzzzzzzz", json!("x")), "zzzzzzzzz", "no such setting", "known here: after, also, aws-iam"),
         (with("/postgres", Value::Null), "", "one of these must be set: postgres", "add the one"),
         (with("/postgres/target", Value::Null), "postgres.target", "is missing", "orders-pg"),
         (with("/postgres/host", json!("10.0.0.1")), "postgres.host", "no such setting", "known here: adopt"),
@@ -123,6 +126,10 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
         (with("/judge/good", json!(99.9)), "judge.good", "is no percentage", "99.9%"),
         (with("/judge/least", json!(0)), "judge.least", "is zero", "least: 1"),
         (with("/judge/bar", json!(1)), "judge.bar", "no such setting", "known here: good, least"),
+        (with("/after/environment", Value::Null), "after.environment", "is missing", "staging"),
+        (with("/after/environment", json!("production")), "after.environment", "is its own", "staging"),
+        (with("/after/within", json!("0s")), "after.within", "is zero", "within: 7d"),
+        (with("/class", Value::Null), "after", "needs a class", "class:"),
         (with("/also", json!({})), "also", "must be a list", "- .."),
         (with("/also", json!([{}])), "also[0]", "one of these must be set: pgbouncer", "add the one"),
         (with("/also", json!([{"pgbouncer": {}}])), "also[0].pgbouncer.target", "is missing", "orders-pool"),
@@ -247,14 +254,20 @@ fn a_spec_names_only_what_the_config_has() {
 #[test]
 fn whoever_says_the_same_word_is_tied_and_too_many_are_refused() {
     use super::ties;
-    let paired = |name: &str, word: &str| {
+    let untied = |name: &str| {
         let mut spec = with("/credential", json!(name));
+        set(&mut spec, "/class", Value::Null);
+        set(&mut spec, "/after", Value::Null);
+        spec
+    };
+    let paired = |name: &str, word: &str| {
+        let mut spec = untied(name);
         set(&mut spec, "/pair", json!(word));
         Spec::parse(&spec).unwrap()
     };
     let one = paired("orders/db", "database");
     assert_eq!(ties::of(&one), [ties::pair(&one).unwrap()]);
-    assert_eq!(ties::of(&Spec::parse(&whole()).unwrap()), []);
+    assert_eq!(ties::of(&Spec::parse(&untied("orders/db")).unwrap()), []);
     let mut others: Vec<Spec> =
         (0..15).map(|number| paired(&format!("orders/{number}"), "database")).collect();
     others.extend([
@@ -267,8 +280,11 @@ fn whoever_says_the_same_word_is_tied_and_too_many_are_refused() {
     assert_eq!(ties::against_others(&one, &others)[0].field, "pair");
     let mut classed = with("/class", json!("databases"));
     set(&mut classed, "/environment", json!("staging"));
+    let production = Spec::parse(&with("/class", json!("databases"))).unwrap();
+    set(&mut classed, "/after", Value::Null);
     let classed = ties::of(&Spec::parse(&classed).unwrap());
     assert_eq!(classed, [crate::store::Tie::of_class("databases", "staging")]);
+    assert_eq!(ties::before(&production), classed.into_iter().next(), "by which it is found");
 }
 
 #[test]
@@ -355,7 +371,8 @@ fn shapes_of<'s>(schema: &'s Value, section: &'s Value) -> Vec<&'s Value> {
 
 #[test]
 fn the_schema_and_the_reader_know_the_same_keys() {
-    for pointer in ["", "/postgres", "/postgres/adopt", "/schedule", "/grace", "/judge", "/deliver"] {
+    for pointer in ["", "/postgres", "/postgres/adopt", "/schedule", "/grace", "/judge", "/after", "/deliver"]
+    {
         let spec = with(&format!("{pointer}/zzzzzzzzzzzz"), json!(1));
         let remedy = problems(&spec)[0].remedy.clone();
         let mut read: Vec<&str> = remedy.split_once("known here: ").unwrap().1.split(", ").collect();

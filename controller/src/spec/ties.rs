@@ -19,6 +19,12 @@ pub fn pair(spec: &Spec) -> Option<Tie> {
     spec.pair.as_ref().map(|word| Tie { kind: TieKind::Pair, word: word.to_string() })
 }
 
+/// The tie of those that must have rotated before it.
+pub fn before(spec: &Spec) -> Option<Tie> {
+    let (taken, after) = (spec.taken.as_ref()?, spec.after.as_ref()?);
+    Some(Tie::of_class(taken.class.as_str(), after.environment.as_str()))
+}
+
 /// What in the ties of `spec` does not fit the credentials beside it.
 pub fn against_others<'a>(spec: &Spec, others: impl IntoIterator<Item = &'a Spec>) -> Vec<Problem> {
     let Some(word) = &spec.pair else { return Vec::new() };

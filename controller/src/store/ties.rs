@@ -10,7 +10,7 @@ use super::{CredentialId, CredentialRow, Store, StoreError, Tx};
 pub enum TieKind {
     /// One of them at a time.
     Pair,
-    /// The same class in the same environment: nothing follows by itself.
+    /// The same class in the same environment: others may wait for it to have rotated well.
     Class,
 }
 
