@@ -28,8 +28,8 @@ use programs::{run, said};
 /// How long anything local may take before it counts as broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a rotation may take on a busy machine.
-const SETTLES: Duration = Duration::from_secs(90);
+/// How long a rotation may take at the least; asking each time makes it several times as long on a busy machine.
+const SETTLES: Duration = Duration::from_secs(45);
 
 /// A running controller with its sidecars. Everything in it ends with it.
 #[derive(Debug)]

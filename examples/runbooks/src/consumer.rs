@@ -5,15 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rekey_client::{Builder, Client, Credential, InUse, Watched};
-use rekey_testkit::process::poll;
 use tokio::runtime::Runtime;
 
-/// How long anything may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+use crate::patience::comes;
 
 /// How a consumer reads.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +52,18 @@ pub(crate) struct Used {
     pub(crate) expected: u64,
 }
 
+impl Used {
+    /// Counts one use. What failed is a failure, but while refusals are expected.
+    fn count(&mut self, outcome: Result<(), String>, expected: bool) {
+        self.uses += 1;
+        match outcome {
+            Ok(()) => {}
+            Err(_) if expected => self.expected += 1,
+            Err(why) => self.failures.push(why),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
@@ -88,7 +97,7 @@ impl Consumer {
             let client = runtime.block_on(builder.connect())?;
             // It may have been declared a moment ago, and the sidecar hears of it a moment later.
             let mut watched = None;
-            let there = poll(PATIENCE, || {
+            let there = comes(|| {
                 watched = runtime.block_on(ready(&client, &name));
                 watched.is_some()
             });
@@ -127,7 +136,7 @@ impl Consumer {
 
     fn wait(&self, what: &str, done: impl Fn() -> bool) -> Result<()> {
         let ended = || self.thread.as_ref().is_none_or(JoinHandle::is_finished);
-        ensure!(poll(PATIENCE, || done() || ended()) && !ended(), "the consumer {what}");
+        ensure!(comes(|| done() || ended()) && !ended(), "the consumer {what}");
         Ok(())
     }
 }
@@ -178,18 +187,12 @@ fn go_on(shared: &Shared, reader: &Reader, mut work: impl FnMut(&Turn<'_>) -> Re
             }
             outcome.map_err(|why| format!("{version}: {why}"))
         });
-        used.uses += 1;
         shared.uses.fetch_add(1, Ordering::SeqCst);
-        let Err(why) = outcome else {
-            shared.good.fetch_add(1, Ordering::SeqCst);
-            continue;
+        match &outcome {
+            Ok(()) => shared.good.fetch_add(1, Ordering::SeqCst),
+            Err(_) => shared.good.swap(0, Ordering::SeqCst),
         };
-        shared.good.store(0, Ordering::SeqCst);
-        if expected_before || shared.refusals_expected.load(Ordering::SeqCst) {
-            used.expected += 1;
-        } else {
-            used.failures.push(why);
-        }
+        used.count(outcome, expected_before || shared.refusals_expected.load(Ordering::SeqCst));
     }
     used
 }
@@ -213,4 +216,20 @@ fn builder(socket: &Path) -> Builder {
 pub(crate) fn read(socket: &Path, name: &str) -> Result<Credential> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async { Ok(builder(socket).connect().await?.get(name).await?) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_use_is_counted_and_every_failure_but_those_that_are_expected() {
+        let mut used = Used::default();
+        used.count(Ok(()), false);
+        used.count(Ok(()), true);
+        used.count(Err("v2: a login".to_owned()), true);
+        used.count(Err("v3: a login".to_owned()), false);
+        assert_eq!((used.uses, used.expected), (4, 1));
+        assert_eq!(used.failures, ["v3: a login"]);
+    }
 }

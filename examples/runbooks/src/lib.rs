@@ -18,6 +18,7 @@ mod lost;
 mod maria;
 mod measured;
 mod part;
+mod patience;
 mod row;
 mod run;
 mod sentryagent;

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use rekey_testkit::platform::{Programs, folder};
 
 use crate::part::Lack;
+use crate::patience::now;
 use crate::row::{ROWS, Row, Size};
 use crate::stage::Stage;
 use crate::summary::{Outcome, Summary};
@@ -150,12 +150,4 @@ impl Hall {
 fn serial() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     NEXT.fetch_add(1, Ordering::SeqCst)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the runner measures its own run; nothing of Rekey depends on it"
-)]
-fn now() -> Instant {
-    Instant::now()
 }

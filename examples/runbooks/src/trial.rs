@@ -4,12 +4,11 @@ use std::rc::Rc;
 
 use anyhow::{Result, ensure};
 use rekey_testkit::postgres::Postgres;
-use rekey_testkit::process::poll;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
-use crate::consumer::PATIENCE;
+use crate::patience::comes;
 use crate::stage::Stage;
 
 /// A new version that everybody has and the old one with a session.
@@ -54,18 +53,25 @@ impl Trial {
     }
 
     /// Waits until everybody was sent back by itself, and gives why.
-    pub(crate) fn returned(self, stage: &Stage, name: &str) -> Result<String> {
+    pub(crate) fn returned(&self, stage: &Stage, name: &str) -> Result<String> {
         let mut status = Value::Null;
-        let back = poll(PATIENCE, || {
+        let back = comes(|| {
             status = stage.platform.status(name).unwrap_or(Value::Null);
             status.get("current").and_then(Value::as_u64) == Some(self.old)
         });
         ensure!(back, "nobody goes back from {}: {status:#}", self.new);
         self.lasts()?;
+        let why = ["/rotation/last_error", "/history/0/last_error"]
+            .map(|at| status.pointer(at).and_then(Value::as_str));
+        Ok(why.into_iter().flatten().next().unwrap_or_default().to_owned())
+    }
+
+    /// Ends the session, and waits until the new version is gone.
+    pub(crate) fn undone(self, stage: &Stage, name: &str) -> Result<()> {
         drop(self.session);
         let status = stage.platform.wait_settled(name, self.old)?;
-        let last = status.pointer("/history/0").unwrap_or(&Value::Null);
-        ensure!(last.get("phase").and_then(Value::as_str) == Some("Abandoned"), "{status:#}");
-        Ok(last.get("last_error").and_then(Value::as_str).unwrap_or_default().to_owned())
+        let phase = status.pointer("/history/0/phase").and_then(Value::as_str);
+        ensure!(phase == Some("Abandoned"), "{status:#}");
+        Ok(())
     }
 }

@@ -2,15 +2,15 @@
 
 use anyhow::{Context, Result, ensure};
 use rekey_testkit::postgres::Postgres;
-use rekey_testkit::process::poll;
 use serde_json::Value;
 
 use super::a3::{DATABASE, FILE};
-use crate::consumer::{How, PATIENCE};
+use crate::consumer::How;
 use crate::consumers::postgres::queries;
 use crate::login::{one, version};
 use crate::measured::Measured;
 use crate::part::Part;
+use crate::patience::comes;
 use crate::row::{Row, Size};
 use crate::stage::Stage;
 
@@ -38,7 +38,7 @@ fn play(stage: &mut Stage, _size: Size) -> Result<Measured> {
     let confirmed =
         refreshed.get("holders").is_some_and(|holders| holders.to_string().contains("\"confirmed\":true"));
     ensure!(confirmed, "refresh: {refreshed:#}");
-    let reports = poll(PATIENCE, || stage.platform.ctl(&["who", &name]).is_ok_and(|who| accepted(&who) > 0));
+    let reports = comes(|| stage.platform.ctl(&["who", &name]).is_ok_and(|who| accepted(&who) > 0));
     ensure!(reports, "`who` shows no process that reports its uses");
     measured.used(consumer.end()?);
     measured.ended(format!("{undone}: rolled back, not in pg_roles"));
@@ -58,13 +58,13 @@ fn back(stage: &mut Stage, postgres: &Postgres, name: &str) -> Result<String> {
     let new = stage.handle(name)?;
     let is_named =
         || stage.platform.ctl(&["who", &format!("{name}@{before}")]).is_ok_and(|who| sessions(&who) > 0);
-    ensure!(poll(PATIENCE, is_named), "`who {name}@{before}` does not show the session that is left");
+    ensure!(comes(is_named), "`who {name}@{before}` does not show the session that is left");
     stage.platform.ctl(&["rollback", name, "--wait", "--wait-timeout", "120s", "--reason", "runbook"])?;
     ensure!(stage.current(name)? == before, "not rolled back: {:#}", stage.platform.status(name)?);
     runtime.block_on(session.simple_query(&DATABASE.query())).context("the session was cut")?;
     let gone =
         || one(postgres, "postgres", &format!("SELECT 1 FROM pg_roles WHERE rolname = '{new}'")).is_empty();
-    ensure!(poll(PATIENCE, gone), "{new} is left behind");
+    ensure!(comes(gone), "{new} is left behind");
     stage.platform.wait_settled(name, before)?;
     Ok(new)
 }
@@ -75,14 +75,14 @@ fn again(stage: &Stage, postgres: &Postgres, name: &str, measured: &mut Measured
     postgres.sql("ALTER ROLE rekey NOLOGIN");
     let begun = stage.platform.ctl(&["rotate", name, "--reason", "runbook"])?;
     let mut told = Value::Null;
-    let says_why = poll(PATIENCE, || {
+    let says_why = comes(|| {
         told = stage.platform.status(name).unwrap_or(Value::Null);
         told.pointer("/rotation/last_error").is_some_and(|why| why.to_string().contains("rekey"))
     });
     postgres.sql("ALTER ROLE rekey LOGIN");
     ensure!(says_why, "the rotation {begun} does not say what it waits for: {told:#}");
     stage.platform.ctl(&["retry", name, "--reason", "the rotator may log in again"])?;
-    let settled = poll(PATIENCE, || {
+    let settled = comes(|| {
         told = stage.platform.status(name).unwrap_or(Value::Null);
         stage.current(name).is_ok_and(|now| now > before) && told.get("rotation").is_none_or(Value::is_null)
     });

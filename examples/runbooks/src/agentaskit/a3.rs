@@ -7,11 +7,12 @@ use rekey_testkit::postgres::Postgres;
 use rekey_testkit::process::poll;
 use serde_json::Value;
 
-use crate::consumer::{How, PATIENCE};
+use crate::consumer::How;
 use crate::consumers::postgres::queries;
 use crate::login::{Database, OF_TODAY, may_log_in, one, version};
 use crate::measured::Measured;
 use crate::part::Part;
+use crate::patience::comes;
 use crate::row::{Row, Size};
 use crate::stage::Stage;
 
@@ -60,7 +61,7 @@ fn play(stage: &mut Stage, size: Size) -> Result<Measured> {
         // The login from before Rekey is shut and stays: it is not Rekey's to drop.
         let adopted = old == LEGACY;
         let gone = || if adopted { !may_log_in(&postgres, &old) } else { !is_there(&postgres, &old) };
-        ensure!(poll(PATIENCE, gone), "{old} is in pg_roles still");
+        ensure!(comes(gone), "{old} is in pg_roles still");
         measured
             .ended(format!("{old}: {}", if adopted { "may not log in" } else { "dropped, not in pg_roles" }));
     }
@@ -80,7 +81,7 @@ fn held_back(stage: &Stage, postgres: &Postgres, name: &str, measured: &mut Meas
     runtime.spawn(connection);
     let words = ["rotate", name, "--wait=moved", "--wait-timeout", "120s", "--reason", "runbook"];
     measured.rotated(&stage.platform.ctl(&words)?);
-    let sees = poll(PATIENCE, || {
+    let sees = comes(|| {
         let who = stage.platform.ctl(&["who", name]).unwrap_or(Value::Null);
         who.get("sessions").is_some_and(|sessions| sessions.to_string().contains("\"version\":1"))
     });

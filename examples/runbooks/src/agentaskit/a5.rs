@@ -3,13 +3,13 @@
 use anyhow::{Context, Result, ensure};
 use rekey_testkit::http::Http;
 use rekey_testkit::marker::found_in;
-use rekey_testkit::process::poll;
 
 use crate::cluster::{cluster, object, version};
-use crate::consumer::{How, PATIENCE};
+use crate::consumer::How;
 use crate::consumers::kube::{get, gets};
 use crate::measured::Measured;
 use crate::part::Part;
+use crate::patience::comes;
 use crate::row::{Row, Size};
 use crate::stage::Stage;
 
@@ -42,7 +42,7 @@ fn play(stage: &mut Stage, size: Size) -> Result<Measured> {
         stage.rotate(&name, &mut measured)?;
         consumer.let_work(5)?;
         let refused = || get(&server, &old, &object) == Ok(401);
-        ensure!(poll(PATIENCE, refused), "the old token: {:?}", get(&server, &old, &object));
+        ensure!(comes(refused), "the old token: {:?}", get(&server, &old, &object));
         tokens.push(old);
     }
     tokens.push(stage.read(&name)?.text("token")?.to_owned());

@@ -6,16 +6,16 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use rekey_testkit::marker::{forms, found_in};
-use rekey_testkit::process::poll;
 use serde_json::Value;
 
 use super::DATABASE;
 use super::b5::FILE;
-use crate::consumer::{How, PATIENCE};
+use crate::consumer::How;
 use crate::consumers::postgres::queries;
 use crate::login::{logins, version};
 use crate::measured::Measured;
 use crate::part::Part;
+use crate::patience::comes;
 use crate::row::{Row, Size};
 use crate::stage::Stage;
 
@@ -65,7 +65,7 @@ fn play(stage: &mut Stage, size: Size) -> Result<Measured> {
     let last = secrets.pop().context("no secret")?;
     search_finds(folder, last.as_bytes())?;
     let files = modes(folder)?;
-    ensure!(poll(PATIENCE, || logins(&postgres, "nova_worker_v") == 1), "logins are left behind");
+    ensure!(comes(|| logins(&postgres, "nova_worker_v") == 1), "logins are left behind");
     measured.note(format!(
         "{} passwords looked for at the level trace; {files} files are its user's alone",
         secrets.len() + 1
@@ -79,7 +79,7 @@ fn restored(stage: &mut Stage, name: &str) -> Result<()> {
     let before = stage.current(name)?;
     stage.platform.restore("copy.db")?;
     stage.platform.start_controller()?;
-    let on = poll(PATIENCE, || {
+    let on = comes(|| {
         let told = stage.platform.ctl(&["reconcile"]).unwrap_or(Value::Null);
         told.get("reconciling") == Some(&Value::Bool(false))
             && stage.current(name).is_ok_and(|now| now > 1000)

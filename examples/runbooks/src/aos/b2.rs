@@ -3,14 +3,14 @@
 use anyhow::{Context, Result, ensure};
 use rekey_testkit::pgbouncer::{Options, PgBouncer};
 use rekey_testkit::postgres::Postgres;
-use rekey_testkit::process::poll;
 
 use super::DATABASE;
-use crate::consumer::{Consumer, How, PATIENCE};
+use crate::consumer::{Consumer, How};
 use crate::consumers::postgres::{direct_too, queries};
 use crate::login::{logins, version};
 use crate::measured::Measured;
 use crate::part::Part;
+use crate::patience::comes;
 use crate::row::{Row, Size};
 use crate::stage::Stage;
 
@@ -52,12 +52,15 @@ fn play(stage: &mut Stage, size: Size) -> Result<Measured> {
     }
     let current = stage.handle(&names[0])?;
     let list = || std::fs::read_to_string(told.userlist()).unwrap_or_default();
-    let lines =
-        || list().lines().filter(|line| line.contains("nova_app_v")).map(str::to_owned).collect::<Vec<_>>();
-    let only = poll(PATIENCE, || matches!(lines().as_slice(), [line] if line.contains(&current)));
-    ensure!(only, "the pooler's file has {:?}, current is {current}", lines());
-    let dropped =
-        poll(PATIENCE, || logins(&postgres, "nova_app_v") == 1 && logins(&postgres, "nova_asking_v") == 1);
+    // The names alone: behind them stand verifiers.
+    let name = |line: &str| line.split('"').nth(1).unwrap_or_default().to_owned();
+    let lines = || list().lines().map(name).filter(|name| name.starts_with("nova_app_v")).collect::<Vec<_>>();
+    ensure!(
+        comes(|| lines() == [current.as_str()]),
+        "the pooler's file has {:?}, not {current} alone",
+        lines()
+    );
+    let dropped = comes(|| logins(&postgres, "nova_app_v") == 1 && logins(&postgres, "nova_asking_v") == 1);
     ensure!(dropped, "logins are left at the server");
     ensure!(told.id() == process, "the pooler was started again");
     let reloads = told.log().matches("RELOAD").count();

@@ -11,6 +11,7 @@ use crate::cache::{node, target, version};
 use crate::consumer::{How, Turn};
 use crate::measured::Measured;
 use crate::part::Part;
+use crate::patience::now;
 use crate::row::{Row, Size};
 use crate::stage::Stage;
 
@@ -89,9 +90,4 @@ fn ping(url: &str) -> Result<(), String> {
     let answer =
         ping().or_else(|error| if error.to_string().contains("WRONGPASS") { Err(error) } else { ping() });
     answer.map(drop).map_err(|error| format!("a login and a PING: {error:#}"))
-}
-
-#[expect(clippy::disallowed_methods, reason = "it measures a wait; nothing of Rekey depends on it")]
-fn now() -> Instant {
-    Instant::now()
 }

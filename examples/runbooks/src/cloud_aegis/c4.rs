@@ -1,14 +1,14 @@
 //! C4: the AUTH password of Redis, at every node, and after a restart of one.
 
 use anyhow::{Result, ensure};
-use rekey_testkit::process::poll;
 use rekey_testkit::redis::{Client, Redis};
 
 use crate::cache::{node, passwords, target, version};
-use crate::consumer::{How, PATIENCE};
+use crate::consumer::How;
 use crate::consumers::redis::commands;
 use crate::measured::Measured;
 use crate::part::Part;
+use crate::patience::comes;
 use crate::row::{Row, Size};
 use crate::stage::Stage;
 
@@ -39,7 +39,7 @@ fn play(stage: &mut Stage, size: Size) -> Result<Measured> {
         stage.rotate(&name, &mut measured)?;
         consumer.let_work(5)?;
         for node in &nodes {
-            let one = poll(PATIENCE, || passwords(node, "aegis") == 1);
+            let one = comes(|| passwords(node, "aegis") == 1);
             ensure!(one, "{} has {} passwords", node.address(), passwords(node, "aegis"));
             ensure!(Client::log_in(node.port(), "aegis", &old).is_err(), "the old password works still");
         }

@@ -1,14 +1,14 @@
 //! C9: health after a rotation: a smoke test before anybody gets a version, and all the while it is on trial.
 
 use anyhow::{Result, ensure};
-use rekey_testkit::process::poll;
 use serde_json::Value;
 
-use crate::consumer::{How, PATIENCE};
+use crate::consumer::How;
 use crate::consumers::postgres::queries;
 use crate::login::{Database, one, version};
 use crate::measured::Measured;
 use crate::part::Part;
+use crate::patience::comes;
 use crate::row::{Row, Size};
 use crate::stage::Stage;
 use crate::trial::Trial;
@@ -59,6 +59,7 @@ fn play(stage: &mut Stage, _size: Size) -> Result<Measured> {
     consumer.expect_refusals();
     postgres.sql(&format!("REVOKE aegis_owner FROM {broken}"));
     let why = trial.returned(stage, &name)?;
+    trial.undone(stage, &name)?;
     consumer.recovered()?;
     consumer.let_work(5)?;
     measured.note(format!("returned by itself: {why}"));
@@ -66,7 +67,7 @@ fn play(stage: &mut Stage, _size: Size) -> Result<Measured> {
     consumer.let_work(5)?;
     measured.used(consumer.end()?);
     let there = || one(&postgres, "postgres", &format!("SELECT 1 FROM pg_roles WHERE rolname = '{broken}'"));
-    ensure!(poll(PATIENCE, || there().is_empty()), "{broken} is left behind");
+    ensure!(comes(|| there().is_empty()), "{broken} is left behind");
     measured.ended(format!("{broken}: left again, not in pg_roles"));
     Ok(measured)
 }

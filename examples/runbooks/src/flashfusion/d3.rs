@@ -2,18 +2,18 @@
 
 use anyhow::{Context, Result, ensure};
 use rekey_testkit::http::Http;
-use rekey_testkit::process::poll;
 use serde_json::Value;
 
 use super::DATABASE;
 use super::d1::line;
 use crate::cluster::{cluster, object};
-use crate::consumer::{How, PATIENCE};
+use crate::consumer::How;
 use crate::consumers::kube::gets;
 use crate::consumers::postgres::queries;
 use crate::login::{logins, version};
 use crate::measured::Measured;
 use crate::part::Part;
+use crate::patience::comes;
 use crate::row::{Row, Size};
 use crate::stage::Stage;
 
@@ -64,7 +64,7 @@ fn play(stage: &mut Stage, _size: Size) -> Result<Measured> {
     for consumer in consumers {
         measured.used(consumer.end()?);
     }
-    ensure!(poll(PATIENCE, || logins(&postgres, "ff_release_v") == 1), "logins are left behind");
+    ensure!(comes(|| logins(&postgres, "ff_release_v") == 1), "logins are left behind");
     measured.ended("dropped when its time was over, not in pg_roles");
     Ok(measured)
 }
@@ -79,18 +79,10 @@ fn counts_down(stage: &mut Stage, name: &str, measured: &mut Measured) -> Result
         let end = told.pointer("/credentials/0/rotation/earliest_end_ms").and_then(Value::as_i64)?;
         Some(end - told.get("now_ms").and_then(Value::as_i64)?)
     };
-    ensure!(
-        poll(PATIENCE, || left().is_some()),
-        "nobody says when it may end: {:#}",
-        stage.platform.status(name)?
-    );
+    ensure!(comes(|| left().is_some()), "nobody says when it may end: {:#}", stage.platform.status(name)?);
     let first = left().context("it was there")?;
     ensure!((20 * HOUR..=24 * HOUR).contains(&first), "it may end in {first} ms");
-    ensure!(
-        poll(PATIENCE, || left().is_some_and(|left| left < first)),
-        "the time does not fall: {:?}",
-        left()
-    );
+    ensure!(comes(|| left().is_some_and(|left| left < first)), "the time does not fall: {:?}", left());
     let short: Vec<&str> = FILE.lines().filter(|line| !line.starts_with("grace:")).collect();
     stage.declare(&short.join("\n"))?;
     // With an hour as `quiet` the server is asked every six minutes, and next when that time is over; after a start at once.

@@ -1,15 +1,15 @@
 //! E2: what is due within seven days is told by the same alert, and by the same look into the list.
 
 use anyhow::{Result, ensure};
-use rekey_testkit::process::poll;
 use rekey_testkit::prometheus::Prometheus;
 
 use super::{DATABASE, is, listed};
-use crate::consumer::{How, PATIENCE};
+use crate::consumer::How;
 use crate::consumers::postgres::queries;
 use crate::login::may_log_in;
 use crate::measured::Measured;
 use crate::part::Part;
+use crate::patience::comes;
 use crate::row::{Row, Size};
 use crate::stage::Stage;
 
@@ -41,7 +41,7 @@ fn play(stage: &mut Stage, _size: Size) -> Result<Measured> {
         let alerts = prometheus.alerts().unwrap_or_default();
         alerts.iter().any(|alert| alert.name == ALERT && alert.credential == name)
     };
-    ensure!(poll(PATIENCE, || fires(soon)), "{ALERT} does not fire: {:?}", prometheus.alerts());
+    ensure!(comes(|| fires(soon)), "{ALERT} does not fire: {:?}", prometheus.alerts());
     ensure!(!fires(later), "{ALERT} fires for what is due in 60 days");
     let due = listed(stage, &["list", "--expiring-in", "7d"])?;
     ensure!(due.iter().any(|line| is(line, soon)), "`list --expiring-in 7d` does not show {soon}");
@@ -51,7 +51,7 @@ fn play(stage: &mut Stage, _size: Size) -> Result<Measured> {
     stage.rotate(soon, &mut measured)?;
     consumer.let_work(3)?;
     measured.used(consumer.end()?);
-    ensure!(poll(PATIENCE, || !may_log_in(&postgres, &old)), "{old} may log in");
+    ensure!(comes(|| !may_log_in(&postgres, &old)), "{old} may log in");
     measured.note(format!("{ALERT} fired for {soon} alone, and `list --expiring-in 7d` showed the same"));
     measured.ended(format!("{old}: dropped"));
     Ok(measured)

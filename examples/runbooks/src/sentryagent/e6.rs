@@ -1,15 +1,15 @@
 //! E6: one policy for many credentials: 90 days in production, 180 in staging, 365 for services; changed in one place.
 
 use anyhow::{Result, ensure};
-use rekey_testkit::process::poll;
 use serde_json::Value;
 
 use super::{DATABASE, line};
-use crate::consumer::{How, PATIENCE};
+use crate::consumer::How;
 use crate::consumers::postgres::queries;
 use crate::login::{logins, version};
 use crate::measured::Measured;
 use crate::part::Part;
+use crate::patience::comes;
 use crate::row::{Row, Size};
 use crate::stage::Stage;
 
@@ -47,7 +47,7 @@ fn play(stage: &mut Stage, size: Size) -> Result<Measured> {
     };
     ensure!(due(stage)? == [90, 180, 365], "due in {:?} days", due(stage)?);
     stage.platform.configure(|setup| setup.sections = setup.sections.replace(BEFORE, AFTER))?;
-    let follows = poll(PATIENCE, || due(stage).is_ok_and(|due| due == [60, 180, 365]));
+    let follows = comes(|| due(stage).is_ok_and(|due| due == [60, 180, 365]));
     ensure!(follows, "the class was changed, and they are due in {:?} days", due(stage)?);
     let audit = stage.platform.ctl(&["audit", "query", "--credential", production])?.to_string();
     ensure!(audit.contains("schedule.every"), "the audit does not say what the class changed: {audit}");
@@ -55,7 +55,7 @@ fn play(stage: &mut Stage, size: Size) -> Result<Measured> {
     consumer.let_work(3)?;
     measured.used(consumer.end()?);
     for prefix in ["agentidp_production_v", "agentidp_staging_v", "agentidp_service_v"] {
-        ensure!(poll(PATIENCE, || logins(&postgres, prefix) == 1), "of {prefix} logins are left behind");
+        ensure!(comes(|| logins(&postgres, prefix) == 1), "of {prefix} logins are left behind");
     }
     measured
         .note("due in 90, 180 and 365 days; with the class changed to 60 the first one followed, audited");
