@@ -31,7 +31,7 @@ deliver:
 ";
 
 /// What the application may do.
-const RIGHTS: &str =
+pub(crate) const RIGHTS: &str =
     r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
 
 /// An application by the AWS SDK for Python: a line with a key is one use of it at STS and S3.
@@ -56,7 +56,7 @@ for line in sys.stdin:
 "#;
 
 /// The policy that the manual gives the rotator.
-fn policy() -> String {
+pub(crate) fn policy() -> String {
     let manual = include_str!("../../docs/drivers.md");
     let (_, section) = manual.split_once("\n## aws-iam").unwrap();
     section.split("```json\n").nth(1).unwrap().split("\n```").next().unwrap().to_owned()
@@ -101,14 +101,14 @@ fn rotate(story: &Story) {
 }
 
 /// The application's process.
-struct Sdk {
+pub(crate) struct Sdk {
     process: Child,
     asked: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
 impl Sdk {
-    fn start(moto: &Moto) -> Self {
+    pub(crate) fn start(moto: &Moto) -> Self {
         let mut process = Command::new(moto::python().unwrap())
             .args(["-c", APPLICATION, &format!("http://127.0.0.1:{}", moto.port())])
             .stdin(Stdio::piped())
@@ -120,7 +120,7 @@ impl Sdk {
     }
 
     /// Uses a key once; none: it works.
-    fn try_key(&mut self, id: &str, secret: &str) -> Option<String> {
+    pub(crate) fn try_key(&mut self, id: &str, secret: &str) -> Option<String> {
         writeln!(self.asked, "{id} {secret}").unwrap();
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();

@@ -34,3 +34,4 @@ mod store_tls;
 mod story;
 mod strangers;
 mod twins;
+mod weather;

@@ -26,6 +26,7 @@ pub mod process;
 pub mod prometheus;
 pub mod redis;
 pub mod system;
+pub mod weather;
 
 /// The uid and gid that parts run as when the caller is root: `daemon`, which every system has. PostgreSQL refuses root
 /// and wants a user with a name; `nobody` will not do, since a sidecar refuses the overflow uid as a caller.

@@ -5,6 +5,7 @@ mod world;
 use rekey_drivers::{Driver, DriverError, Expiry, Listed, Sessions, Usage};
 use rekey_model::{Handle, SecretBytes, Version};
 use rekey_testkit::process::free_port;
+use rekey_testkit::weather::{Fault, Weather};
 
 use crate::conformance::refused;
 use crate::made_there::{self, Maker, end, intent};
@@ -89,6 +90,20 @@ async fn a_key_that_is_not_known_everywhere_yet_is_waited_for_and_not_for_ever()
     refused(impatient.probe(&made.fields, None).await, "a key that is never known");
     moto().hide_new_keys(&world.user, 0);
     world.driver.probe(&made.fields, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_that_aws_says_is_not_there_and_lists_is_not_taken_for_ended() {
+    let world = World::new();
+    let weather = Weather::before(moto().port()).unwrap();
+    let made = world.driver.install(&intent(&world.driver).await).await.unwrap();
+    let absent = "<ErrorResponse><Error><Type>Sender</Type><Code>NoSuchEntity</Code><Message>gone</Message></Error></ErrorResponse>";
+    weather.strike("Action=UpdateAccessKey", Fault::Absent(absent));
+    let early = world.at_port(weather.port()).revoke(&made.handle, Sessions::End).await;
+    assert!(matches!(early, Err(DriverError::Unavailable(_) | DriverError::Unknown(_))), "{early:?}");
+    assert!(weather.has_struck() && moto().keys(&world.user)[0].active);
+    world.at_port(weather.port()).revoke(&made.handle, Sessions::End).await.unwrap();
+    assert_eq!(moto().keys(&world.user), []);
 }
 
 #[tokio::test]

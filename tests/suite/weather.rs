@@ -1,0 +1,213 @@
+//! Targets in bad weather, with the real binaries: a provider that answers wrongly or not at all, a database in failover.
+
+use std::sync::Arc;
+
+use rekey_testkit::moto::Moto;
+use rekey_testkit::platform::{Platform, Programs, Setup, folder};
+use rekey_testkit::postgres::sql_over;
+use rekey_testkit::process::poll;
+use rekey_testkit::system::{self, Pace, System};
+use rekey_testkit::weather::{Fault, Weather};
+use serde_json::Value;
+
+use crate::application::Application;
+use crate::aws_iam::{RIGHTS, Sdk, policy};
+use crate::story::{PATIENCE, last, settled};
+
+const KEYS: &str = "orders/keys";
+
+const CREDENTIAL: &str = "credential: orders/keys
+owner: team-orders
+environment: demo
+aws-iam:
+  target: cloud
+  user: orders
+  exclusive: true
+grace: { max_reconnect: 300ms, floor: 400ms, quiet: 300ms, deadline: 2m }
+deliver:
+  to: [\"spiffe://rekey.local/sidecar/orders/*\"]
+  offline: serve-until-expiry
+  offline_for: 10m
+";
+
+/// Says that a key was made, which there is not.
+const LIE: &str = "<CreateAccessKeyResponse><CreateAccessKeyResult><AccessKey><UserName>orders</UserName>\
+    <AccessKeyId>AKIATHEREISNOSUCHKEY</AccessKeyId><Status>Active</Status>\
+    <SecretAccessKey>nobody/made/this/secret/access/key/aaaaaa</SecretAccessKey>\
+    </AccessKey></CreateAccessKeyResult></CreateAccessKeyResponse>";
+
+/// A platform with the keys of one user, and a rotator with what the manual gives it, who goes through the weather.
+fn platform(moto: &Moto, weather: &Weather) -> Platform {
+    moto.user("orders", Some(RIGHTS));
+    moto.user("rekey", Some(&policy()));
+    let key = moto.create_key("rekey");
+    let home = folder(&std::env::temp_dir(), &format!("rekey-suite-weather-{}", std::process::id())).unwrap();
+    let mut platform = Platform::start(Programs::built().unwrap(), &home, Setup::default()).unwrap();
+    let target = format!(
+        "  cloud:
+    aws-iam:
+      endpoint: http://127.0.0.1:{}
+      sts_endpoint: http://127.0.0.1:{}
+      access_key_id_file: cloud-id
+      secret_access_key_file: cloud-secret
+      request_timeout: 2s
+      call_timeout: 10s
+      settle: 1s
+",
+        weather.port(),
+        moto.port(),
+    );
+    platform.add_target(&target, &[("cloud-id", &key.id), ("cloud-secret", &key.secret)]).unwrap();
+    platform.declare(CREDENTIAL).unwrap();
+    platform.start_sidecar("sidecar-1", "orders/sidecar-1", "orders/*").unwrap();
+    platform.wait_settled(KEYS, 1).unwrap();
+    platform
+}
+
+/// What the state says of alarms and of the rotation that is open or was last.
+fn told(platform: &Platform) -> String {
+    let status = platform.status(KEYS).unwrap();
+    format!("{} {} {}", status["alarms"], status["rotation"], last(&status))
+}
+
+/// Uses what it reads, and looks each time how many keys there are.
+fn application(platform: &Platform, moto: &Arc<Moto>) -> Application {
+    let (moto, mut sdk) = (Arc::clone(moto), Sdk::start(moto));
+    Application::start(platform.socket("sidecar-1"), KEYS, move |credential| {
+        let (id, secret) = (credential.text("access_key_id")?, credential.text("secret_access_key")?);
+        if let Some(why) = sdk.try_key(id, secret) {
+            anyhow::bail!("{why}");
+        }
+        let keys = moto.keys("orders").len();
+        anyhow::ensure!(keys <= 2, "there are {keys} keys");
+        Ok(())
+    })
+}
+
+/// The current version, its key, and the whole state.
+fn current(platform: &Platform) -> (u64, String, Value) {
+    let status = platform.status(KEYS).unwrap();
+    let current = status["current"].as_u64().unwrap_or_default();
+    let versions = status["versions"].as_array().cloned().unwrap_or_default();
+    let version = versions.iter().find(|version| version["version"].as_u64() == Some(current));
+    let handle = version.and_then(|version| version["handle"].as_str()).unwrap_or_default().to_owned();
+    (current, handle, status)
+}
+
+/// Waits until nothing is under way, and the only key is the one that is served.
+fn until_only_the_served_key_is_left(platform: &Platform, moto: &Moto, what: &str) -> u64 {
+    let clean = || {
+        let (_, key, status) = current(platform);
+        let only = moto.keys("orders").iter().map(|key| key.id.clone()).eq([key]);
+        settled(&status) && only
+    };
+    assert!(poll(PATIENCE, clean), "{what}: {:?}\n{:#}", moto.keys("orders"), current(platform).2);
+    current(platform).0
+}
+
+#[test]
+fn whatever_a_provider_answers_there_is_no_third_key_no_orphan_and_no_use_that_fails() {
+    let moto = Arc::new(Moto::start());
+    let weather = Weather::before(moto.port()).unwrap();
+    let platform = platform(&moto, &weather);
+    let application = application(&platform, &moto);
+    application.let_work(3);
+    for (words, fault) in [
+        ("Action=CreateAccessKey", Fault::AnswerLost),
+        ("Action=CreateAccessKey", Fault::AnswerTwice),
+        ("Action=CreateAccessKey", Fault::Hang),
+        ("Action=CreateAccessKey", Fault::AnswerCut),
+        ("Action=CreateAccessKey", Fault::TooMany(2)),
+        ("Action=CreateAccessKey", Fault::Broken),
+        ("Action=UpdateAccessKey", Fault::AnswerLost),
+        ("Action=DeleteAccessKey", Fault::AnswerCut),
+    ] {
+        let before = until_only_the_served_key_is_left(&platform, &moto, "before");
+        weather.strike(words, fault);
+        platform.ctl(&["rotate", KEYS, "--reason", "test"]).unwrap();
+        let what = format!("{words} {fault:?}");
+        assert!(poll(PATIENCE, || weather.has_struck()), "{what}: was never asked");
+        let after = until_only_the_served_key_is_left(&platform, &moto, &what);
+        assert!(after > before, "{what}: v{after} is current, as before");
+        application.let_work(2);
+    }
+    // A key that there is not fails its proof, and nobody is given it.
+    let (before, key, _) = current(&platform);
+    weather.strike("Action=CreateAccessKey", Fault::Lie(LIE));
+    platform.ctl(&["rotate", KEYS, "--reason", "test"]).unwrap();
+    assert!(poll(PATIENCE, || weather.has_struck()), "a lie: was never asked");
+    until_only_the_served_key_is_left(&platform, &moto, "a lie");
+    assert_eq!((current(&platform).0, current(&platform).1), (before, key));
+    platform.ctl(&["rotate", KEYS, "--reason", "test"]).unwrap();
+    let rotated = || current(&platform).0 > before;
+    assert!(poll(PATIENCE, rotated), "after a lie: {:#}", current(&platform).2);
+    until_only_the_served_key_is_left(&platform, &moto, "after a lie");
+    application.let_work(3);
+    assert!(application.end_without_failure() > 25);
+}
+
+#[test]
+fn a_key_that_somebody_made_by_hand_is_named_and_never_deleted() {
+    let moto = Moto::start();
+    let weather = Weather::before(moto.port()).unwrap();
+    let platform = platform(&moto, &weather);
+    let ours = current(&platform).1;
+    let theirs = moto.create_key("orders").id;
+    let named = || platform.ctl(&["verify", KEYS]).is_ok() && told(&platform).contains(&theirs);
+    assert!(poll(PATIENCE, named), "no alarm names {theirs}: {}", told(&platform));
+    assert!(told(&platform).contains("stranger"), "{}", told(&platform));
+    platform.ctl(&["rotate", KEYS, "--reason", "test"]).unwrap();
+    let no_room = || told(&platform).contains("no third") && told(&platform).contains(&ours);
+    assert!(poll(PATIENCE, no_room), "it does not say that there is no room: {}", told(&platform));
+    let keys = || moto.keys("orders").into_iter().map(|key| key.id).collect::<Vec<_>>();
+    assert_eq!(keys(), [ours.clone(), theirs.clone()]);
+    moto.delete_key("orders", &theirs);
+    let rotated = || {
+        let (version, key, status) = current(&platform);
+        if settled(&status) && version == 1 {
+            platform.ctl(&["rotate", KEYS, "--reason", "test"]).ok();
+        }
+        version > 1 && keys() == [key]
+    };
+    assert!(poll(PATIENCE, rotated), "{:?} {}", keys(), told(&platform));
+}
+
+/// Logs in anew each time, and reads.
+fn reader(system: &System) -> Application {
+    let (host, port) = (system.database.host(), system.database.port());
+    Application::start(system.socket("sidecar-1"), system::CREDENTIAL, move |credential| {
+        let mut connection = tokio_postgres::Config::new();
+        connection.host_path(&host).port(port).dbname("orders");
+        connection.user(credential.text("username")?).password(credential.text("password")?);
+        sql_over(connection, "SELECT count(*) FROM orders").map(drop)
+    })
+}
+
+#[test]
+fn a_database_that_becomes_a_standby_in_a_rotation_is_waited_for_and_named() {
+    let home = folder(&std::env::temp_dir(), &format!("rekey-suite-standby-{}", std::process::id())).unwrap();
+    let mut system = System::start(Programs::built().unwrap(), &home, Pace::default()).unwrap();
+    system.start_sidecar("sidecar-1").unwrap();
+    system.wait_settled(system::CREDENTIAL, 1).unwrap();
+    let before = reader(&system);
+    before.let_work(5);
+    before.end_without_failure();
+    // Who is connected is cut by the failover itself, whoever rotates: readers begin again when the standby is up.
+    let data = system.database.postgres.sql("SHOW data_directory")[0][0].clone().unwrap();
+    system.database.postgres.stop().unwrap();
+    system.ctl(&["rotate", system::CREDENTIAL, "--reason", "test"]).unwrap();
+    std::fs::write(std::path::Path::new(&data).join("standby.signal"), "").unwrap();
+    system.database.postgres.start_again().unwrap();
+    let meanwhile = reader(&system);
+    let says = || system.status().unwrap()["rotation"].to_string();
+    let named = || ["read-only", "standby"].iter().any(|word| says().contains(word));
+    assert!(poll(PATIENCE, named), "it does not say what it waits for: {}", says());
+    meanwhile.let_work(20);
+    assert_eq!(system.status().unwrap()["current"], 1);
+    system.database.postgres.sql("SELECT pg_promote()");
+    system.wait_settled(system::CREDENTIAL, 2).unwrap();
+    meanwhile.let_work(5);
+    meanwhile.end_without_failure();
+    let made = system.database.made_roles();
+    assert!(made.len() == 1 && made[0].starts_with("orders_app_v2_"), "{made:?}");
+}
