@@ -131,6 +131,26 @@ impl Mysql {
 }
 
 impl Target {
+    /// Ends the sessions of a user that goes on to be let in by another password: those that are there, and once more what
+    /// may have been on its way in by the one that was taken away.
+    pub(super) async fn end_those_there(&self, link: &mut Link<'_>, user: &str) -> Result<u32, Fault> {
+        let limit = self.timeouts.call / 2;
+        let mut ended = BTreeSet::new();
+        let gone = timeout(limit, async {
+            end_once(link, user, &mut ended).await?;
+            sleep(BETWEEN_LOOKS).await;
+            end_once(link, user, &mut ended).await?;
+            while list(link, user).await?.iter().any(|row| number(row).is_ok_and(|it| ended.contains(&it))) {
+                sleep(UNTIL_GONE).await;
+            }
+            Ok(())
+        });
+        gone.await.unwrap_or_else(|_elapsed| {
+            Err(Fault::NotYet(format!("sessions of {user} that were ended are there after {limit:?}")))
+        })?;
+        Ok(u32::try_from(ended.len()).unwrap_or(u32::MAX))
+    }
+
     /// Ends every session of a user that takes no login any more by what is revoked, and gives how many there were.
     pub(super) async fn end_all(&self, link: &mut Link<'_>, user: &str) -> Result<u32, Fault> {
         let limit = self.timeouts.call / 2;
@@ -164,20 +184,31 @@ async fn left_alone(link: &mut Link<'_>, handle: &Handle) -> Result<u32, Fault> 
 async fn end_sessions(link: &mut Link<'_>, user: &str, ended: &mut BTreeSet<u64>) -> Result<(), Fault> {
     let mut quiet = false;
     loop {
-        let sessions = list(link, user).await?;
-        for row in &sessions {
-            let number: u64 = text(row, 0).and_then(|id| id.parse().ok()).ok_or_else(super::wire::noise)?;
-            match link.change(&format!("KILL CONNECTION {number}")).await {
-                Ok(()) => drop(ended.insert(number)),
-                Err(Fault::No(why)) if why.ends_with(NO_SUCH_SESSION) => {}
-                Err(fault) => return Err(fault.during("ending its sessions")),
-            }
-        }
-        match (sessions.is_empty(), quiet) {
+        let none = end_once(link, user, ended).await?;
+        match (none, quiet) {
             (true, true) => return Ok(()),
             (true, false) => sleep(BETWEEN_LOOKS).await,
             (false, _) => sleep(UNTIL_GONE).await,
         }
-        quiet = sessions.is_empty();
+        quiet = none;
     }
+}
+
+/// Ends the sessions that are there now, and says whether there were none.
+async fn end_once(link: &mut Link<'_>, user: &str, ended: &mut BTreeSet<u64>) -> Result<bool, Fault> {
+    let sessions = list(link, user).await?;
+    for row in &sessions {
+        let number = number(row)?;
+        match link.change(&format!("KILL CONNECTION {number}")).await {
+            Ok(()) => drop(ended.insert(number)),
+            Err(Fault::No(why)) if why.ends_with(NO_SUCH_SESSION) => {}
+            Err(fault) => return Err(fault.during("ending its sessions")),
+        }
+    }
+    Ok(sessions.is_empty())
+}
+
+/// A session's number in the process list.
+fn number(row: &Row) -> Result<u64, Fault> {
+    text(row, 0).and_then(|id| id.parse().ok()).ok_or_else(super::wire::noise)
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rekey_model::{Fields, Handle};
+use tokio::time::{sleep, timeout};
 
 use super::fault::Fault;
 use super::link::{Link, text};
@@ -19,6 +20,9 @@ use crate::{
     Cut, Driver, DriverFuture, Expiry, Found, Installed, Intent, Lack, Owner, Problem, Proof, Sessions,
     Sighting, Survey, Usage,
 };
+
+/// Between two tries to be the only one that changes a user.
+const BETWEEN_TRIES: Duration = Duration::from_millis(50);
 
 /// Two passwords of one user at one server.
 #[derive(Debug, Clone)]
@@ -86,6 +90,7 @@ impl TwoPasswords {
         }
         let fields = self.target.given(&self.account.user, secret, &self.account.database)?;
         let mut link = self.target.rotator(touched).await?;
+        self.alone(&mut link).await?;
         let shown = self.look(&mut link).await?.ok_or_else(|| self.absent())?;
         self.usable(&shown)?;
         if !shown.has(tag) {
@@ -144,6 +149,7 @@ impl TwoPasswords {
     ) -> Result<Cut, Fault> {
         let (user, tag) = (self.account.user.as_str(), self.tag_in(handle)?);
         let mut link = self.target.rotator(touched).await?;
+        self.alone(&mut link).await?;
         let Some(shown) = self.look(&mut link).await? else { return Ok(Cut::default()) };
         if shown.has(tag) {
             self.set(&mut link, &shown.without(tag, &self.mark())?).await?;
@@ -160,7 +166,9 @@ impl TwoPasswords {
                 "{handle} is refused, but another user is called {user}: end its sessions by hand"
             )));
         }
-        let sessions_ended = self.target.end_all(&mut link, user).await?;
+        // Another call need not wait for the sessions.
+        link.rows(&format!("SELECT RELEASE_LOCK({})", self.lock())).await?;
+        let sessions_ended = self.target.end_those_there(&mut link, user).await?;
         link.close().await;
         Ok(Cut { sessions_ended, sessions_left: 0 })
     }
@@ -184,6 +192,28 @@ impl TwoPasswords {
         let shown = self.look(&mut link).await?;
         link.close().await;
         Ok(shown)
+    }
+
+    /// Waits until no other call changes this user. Each says all its passwords, so of two at once the later one would bring
+    /// back what the other took away. The lock goes with the session: also of a call that was given up, whose statement may
+    /// be on its way, the server ends that in time ([`Link::bind`]), and nothing follows it before.
+    async fn alone(&self, link: &mut Link<'_>) -> Result<(), Fault> {
+        let limit = self.target.timeouts.call / 2;
+        let ask = format!("SELECT GET_LOCK({}, 0)", self.lock());
+        let had = timeout(limit, async {
+            while link.rows(&ask).await?.first().and_then(|row| text(row, 0)) != Some("1") {
+                sleep(BETWEEN_TRIES).await;
+            }
+            Ok(())
+        });
+        let busy =
+            || format!("another call that changes {} has not ended within {limit:?}", self.account.user);
+        had.await.unwrap_or_else(|_elapsed| Err(Fault::Away(busy())))
+    }
+
+    /// The name of the lock, of a length that every server takes.
+    fn lock(&self) -> String {
+        literal(&format!("rekey:{}", sql::tag(&self.name())))
     }
 
     async fn look(&self, link: &mut Link<'_>) -> Result<Option<Shown>, Fault> {
@@ -282,7 +312,8 @@ impl Driver for TwoPasswords {
         })
     }
 
-    /// `End` ends every session of the user: the server does not tell which password one came in with.
+    /// `End` ends every session of the user that is there, and a moment later those that came meanwhile: the server does not
+    /// tell which password one came in with. Whoever has the other password comes back with it.
     fn revoke<'a>(&'a self, handle: &'a Handle, sessions: Sessions) -> DriverFuture<'a, Cut> {
         Box::pin(async move {
             let touched = AtomicBool::new(false);

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use rekey_drivers::mysql::{AdoptPassword, RIGHTS_FOR_USERS, TargetSettings, TwoPasswords, UserAccount};
@@ -359,4 +359,46 @@ async fn a_call_that_was_given_up_has_landed_or_never_will_after_the_time_to_set
     for _ in 0..5 {
         assert_eq!(world.driver.find(&intent).await.unwrap(), Found::Absent);
     }
+}
+
+#[tokio::test]
+async fn of_two_that_are_ended_at_once_neither_brings_the_other_back() {
+    let world = World::new();
+    for round in 0..5_u64 {
+        let [one, two] = [1, 2].map(|number| world.intent(2 * round + number));
+        world.driver.install(&one).await.unwrap();
+        world.driver.install(&two).await.unwrap();
+        let (first, second) = tokio::join!(
+            world.driver.revoke(&one.handle, Sessions::End),
+            world.driver.revoke(&two.handle, Sessions::End),
+        );
+        first.unwrap();
+        second.unwrap();
+        for intent in [&one, &two] {
+            assert_eq!(world.driver.find(intent).await.unwrap(), Found::Absent, "{} is back", intent.handle);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_one_of_two_does_not_wait_for_those_who_come_back_with_the_other() {
+    let world = World::new();
+    let [one, two] = [1, 2].map(|number| world.intent(number));
+    world.driver.install(&one).await.unwrap();
+    let fields = world.driver.install(&two).await.unwrap().fields;
+    let stop = Arc::new(AtomicBool::new(false));
+    let comes_back = std::thread::spawn({
+        let (stop, server) = (Arc::clone(&stop), world.server);
+        move || {
+            while !stop.load(Ordering::SeqCst) {
+                // It is cut now and then: it comes back at once.
+                log_in(server, &fields).and_then(|mut session| session.ask("SELECT SLEEP(0.05)"));
+            }
+        }
+    });
+    let cut = world.driver.revoke(&one.handle, Sessions::End).await;
+    stop.store(true, Ordering::SeqCst);
+    comes_back.join().unwrap();
+    assert!(cut.unwrap().sessions_left == 0);
+    assert_eq!(world.driver.find(&two).await.unwrap(), Found::Present);
 }
