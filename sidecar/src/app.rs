@@ -90,7 +90,7 @@ pub async fn build(config: Config, path: PathBuf) -> Result<App, BuildError> {
     let incoming = accept.plain(Listener::unix(&config.socket, config.socket_mode)?);
     info!(socket = %config.socket.display(), "listening");
     let counts: Arc<Counts> = Arc::default();
-    let files = Files::open(&config.files, Arc::clone(&live), Arc::clone(&counts))?;
+    let files = Files::open(&config.files, Arc::clone(&live), Arc::clone(&counts), &consumers)?;
     let shared = Shared { live, callers: Arc::clone(&callers), consumers, counts, ended: tasks.cancel() };
     let door = |address| Door::open(address, &tasks, &shared, &connections).map_err(BuildError::Metrics);
     let figures = config.metrics.map(door).transpose()?;

@@ -17,8 +17,9 @@ use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 use crate::config::files::{FileContent, FileSpec};
-use crate::live::{Live, Unreadable, value_in};
+use crate::live::{Live, Unreadable, value_in, version_in};
 use crate::serve::Counts;
+use crate::usage::{Consumer, Consumers, Report, Use};
 pub use place::PlaceError;
 
 /// The first line of a file of variables: by it a file of ours is known from one that somebody wrote.
@@ -33,6 +34,8 @@ pub struct Files {
     kept: Vec<Kept>,
     live: Arc<Live>,
     counts: Arc<Counts>,
+    /// Says which versions stand in files, so that none is ended that a disk keeps from being replaced.
+    consumer: Arc<Consumer>,
 }
 
 #[derive(Debug)]
@@ -57,12 +60,17 @@ enum Wanted {
 impl Files {
     /// Takes the places of the files: refuses a folder that others may write to, and a file that is not ours. What an
     /// earlier life has left there goes.
-    pub fn open(specs: &[FileSpec], live: Arc<Live>, counts: Arc<Counts>) -> Result<Self, PlaceError> {
+    pub fn open(
+        specs: &[FileSpec],
+        live: Arc<Live>,
+        counts: Arc<Counts>,
+        consumers: &Arc<Consumers>,
+    ) -> Result<Self, PlaceError> {
         for spec in specs {
             place::take(spec)?;
         }
         let kept = |spec: &FileSpec| Kept { spec: Arc::new(spec.clone()), shown: None, said: String::new() };
-        Ok(Self { kept: specs.iter().map(kept).collect(), live, counts })
+        Ok(Self { kept: specs.iter().map(kept).collect(), live, counts, consumer: consumers.open(None) })
     }
 
     /// Keeps the files until `ended`, then removes them.
@@ -98,7 +106,23 @@ impl Files {
             again = [again, at, retry].into_iter().flatten().min();
         }
         self.counts.files_behind(behind);
+        self.consumer.report(self.shown());
         again
+    }
+
+    /// What stands in files.
+    fn shown(&self) -> Report {
+        let mut report = Report::new();
+        for kept in &self.kept {
+            let answers = kept.shown.iter().flatten();
+            for (value, answer) in kept.spec.content.values().zip(answers) {
+                if let Some(version) = version_in(answer) {
+                    let used = Use { in_use: true, ..Use::default() };
+                    report.entry(value.credential.clone()).or_default().insert(version, used);
+                }
+            }
+        }
+        report
     }
 }
 
@@ -138,7 +162,7 @@ impl Kept {
 
 /// What the file is to be, and when that may change by itself.
 fn wanted(live: &Live, spec: &FileSpec, shown: Option<&[Bytes]>) -> (Wanted, Option<u64>) {
-    let (mut answers, mut again) = (Vec::new(), None::<u64>);
+    let (mut answers, mut again, mut settles) = (Vec::new(), None::<u64>, false);
     for value in spec.content.values() {
         let name = &value.credential;
         match live.read(name.as_str()) {
@@ -146,11 +170,15 @@ fn wanted(live: &Live, spec: &FileSpec, shown: Option<&[Bytes]>) -> (Wanted, Opt
                 again = [again, reading.look_again_ms].into_iter().flatten().min();
                 answers.push(reading.answer);
             }
-            Err(Unreadable::Settling { until_ms }) => return (Wanted::Unchanged, Some(until_ms)),
+            Err(Unreadable::Settling { until_ms }) => {
+                settles = true;
+                again = [again, Some(until_ms)].into_iter().flatten().min();
+            }
+            // What is cut goes, also where another value of the file is being changed.
             Err(why) => return (Wanted::Gone(reason(name.as_str(), why)), None),
         }
     }
-    if shown.is_some_and(|shown| shown == answers) {
+    if settles || shown.is_some_and(|shown| shown == answers) {
         return (Wanted::Unchanged, again);
     }
     match text(spec, &answers) {

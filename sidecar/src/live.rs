@@ -18,7 +18,7 @@ use bytes::Bytes;
 use rekey_runtime::Clock;
 use tokio::sync::watch;
 
-pub(crate) use answer::value_in;
+pub(crate) use answer::{value_in, version_in};
 pub use candidate::{Candidate, Checked, Defect, Mark, Offer, OfferedNext, OfferedVersion, Offline, Refusal};
 pub use contact::{Contact, Freshness, Level};
 pub use entry::{Content, Entry, Leaving, Served};

@@ -1,12 +1,11 @@
 //! Where a file is: taken at the start, replaced by a rename, removed whole.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use super::OURS;
-use crate::config::files::{FileContent, FileSpec};
+use crate::config::files::FileSpec;
 
 /// Why a file cannot be kept.
 #[derive(Debug, thiserror::Error)]
@@ -37,30 +36,30 @@ pub(super) fn take(spec: &FileSpec) -> Result<(), PlaceError> {
     if meta.mode() & 0o022 != 0 || (meta.uid() != own && meta.uid() != 0) {
         return Err(PlaceError::Open(folder.to_owned(), own));
     }
-    match fs::symlink_metadata(&spec.path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+    if is_there(&claim(spec)).map_err(|error| PlaceError::Disk(claim(spec), "looked at", error))? {
+        return remove(spec);
+    }
+    match is_there(&spec.path) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(PlaceError::NotOurs(spec.path.clone())),
         Err(error) => Err(PlaceError::Disk(spec.path.clone(), "looked at", error)),
-        Ok(there) if there.is_file() && there.uid() == own && ours(spec, &there) => remove(spec),
-        Ok(_) => Err(PlaceError::NotOurs(spec.path.clone())),
     }
 }
 
-/// Whether an earlier life of this sidecar wrote what is there. A single value has no mark: there its mode has to do.
-fn ours(spec: &FileSpec, there: &fs::Metadata) -> bool {
-    match spec.content {
-        FileContent::Value(_) => there.mode() & 0o7777 == spec.mode,
-        FileContent::Env(_) => {
-            let mut first = vec![0; OURS.len()];
-            File::open(&spec.path).and_then(|mut file| file.read_exact(&mut first)).is_ok()
-                && first == OURS.as_bytes()
-        }
+fn is_there(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+        Ok(_) => Ok(true),
     }
 }
 
 /// Puts `text` in the place of what was there: a reader, and a crash, finds either of them, whole.
 pub(super) fn replace(spec: &FileSpec, text: &[u8]) -> Result<(), PlaceError> {
-    let beside = beside(spec);
-    let written = write(&beside, spec, text).and_then(|()| fs::rename(&beside, &spec.path));
+    let beside = beside(spec, "new");
+    let claimed = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(claim(spec));
+    let written = claimed.and_then(|_claim| sync(spec)).and_then(|()| write(&beside, spec, text));
+    let written = written.and_then(|()| fs::rename(&beside, &spec.path));
     written.and_then(|()| sync(spec)).map_err(|error| {
         // What is half written is of no use to anybody.
         fs::remove_file(&beside).ok();
@@ -81,7 +80,8 @@ fn write(beside: &Path, spec: &FileSpec, text: &[u8]) -> io::Result<()> {
 
 /// Removes the file, and what a crash has left beside it. Twice is once.
 pub(super) fn remove(spec: &FileSpec) -> Result<(), PlaceError> {
-    let removed = gone(&beside(spec)).and_then(|()| gone(&spec.path)).and_then(|()| sync(spec));
+    let removed = gone(&beside(spec, "new")).and_then(|()| gone(&spec.path)).and_then(|()| sync(spec));
+    let removed = removed.and_then(|()| gone(&claim(spec)));
     removed.map_err(|error| PlaceError::Disk(spec.path.clone(), "removed", error))
 }
 
@@ -100,7 +100,12 @@ fn folder(spec: &FileSpec) -> &Path {
     spec.path.parent().unwrap_or(Path::new("/"))
 }
 
-fn beside(spec: &FileSpec) -> PathBuf {
+/// The file whose being there says that what is in the place is ours: there before it, and gone after it.
+fn claim(spec: &FileSpec) -> PathBuf {
+    beside(spec, "kept")
+}
+
+fn beside(spec: &FileSpec, what: &str) -> PathBuf {
     let name = spec.path.file_name().unwrap_or_default().to_string_lossy();
-    folder(spec).join(format!(".{name}.rekey"))
+    folder(spec).join(format!(".{name}.rekey-{what}"))
 }

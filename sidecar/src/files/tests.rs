@@ -19,6 +19,7 @@ struct Bench {
     writer: Writer,
     clock: Clock,
     order: u64,
+    consumers: Arc<Consumers>,
     folder: tempfile::TempDir,
 }
 
@@ -28,7 +29,14 @@ impl Bench {
         let live = Live::new(clock.clone());
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        Self { writer: Writer::new(Arc::clone(&live)), live, clock, order: 0, folder }
+        Self {
+            writer: Writer::new(Arc::clone(&live)),
+            live,
+            clock,
+            order: 0,
+            consumers: Arc::default(),
+            folder,
+        }
     }
 
     /// Publishes `value` as version `number`, with readers who wait as long as this.
@@ -68,7 +76,7 @@ impl Bench {
     }
 
     fn files(&self, content: FileContent) -> Result<Files, PlaceError> {
-        Files::open(&[self.spec(content)], Arc::clone(&self.live), Arc::default())
+        Files::open(&[self.spec(content)], Arc::clone(&self.live), Arc::default(), &self.consumers)
     }
 
     fn text(&self) -> Option<String> {
@@ -175,13 +183,54 @@ async fn a_reader_finds_a_whole_file_however_often_it_looks() {
 
 #[tokio::test]
 async fn what_an_earlier_life_left_goes_and_what_somebody_wrote_stays() {
-    let bench = Bench::new();
-    fs::write(bench.path(), "VITE_KEY=mine\n").unwrap();
-    assert!(matches!(bench.files(env()), Err(PlaceError::NotOurs(_))));
-    assert_eq!(bench.text().as_deref(), Some("VITE_KEY=mine\n"));
-    fs::write(bench.path(), format!("{OURS}VITE_KEY=old\n")).unwrap();
-    bench.files(env()).unwrap();
-    assert_eq!(bench.text(), None);
+    for content in [value, env] {
+        let mut bench = Bench::new();
+        fs::write(bench.path(), "VITE_KEY=mine\n").unwrap();
+        fs::set_permissions(bench.path(), fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(bench.files(content()), Err(PlaceError::NotOurs(_))));
+        assert_eq!(bench.text().as_deref(), Some("VITE_KEY=mine\n"));
+        fs::remove_file(bench.path()).unwrap();
+        let mut files = bench.files(content()).unwrap();
+        bench.publish(1, "old", None);
+        files.bring_up().await;
+        // As if it had been killed here, and set up otherwise since.
+        drop(files);
+        assert!(bench.text().is_some());
+        Files::open(
+            &[FileSpec { mode: 0o600, ..bench.spec(content()) }],
+            Arc::clone(&bench.live),
+            Arc::default(),
+            &bench.consumers,
+        )
+        .unwrap();
+        assert_eq!(bench.text(), None);
+        assert_eq!(fs::read_dir(bench.folder.path()).unwrap().count(), 0, "something was left behind");
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_stands_in_a_file_counts_as_in_use() {
+    let mut bench = Bench::new();
+    let mut files = bench.files(value()).unwrap();
+    let used = |bench: &Bench| -> Vec<u64> {
+        let usage = bench.consumers.usage(&bench.live.snapshot());
+        let versions = usage.iter().flat_map(|usage| &usage.versions);
+        versions.filter(|(_, usage)| usage.processes == 1).map(|(version, _)| version.get()).collect()
+    };
+    bench.publish(1, "first", None);
+    files.bring_up().await;
+    assert_eq!(used(&bench), [1]);
+    // Where the disk keeps the old one, it may still be read.
+    fs::create_dir(bench.folder.path().join(".key.rekey-new")).unwrap();
+    bench.publish(2, "second", None);
+    files.bring_up().await;
+    assert_eq!((bench.text().as_deref(), used(&bench)), (Some("first"), vec![1]));
+    fs::remove_dir(bench.folder.path().join(".key.rekey-new")).unwrap();
+    files.bring_up().await;
+    assert_eq!((bench.text().as_deref(), used(&bench)), (Some("second"), vec![2]));
+    bench.tell((Offer::Nothing, &[2]));
+    files.bring_up().await;
+    assert_eq!(used(&bench), [0; 0]);
 }
 
 #[tokio::test]
@@ -192,7 +241,7 @@ async fn a_folder_that_others_may_write_to_is_refused() {
         assert_eq!(bench.files(value()).is_err(), refused, "{mode:o}");
     }
     let spec = FileSpec { path: Path::new("/nowhere/at/all").to_owned(), ..bench.spec(value()) };
-    let error = Files::open(&[spec], Arc::clone(&bench.live), Arc::default()).unwrap_err();
+    let error = Files::open(&[spec], Arc::clone(&bench.live), Arc::default(), &bench.consumers).unwrap_err();
     assert!(error.to_string().contains("/nowhere/at is no folder"), "{error}");
 }
 
@@ -201,7 +250,8 @@ async fn a_disk_that_refuses_is_told_and_tried_again() {
     let mut bench = Bench::new();
     let counts = Arc::<Counts>::default();
     let mut files =
-        Files::open(&[bench.spec(value())], Arc::clone(&bench.live), Arc::clone(&counts)).unwrap();
+        Files::open(&[bench.spec(value())], Arc::clone(&bench.live), Arc::clone(&counts), &bench.consumers)
+            .unwrap();
     bench.publish(1, "first", None);
     // Not even root can write a file over a folder.
     fs::create_dir(bench.path()).unwrap();

@@ -97,6 +97,11 @@ pub(crate) fn value_in(answer: &Bytes, field: &str) -> Option<Zeroizing<Vec<u8>>
     message.0.fields.remove(field).map(Zeroizing::new)
 }
 
+/// Which version `answer` is of.
+pub(crate) fn version_in(answer: &Bytes) -> Option<Version> {
+    Version::new(encoded::Credential::decode(answer.clone()).ok().map(Wiped)?.0.version)
+}
+
 /// Whether `answer` has exactly the values of `version`, in time that depends on their lengths.
 pub(super) fn same_values(answer: &Bytes, version: &CheckedVersion) -> bool {
     let Ok(message) = encoded::Credential::decode(answer.clone()).map(Wiped) else { return false };

@@ -387,18 +387,22 @@ async fn the_end_of_one_of_two_does_not_wait_for_those_who_come_back_with_the_ot
     world.driver.install(&one).await.unwrap();
     let fields = world.driver.install(&two).await.unwrap().fields;
     let stop = Arc::new(AtomicBool::new(false));
-    let comes_back = std::thread::spawn({
-        let (stop, server) = (Arc::clone(&stop), world.server);
-        move || {
-            while !stop.load(Ordering::SeqCst) {
-                // It is cut now and then: it comes back at once.
-                log_in(server, &fields).and_then(|mut session| session.ask("SELECT SLEEP(0.05)"));
-            }
-        }
-    });
+    let come_back: Vec<_> = (0..3)
+        .map(|_| {
+            let (stop, server, fields) = (Arc::clone(&stop), world.server, fields.clone());
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::SeqCst) {
+                    // Held for a while; who is cut comes back at once.
+                    let held = log_in(server, &fields);
+                    std::thread::sleep(std::time::Duration::from_millis(100));
+                    drop(held);
+                }
+            })
+        })
+        .collect();
     let cut = world.driver.revoke(&one.handle, Sessions::End).await;
     stop.store(true, Ordering::SeqCst);
-    comes_back.join().unwrap();
+    come_back.into_iter().for_each(|thread| thread.join().unwrap());
     assert!(cut.unwrap().sessions_left == 0);
     assert_eq!(world.driver.find(&two).await.unwrap(), Found::Present);
 }
