@@ -402,7 +402,9 @@ async fn the_end_of_one_of_two_does_not_wait_for_those_who_come_back_with_the_ot
         .collect();
     let cut = world.driver.revoke(&one.handle, Sessions::End).await;
     stop.store(true, Ordering::SeqCst);
-    come_back.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in come_back {
+        thread.join().unwrap();
+    }
     assert!(cut.unwrap().sessions_left == 0);
     assert_eq!(world.driver.find(&two).await.unwrap(), Found::Present);
 }
