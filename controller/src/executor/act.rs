@@ -10,12 +10,12 @@ use rekey_rotation::{Event, Step, Why};
 use rekey_runtime::random;
 
 use super::lanes::Task;
-use super::reconcile::listing;
 use super::secrets::handle_of;
 use super::seen::Seen;
 use super::watch::Sample;
 use super::{Causes, CommitError, Executor};
 use crate::audit::Actor;
+use crate::store::CredentialId;
 use crate::targets::TargetError;
 
 /// How long a step rests whose subject had moved on when its outcome came.
@@ -259,6 +259,13 @@ impl Executor {
         }
         let (name, policy) = (&seen.spec.name, seen.facts().policy);
         let driver = self.0.drivers.driver(&seen.spec)?;
+        if seen.ledger.ends_for_a_lost_life(version, &seen.facts())
+            && self.is_overwritten(seen, (version, &*driver)).await?
+        {
+            let asked = self.0.clock.now();
+            self.commit_own(seen, Event::Ended { version, asked, sessions: 0 }).await?;
+            return Ok(Duration::ZERO);
+        }
         let spares = seen.ledger.spares_sessions(version);
         let sessions = if spares { Sessions::Leave } else { Sessions::End };
         let asked = self.0.clock.now();
@@ -276,6 +283,33 @@ impl Executor {
         }
         self.commit_own(seen, Event::Ended { version, asked, sessions: cut.sessions_ended }).await?;
         Ok(Duration::ZERO)
+    }
+
+    /// Whether the only value that the account takes is surely not this version's, whose secret is here.
+    async fn is_overwritten(
+        &self,
+        seen: &Seen,
+        (version, driver): (Version, &dyn Driver),
+    ) -> Result<bool, Trouble> {
+        Ok(self.takes(seen.id, version, driver).await? == Some(false))
+    }
+
+    /// Whether the account takes this version's value now; none: its secret is not here, and nobody can know.
+    pub(super) async fn takes(
+        &self,
+        id: CredentialId,
+        version: Version,
+        driver: &dyn Driver,
+    ) -> Result<Option<bool>, Trouble> {
+        let fields = match self.fields(id, version).await {
+            Err(CommitError::Unsealed(_)) => return Ok(None),
+            fields => fields?,
+        };
+        match driver.log_in(&fields).await {
+            Ok(()) => Ok(Some(true)),
+            Err(DriverError::Refused(_)) => Ok(Some(false)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Ends whatever the call for a version made, whose answer nobody has.
@@ -302,7 +336,7 @@ impl Executor {
 
     async fn ask_what_is_there(&self, seen: &Seen) -> Result<(), Trouble> {
         let driver = self.0.drivers.driver(&seen.spec)?;
-        let listing = listing(driver.list().await?);
+        let listing = self.shows((seen.id, &seen.ledger), &seen.spec, &*driver).await?;
         self.commit_own(seen, Event::Listed { listing }).await
     }
 

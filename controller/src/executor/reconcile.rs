@@ -10,16 +10,17 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use rekey_drivers::Listed;
+use rekey_drivers::{Driver, Listed};
 use rekey_model::{CredentialName, InstanceId, Moment};
 use rekey_rotation::{Event, Facts, Ledger, Listing, Making, Mode, OutOfOrder, Overlap, Policy, Shown};
 use tokio::sync::broadcast::error::RecvError;
 
+use super::act::Trouble;
 use super::commit::keep_secrets;
 use super::{AFTER_FAILURE, Causes, CommitError, Executor, record};
 use crate::audit::{Actor, Entry, Outcome, Verb};
 use crate::spec::Spec;
-use crate::store::{Changed, CredentialRow, InstanceRow, LifeId, StoreError, Tx};
+use crate::store::{Changed, CredentialId, CredentialRow, InstanceRow, LifeId, StoreError, Tx};
 
 /// How long a sidecar that lost its stream may take to open the next one, over and above its lease: the longest pause
 /// of its back-off.
@@ -225,23 +226,23 @@ impl Executor {
     /// What every target has of every credential, as far as it answers.
     async fn ask_all_targets(&self) -> Result<BTreeMap<CredentialName, Listing>, StoreError> {
         let rows = self.0.store.credentials().await?;
-        let specs =
-            rows.into_iter().filter_map(|row| Spec::parse(&row.spec).ok().map(|spec| (row.name, spec)));
-        let mut by_target: BTreeMap<String, Vec<(CredentialName, Spec)>> = BTreeMap::new();
-        for (name, spec) in specs {
-            by_target.entry(spec.driver.target().to_string()).or_default().push((name, spec));
+        let specs = rows.into_iter().filter_map(|row| Spec::parse(&row.spec).ok().map(|spec| (row, spec)));
+        let mut by_target: BTreeMap<String, Vec<(CredentialRow, Spec)>> = BTreeMap::new();
+        for (row, spec) in specs {
+            by_target.entry(spec.driver.target().to_string()).or_default().push((row, spec));
         }
         let asked = futures_util::stream::iter(by_target.into_values().map(|specs| self.ask_target(specs)));
         Ok(asked.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await.into_iter().flatten().collect())
     }
 
     /// One target that does not answer is not asked again here: each credential asks it later.
-    async fn ask_target(&self, specs: Vec<(CredentialName, Spec)>) -> Vec<(CredentialName, Listing)> {
+    async fn ask_target(&self, specs: Vec<(CredentialRow, Spec)>) -> Vec<(CredentialName, Listing)> {
         let mut answers = Vec::new();
-        for (name, spec) in specs {
+        for (row, spec) in specs {
             let Ok(driver) = self.0.drivers.driver(&spec) else { break };
-            match driver.list().await {
-                Ok(listed) => answers.push((name, listing(listed))),
+            let name = row.name.clone();
+            match self.shows((row.id, &row.ledger), &spec, &*driver).await {
+                Ok(listing) => answers.push((name, listing)),
                 Err(error) => {
                     tracing::warn!(credential = %name, error = %Causes(&error), "the target is asked later what it has");
                     break;
@@ -249,6 +250,29 @@ impl Executor {
             }
         }
         answers
+    }
+
+    /// What a target shows of a credential. Where it takes one value and cannot tell which, the current version is tried:
+    /// if that is let in, it is the value, whatever anybody claims to have been given later.
+    pub(super) async fn shows(
+        &self,
+        (id, ledger): (CredentialId, &Ledger),
+        spec: &Spec,
+        driver: &dyn Driver,
+    ) -> Result<Listing, Trouble> {
+        let listed = driver.list().await?;
+        let current = ledger.current.filter(|_| spec.barrier.is_some() && listed == Listed::CannotTell);
+        let known = current.and_then(|current| Some((current, ledger.version(current)?)));
+        let Some((version, record)) = known else { return Ok(listing(listed)) };
+        match self.takes(id, version, driver).await? {
+            Some(true) => Ok(Listing::Shown(vec![Shown {
+                version: Some(version),
+                handle: record.handle.clone(),
+                accepted: true,
+                adopted: record.adopted,
+            }])),
+            Some(false) | None => Ok(Listing::CannotTell),
+        }
     }
 
     /// Takes in what a holder tells that was away while the store was taken up again.
@@ -314,7 +338,7 @@ async fn blind(tx: &mut Tx, row: &CredentialRow, event: &Event) -> Result<Ledger
 }
 
 /// A driver's list in the rotation machine's words.
-pub(super) fn listing(listed: Listed) -> Listing {
+fn listing(listed: Listed) -> Listing {
     match listed {
         Listed::CannotTell => Listing::CannotTell,
         Listed::Versions(versions) => Listing::Shown(

@@ -182,10 +182,17 @@ impl Ledger {
         if self.is_being_made(version) {
             self.doubt(version, now);
         }
-        let fresh = Ending { cause, state: EndingState::Intended, since: now, refusals: 0, last_error: None };
+        let fresh = Ending {
+            cause,
+            state: EndingState::Intended,
+            since: now,
+            refusals: 0,
+            last_error: None,
+            inherited: false,
+        };
         let ending = self.endings.entry(version).or_insert(fresh);
         if cause == Cause::Emergency {
-            ending.cause = cause;
+            (ending.cause, ending.inherited) = (cause, false);
         }
         true
     }

@@ -3,6 +3,7 @@
 use rekey_model::{Moment, Stage, Version};
 use serde::{Deserialize, Serialize};
 
+use crate::facts::{Facts, Mode, Overlap};
 use crate::ledger::Ledger;
 
 /// Why a version ends.
@@ -53,9 +54,21 @@ pub struct Ending {
     pub refusals: u32,
     /// What went wrong last.
     pub last_error: Option<String>,
+    /// Whether it was decided in a life of the store that was lost: what it is about may have been ended in that life.
+    #[serde(default)]
+    pub inherited: bool,
 }
 
 impl Ledger {
+    /// Whether the ending of `version` comes from a life of the store that was lost, at an account that takes one value:
+    /// another may have taken its place in that life, and would be switched off with it. Somebody who revokes in this life
+    /// means whatever is there.
+    pub fn ends_for_a_lost_life(&self, version: Version, facts: &Facts<'_>) -> bool {
+        let here = facts.mode == Mode::ReconcileOnly && self.restore.written.is_none();
+        let inherited = self.endings.get(&version).is_some_and(|ending| ending.inherited || here);
+        inherited && facts.policy.overlap != Overlap::Both
+    }
+
     /// Whether the sessions of a version that ends are waited for instead of ended: in peace nobody is cut. An
     /// emergency, and the deletion of a credential, end them.
     pub fn spares_sessions(&self, version: Version) -> bool {

@@ -85,11 +85,13 @@ impl Ledger {
         if facts.mode != Mode::ReconcileOnly {
             return Err(OutOfOrder::NoEdge { event: "reconciled", phase: None });
         }
+        let inherits = self.restore.written.is_none();
         let known_order = (former, self.restore.written.take().unwrap_or(self.order));
         self.ever_held |= !facts.claims.is_empty();
         if self.deleted.is_none() {
             self.close_for_restore(facts.now);
             self.drop_unproven_endings();
+            self.endings.values_mut().for_each(|ending| ending.inherited |= inherits);
         }
         self.take_claims_in(facts);
         self.outnumber(listing, JUMP);

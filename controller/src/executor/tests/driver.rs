@@ -379,6 +379,10 @@ impl Driver for Target {
             if !users.is_empty() && !state.emergency {
                 state.wrong.push(format!("I5: {handle} was ended while {users:?} serve it"));
             }
+            if state.rules.one_value {
+                // There is one password, whichever version is named.
+                state.roles.values_mut().for_each(|role| role.accepted = false);
+            }
             let Some(role) = state.roles.get_mut(handle.as_str()) else {
                 return Ok(Cut::default());
             };
@@ -401,7 +405,7 @@ impl Driver for Target {
         let handle: Handle = "all".parse().unwrap();
         Box::pin(async move {
             self.call("list", &handle, |state| {
-                if matches!(state.rules.class, Class::D { .. }) {
+                if matches!(state.rules.class, Class::D { .. }) || state.rules.one_value {
                     return Ok(Listed::CannotTell);
                 }
                 let version =

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use rekey_model::Version;
-use rekey_rotation::{AlarmKind, Phase};
+use rekey_model::{Incarnation, Order, Version};
+use rekey_rotation::{AlarmKind, Claim, EmergencyId, Event, Phase};
+use rekey_runtime::random;
 
 use super::driver::Fault;
 use super::stage::Stage;
@@ -83,4 +84,43 @@ async fn people_who_look_cannot_keep_readers_waiting() {
     }
     assert!(stage.target.lock().faults["probe"].is_empty(), "the usual lane is full");
     stage.until("v2 is served", |ledger| ledger.current == Some(v(2))).await;
+}
+
+#[tokio::test]
+async fn nobody_who_claims_to_have_a_later_value_makes_the_one_foreign_that_is_let_in() {
+    let mut stage = Stage::settled_single().await;
+    let lost = stage.ledger().await;
+    stage.put_back(lost).await;
+    let serves = Some((v(999), "orders_fixed#v999".parse().unwrap()));
+    let claim = Claim { incarnation: Incarnation(1), order: Order(1 << 20), serves, fenced: [].into() };
+    for index in 0..3 {
+        stage.tells(index, Some(&claim).filter(|_| index == 0)).await;
+    }
+    stage.until("taken up", |ledger| ledger.order > Order(1 << 20)).await;
+    let ledger = stage.ledger().await;
+    assert_eq!((ledger.current, ledger.is_foreign()), (Some(v(1)), false));
+}
+
+#[tokio::test]
+async fn what_a_lost_life_was_to_cut_is_not_cut_under_what_took_its_place() {
+    let mut stage = Stage::settled_single().await;
+    stage.target.lock().emergency = true;
+    stage.target.fail("revoke", &[Fault::Away]);
+    // So that the secret is here still, as it is in a backup.
+    stage.target.fail("clean-up", &[Fault::Away; 500]);
+    let id: EmergencyId = random::id();
+    let revoke =
+        Event::Revoke { id, version: None, reason: "leak".to_owned(), by: "t".to_owned(), replace: true };
+    stage.commit(revoke).await.unwrap();
+    let lost = stage.ledger().await;
+    assert!(!lost.endings.is_empty());
+    stage.until("replaced", |ledger| ledger.current == Some(v(2)) && ledger.open_rotation().is_none()).await;
+    let handle = stage.ledger().await.version(v(2)).unwrap().handle.to_string();
+    stage.put_back(lost).await;
+    stage.target.lock().calls.clear();
+    for _ in 0..100 {
+        stage.step().await;
+    }
+    assert_eq!(stage.target.accepted(), [handle], "{:?}", stage.target.lock().calls);
+    assert!(stage.ledger().await.endings.values().all(|it| it.state == rekey_rotation::EndingState::Ended));
 }

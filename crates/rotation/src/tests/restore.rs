@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use rekey_model::{Handle, Incarnation, Order, Stage, Version};
 
 use super::properties::{deed, holds_of};
-use super::world::{World, at, v};
+use super::world::{KNOWN, World, at, v};
 use crate::*;
 
 /// The life in which the restored ledger was written.
@@ -442,4 +442,24 @@ proptest! {
         let waits = ledger.alarms(&world.facts()).iter().any(|alarm| alarm.kind == AlarmKind::Leftover);
         prop_assert!(waits || ledger.leftover().is_none() && left(&world).len() <= 1, "{:#?}", ledger);
     }
+}
+
+#[test]
+fn what_a_lost_life_was_to_cut_may_be_overwritten_where_there_is_one_value() {
+    let mut world = World::settled_single(KNOWN);
+    let revoke = world.revoke(None);
+    world.ok(&revoke);
+    let lost = |world: &World| world.ledger.ends_for_a_lost_life(v(1), &world.facts());
+    assert!(!lost(&world), "it was decided in this life");
+    let mut again = world.clone();
+    world.mode = Mode::ReconcileOnly;
+    assert!(lost(&world));
+    world.ok(&Event::Reconciled { former: Incarnation(1), listing: Listing::CannotTell });
+    world.mode = Mode::Normal;
+    assert!(lost(&world), "and for as long as it lasts");
+    again.mode = Mode::ReconcileOnly;
+    let more = again.revoke(None);
+    drop(again.try_event(&more));
+    again.ledger.restore.written = Some(again.ledger.order);
+    assert!(!lost(&again), "somebody means whatever is there");
 }
