@@ -133,7 +133,7 @@ impl Ledger {
     }
 
     fn replacement_is_on_its_way(&self, facts: &Facts<'_>) -> bool {
-        self.open_rotation().is_some() || self.replacement_begins(facts)
+        self.open_rotation().is_some() || self.replacement_begins(facts) && !Self::is_given(facts)
     }
 
     fn rotation_alarms(&self, open: &Rotation, facts: &Facts<'_>) -> Vec<Alarm> {

@@ -105,9 +105,7 @@ impl Ledger {
         steps.extend(self.unchecked.as_ref().map(|unchecked| Step::Check { since: unchecked.since }));
         match self.open_rotation() {
             Some(open) => steps.extend(self.due_phase(open, facts)),
-            None if self.replacement_begins(facts) => {
-                steps.push(Step::Choose { version: self.next_version() });
-            }
+            None if self.replacement_begins(facts) => steps.extend(self.choice(facts)),
             None => steps.extend(self.why_begin(facts).map(|why| Step::Begin { why })),
         }
         let verify = self.verify_in(facts).filter(|(_, left)| left.is_zero());
@@ -125,8 +123,11 @@ impl Ledger {
 
     /// What is to be tried whether it still works, and in how long. One that was proven a short while ago can wait.
     fn verify_in(&self, facts: &Facts<'_>) -> Option<(Version, Duration)> {
-        // While holders move, both versions are as they are meant to be; in every other phase something is half done.
-        let whole = |open: &Rotation| matches!(open.phase, Phase::Rolling | Phase::Grace);
+        // While holders move or somebody is waited for, all is as it is meant to be; else something is half done.
+        let waits = |open: &Rotation| matches!(open.phase, Phase::Planned | Phase::Retiring);
+        let whole = |open: &Rotation| {
+            matches!(open.phase, Phase::Rolling | Phase::Grace) || Self::is_given(facts) && waits(open)
+        };
         let settled = self.open_rotation().is_none_or(whole);
         let version = self.current.filter(|_| settled && !self.is_foreign())?;
         if self.is_in_doubt(version) {
@@ -144,8 +145,13 @@ impl Ledger {
         last.is_some_and(|last| last.forward_only.is_some())
     }
 
+    /// What chooses the next version; none where that is given.
+    fn choice(&self, facts: &Facts<'_>) -> Option<Step> {
+        (!Self::is_given(facts)).then(|| Step::Choose { version: self.next_version() })
+    }
+
     /// The number of the version that is chosen next.
-    pub(crate) fn next_version(&self) -> Version {
+    pub fn next_version(&self) -> Version {
         self.last_version.map_or(Version::FIRST, Version::next)
     }
 
@@ -168,8 +174,7 @@ impl Ledger {
         match open.phase {
             Phase::Planned => {
                 let free = self.held.is_none() || open.replacement;
-                (free && self.lacks_room(facts).is_none())
-                    .then(|| Step::Choose { version: self.next_version() })
+                self.choice(facts).filter(|_| free && self.lacks_room(facts).is_none())
             }
             Phase::Chosen => {
                 let settled = |version: &Version| self.unsettled_for(*version, facts).is_zero();
@@ -215,7 +220,9 @@ impl Ledger {
             Some(open) => self.phase_waits_for(open, facts),
             None if self.awaits_adoption(facts) => vec!["the password of the login to adopt".to_owned()],
             None if self.owed => {
-                let waits = self.lacks_room(facts).map(|room| format!(", which waits for {room}"));
+                let given = Self::is_given(facts).then(|| self.choice_waits_for(facts));
+                let waits = given.or_else(|| self.lacks_room(facts));
+                let waits = waits.map(|waits| format!(", which waits for {waits}"));
                 vec![format!("the replacement of the revoked version{}", waits.unwrap_or_default())]
             }
             None => {
@@ -269,6 +276,9 @@ impl Ledger {
     }
 
     fn choice_waits_for(&self, facts: &Facts<'_>) -> String {
+        if Self::is_given(facts) {
+            return format!("somebody to make {} and hand it in", self.next_version());
+        }
         self.lacks_room(facts).unwrap_or_else(|| "a name and a secret to be drawn".to_owned())
     }
 
@@ -292,6 +302,7 @@ impl Ledger {
             // Acknowledgements and samples are looked at when they come; what is left is silence and time.
             Some(Phase::Rolling) => (policy.lease / 20).clamp(Duration::from_millis(50), CALM),
             Some(Phase::Grace | Phase::Returning) => policy.sample_every().min(CALM),
+            Some(Phase::Planned | Phase::Retiring | Phase::Undoing) if Self::is_given(facts) => CALM,
             Some(_) => OPEN,
             None => self.begins_in(facts).map_or(IDLE, |due| due.clamp(Duration::from_millis(10), IDLE)),
         };
@@ -304,10 +315,14 @@ impl Ledger {
 }
 
 impl Ledger {
-    /// In how long an ending is looked at: what only time ends is left alone meanwhile.
+    /// In how long an ending is looked at: what only time ends, or somebody else, is left alone meanwhile.
     fn look_at(&self, version: Version, ending: &Ending, facts: &Facts<'_>) -> Duration {
-        let settling = ending.state == EndingState::Settling;
-        if settling { self.unsettled_for(version, facts).clamp(OPEN, IDLE) } else { OPEN }
+        match ending.state {
+            EndingState::Settling => self.unsettled_for(version, facts).clamp(OPEN, IDLE),
+            // Somebody deletes it, in hours or days.
+            EndingState::Intended if Self::is_given(facts) => CALM,
+            EndingState::Intended | EndingState::Ended => OPEN,
+        }
     }
 
     /// What an ending waits for, as far as anybody knows.
@@ -323,6 +338,9 @@ impl Ledger {
             ),
             EndingState::Intended | EndingState::Settling if sessions > 0 => {
                 format!("the end of {sessions} sessions on {version}, which takes no login any more")
+            }
+            EndingState::Intended if Self::is_given(facts) => {
+                format!("somebody to delete {version} where it was made")
             }
             EndingState::Intended => format!("the target to refuse {version}"),
             EndingState::Settling => format!("the time until no lost call can make {version} again"),

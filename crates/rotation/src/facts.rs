@@ -109,6 +109,8 @@ pub enum Making {
         /// How long what was made works.
         life: Duration,
     },
+    /// Somebody else does, and gives it to us when it is there (class H): it is not asked for.
+    Given,
 }
 
 /// How readers are made to wait while the only valid value changes.

@@ -32,7 +32,7 @@ impl Ledger {
         let record = open.next.and_then(|next| self.version(next));
         let Some(record) = record.filter(|record| record.doubt.is_some()) else { return false };
         match facts.policy.making {
-            Making::Ours => false,
+            Making::Ours | Making::Given => false,
             Making::Token { life, .. } => {
                 let late = facts.policy.settle + facts.policy.slack;
                 facts.now.at_most_since(record.created).saturating_add(late) >= life
@@ -76,6 +76,11 @@ impl Ledger {
         Some(format!("room at the target, which takes {most} values and has {}", Listed(&there)))
     }
 
+    /// Whether the next version is asked of nobody: it comes when somebody gives it.
+    pub(crate) fn is_given(facts: &Facts<'_>) -> bool {
+        facts.policy.making == Making::Given
+    }
+
     /// How long what a lost call made and is given up still works after the call can land no more, where only time ends it.
     pub(crate) fn outlives(&self, version: Version, facts: &Facts<'_>) -> Duration {
         let ghost = self.is_unanswered(version) && self.endings.contains_key(&version);
@@ -94,7 +99,7 @@ impl Making {
     fn is_listed(self) -> bool {
         match self {
             Self::Listed | Self::Token { expires: None, .. } => true,
-            Self::Ours | Self::Expiring { .. } | Self::Token { expires: Some(_), .. } => false,
+            Self::Ours | Self::Given | Self::Expiring { .. } | Self::Token { expires: Some(_), .. } => false,
         }
     }
 
@@ -102,7 +107,7 @@ impl Making {
     fn expires(self) -> Option<Duration> {
         match self {
             Self::Expiring { life } | Self::Token { expires: Some(life), .. } => Some(life),
-            Self::Ours | Self::Listed | Self::Token { expires: None, .. } => None,
+            Self::Ours | Self::Given | Self::Listed | Self::Token { expires: None, .. } => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 mod emergencies;
 mod errors;
 mod explore;
+mod given;
 mod grace;
 mod guard;
 mod making;

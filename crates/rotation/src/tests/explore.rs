@@ -82,6 +82,18 @@ const SCENARIOS: &[Scenario] = &[
         budgets: &[("rotate", 1), ("revoke", 1), ("crash", 1), ("lost", 1)],
         most: 60_000,
     },
+    Scenario {
+        name: "given",
+        making: Making::Given,
+        budgets: &[("rotate", 1), ("fail", 1), ("crash", 1), ("hold", 1), ("poison", 1)],
+        most: 60_000,
+    },
+    Scenario {
+        name: "given, emergency",
+        making: Making::Given,
+        budgets: &[("rotate", 1), ("revoke", 1), ("crash", 1), ("hold", 1)],
+        most: 60_000,
+    },
 ];
 
 fn check(name: &str) {
@@ -139,4 +151,14 @@ fn secrets_that_the_target_makes_break_no_invariant() {
 #[test]
 fn an_emergency_where_the_target_makes_the_secret_breaks_no_invariant() {
     check("class C, emergency");
+}
+
+#[test]
+fn versions_that_somebody_gives_break_no_invariant() {
+    check("given");
+}
+
+#[test]
+fn an_emergency_where_somebody_gives_the_versions_breaks_no_invariant() {
+    check("given, emergency");
 }

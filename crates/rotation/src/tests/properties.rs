@@ -56,6 +56,7 @@ fn making() -> impl Strategy<Value = (Making, Option<u32>)> {
     let making = prop_oneof![
         3 => Just(Making::Ours),
         3 => Just(Making::Listed),
+        1 => Just(Making::Given),
         1 => Just(Making::Expiring { life }),
         1 => Just(Making::Token { life, expires: None }),
         1 => Just(Making::Token { life, expires: Some(life) }),
@@ -120,7 +121,7 @@ impl World {
 
     /// The good outcome of what is due first.
     pub(super) fn drive(&mut self) -> Option<Event> {
-        let step = self.ledger.due(&self.facts()).into_iter().next()?;
+        let Some(step) = self.ledger.due(&self.facts()).into_iter().next() else { return self.given() };
         Some(match step {
             Step::Begin { why } => Event::Begin { rotation: self.draw(), why },
             Step::Choose { .. } => self.choosing(),
@@ -133,6 +134,12 @@ impl World {
             Step::Check { since } => Event::Checked { since },
             Step::CleanUp { version } => Event::CleanedUp { version },
         })
+    }
+
+    /// Somebody hands in the next version, if that is waited for.
+    fn given(&mut self) -> Option<Event> {
+        let event = Some(self.choosing()).filter(|_| self.policy.making == Making::Given)?;
+        self.ledger.after(&event, &self.facts()).is_ok().then_some(event)
     }
 }
 

@@ -235,13 +235,16 @@ impl World {
 
     /// What the target lists before a call, where it makes the secret.
     fn baseline(&self) -> Option<Vec<Handle>> {
-        (self.policy.making != Making::Ours).then(|| vec!["key_by_hand".parse().unwrap()])
+        self.is_made_there().then(|| vec!["key_by_hand".parse().unwrap()])
+    }
+
+    fn is_made_there(&self) -> bool {
+        !matches!(self.policy.making, Making::Ours | Making::Given)
     }
 
     /// The target has made a version, and says what it calls it where it makes the secret.
     pub(super) fn making(&self, version: Version) -> Event {
-        let answered = self.policy.making != Making::Ours;
-        let handle = answered.then(|| format!("key_{version}").parse().unwrap());
+        let handle = self.is_made_there().then(|| format!("key_{version}").parse().unwrap());
         Event::Installed { version, attempt: 0, handle }
     }
 

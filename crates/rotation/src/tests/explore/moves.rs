@@ -81,6 +81,7 @@ impl State {
         if let Some(next) = self.after(&Event::Look).filter(|next| next.ledger != self.ledger) {
             moves.push(("look".to_owned(), false, self.checked(next)));
         }
+        moves.extend(self.given().map(|next| ("give".to_owned(), false, next)));
         for step in self.due() {
             let label = format!("{step:?}");
             match step {
@@ -113,16 +114,29 @@ impl State {
         self.making == Making::Listed && (there || self.calls.iter().any(lost))
     }
 
+    /// Somebody hands in the next version, as soon as it is taken.
+    fn given(&self) -> Option<Result<Self, String>> {
+        let version = Some(self.ledger.next_version()).filter(|_| self.making == Making::Given)?;
+        self.after(&self.choosing(version)).map(|next| self.checked(next))
+    }
+
     fn choose(&self, version: Version) -> Result<Self, String> {
-        let bits = 1_000_000 + u128::from(version.get());
-        let rotation = self.ledger.open_rotation().map_or(RotationId::from_bits(bits), |open| open.id);
+        if self.making == Making::Given {
+            return Err(format!("H {version} is drawn, and is somebody else's to make"));
+        }
         if self.ledger.versions.keys().any(|known| *known >= version) {
             return Err(format!("I4 {version} is chosen again"));
         }
+        self.commit(&self.choosing(version))
+    }
+
+    fn choosing(&self, version: Version) -> Event {
+        let bits = 1_000_000 + u128::from(version.get());
+        let rotation = self.ledger.open_rotation().map_or(RotationId::from_bits(bits), |open| open.id);
         let listed = self.making == Making::Listed;
         let marker = format!("marker_{version}").parse().unwrap();
         let handle = if listed { marker } else { named(version) };
-        self.commit(&Event::Choose { rotation, version, handle, baseline: listed.then(|| self.listed()) })
+        Event::Choose { rotation, version, handle, baseline: listed.then(|| self.listed()) }
     }
 
     fn commit(&self, event: &Event) -> Result<Self, String> {

@@ -1,0 +1,122 @@
+//! Versions that somebody else makes and hands in: due and told like any other, chosen by whoever has one.
+
+use std::time::Duration;
+
+use super::world::{World, v};
+use crate::*;
+
+const EVERY: Duration = Duration::from_secs(100);
+
+/// v1 was handed in and is current, and nothing is open.
+fn settled() -> World {
+    let mut world = World::empty();
+    world.policy.making = Making::Given;
+    world.make_next();
+    world.all_ack();
+    world.look();
+    assert_eq!((world.ledger.current, world.phase()), (Some(v(1)), None));
+    world
+}
+
+fn due(world: &World) -> Vec<Step> {
+    world.ledger.due(&world.facts())
+}
+
+fn chooses(world: &World) -> bool {
+    due(world).iter().any(|step| matches!(step, Step::Choose { .. }))
+}
+
+fn waits(world: &World) -> String {
+    world.ledger.waiting_for(&world.facts()).join("; ")
+}
+
+#[test]
+fn what_is_too_old_begins_and_waits_for_somebody() {
+    let mut world = settled();
+    world.policy.schedule = Some(Schedule { every: EVERY, jitter: Duration::ZERO, seed: 0 });
+    assert_eq!(due(&world), []);
+    world.wait(100_001);
+    assert_eq!(due(&world), [Step::Begin { why: Why::TooOld }]);
+    world.begin();
+    assert_eq!(world.phase(), Some(Phase::Planned));
+    assert!(!chooses(&world), "nobody draws it");
+    assert_eq!(waits(&world), "somebody to make v2 and hand it in");
+    assert_eq!(world.ledger.look_again(&world.facts()), Duration::from_secs(5), "there is time");
+    world.choose();
+    assert!(due(&world).iter().any(|step| matches!(step, Step::Install { version, .. } if *version == v(2))));
+}
+
+#[test]
+fn what_was_handed_in_goes_the_way_of_all_versions_and_the_old_one_waits_for_its_deletion() {
+    let mut world = settled();
+    world.make_next();
+    assert_eq!((world.phase(), world.ledger.current), (Some(Phase::Rolling), Some(v(2))));
+    world.all_ack();
+    world.look();
+    world.retire();
+    assert_eq!(world.phase(), Some(Phase::Retiring));
+    assert_eq!(waits(&world), "somebody to delete v1 where it was made");
+    assert_eq!(world.ledger.look_again(&world.facts()), Duration::from_secs(5));
+    world.ok(&world.ended(1));
+    assert_eq!(world.phase(), None);
+}
+
+#[test]
+fn the_current_version_is_tried_while_somebody_is_waited_for() {
+    for retiring in [false, true] {
+        let mut world = settled();
+        world.begin();
+        if retiring {
+            world.choose();
+            world.installed();
+            world.probed();
+            world.lifted();
+            world.all_ack();
+            world.look();
+            world.retire();
+        }
+        world.policy.verify_every = Duration::from_secs(60);
+        world.wait(60_001);
+        let tries = due(&world).iter().any(|step| matches!(step, Step::Verify { .. }));
+        assert!(tries, "{:?}: {:?}", world.phase(), due(&world));
+    }
+}
+
+#[test]
+fn two_at_once_one_wins() {
+    let mut world = settled();
+    world.begin();
+    let (one, other) = (world.choosing(), world.choosing());
+    world.ok(&one);
+    assert!(matches!(world.try_event(&other), Err(OutOfOrder::NoEdge { .. })));
+}
+
+#[test]
+fn a_hold_refuses_it_and_a_replacement_is_taken_all_the_same() {
+    let hold = Event::Hold { reason: "release day".to_owned(), by: "test".to_owned() };
+    let mut world = settled();
+    world.begin();
+    world.ok(&hold);
+    let choosing = world.choosing();
+    assert!(matches!(world.try_event(&choosing), Err(OutOfOrder::Held { .. })));
+
+    let mut world = settled();
+    world.ok(&hold);
+    let revoke = world.revoke(None);
+    world.ok(&revoke);
+    assert!(world.ledger.owed && !chooses(&world));
+    assert!(
+        waits(&world).contains("which waits for somebody to make v2 and hand it in"),
+        "{}",
+        waits(&world)
+    );
+    let alarms = world.ledger.alarms(&world.facts());
+    assert!(alarms.iter().any(|alarm| alarm.kind == AlarmKind::ReplacementWaits), "{alarms:?}");
+    let choosing = world.choosing();
+    world.ok(&choosing);
+    world.installed();
+    world.probed();
+    world.lifted();
+    assert_eq!(world.ledger.current, Some(v(2)));
+    assert!(!world.ledger.owed && world.ledger.fenced.contains(&v(1)));
+}
