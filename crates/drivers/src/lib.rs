@@ -6,9 +6,11 @@
 mod answer;
 pub mod approle;
 pub mod aws_iam;
+mod by_hand;
 mod driver;
 mod fault;
 mod follower;
+pub mod hand_in;
 mod http;
 pub mod kubernetes;
 pub mod mysql;
@@ -21,6 +23,7 @@ mod table;
 mod target;
 mod together;
 
+pub use by_hand::ByHand;
 pub use driver::{
     Age, Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Lack, Later, Listed,
     ListedVersion, Proof, Session, Sessions, Sighting, Source, Survey, Usage,

@@ -12,6 +12,7 @@ use rekey_model::{CredentialName, Handle, Label, SecretBytes, Version};
 use rekey_settings::Section;
 use schemars::{Schema, SchemaGenerator};
 
+use crate::by_hand::ByHand;
 use crate::follower::{FOLLOWERS, FollowerKind, Following, Way};
 use crate::table::{Class, Kind, Strategy, kind, names};
 use crate::together::Together;
@@ -52,6 +53,11 @@ pub trait Plug: Send + Sync + 'static {
     /// How many values an account takes at the most, those too that are refused and not removed; none: as many as are ever
     /// needed.
     fn slots(_account: &Self::Account) -> Option<u32> {
+        None
+    }
+
+    /// What a person does, where only a person can make a version.
+    fn by_hand(_account: &Self::Account) -> Option<ByHand> {
         None
     }
 
@@ -439,9 +445,14 @@ impl Account {
         self.kind.plug.slots(self.settings.as_ref())
     }
 
+    /// What a person does, where only a person can make a version.
+    pub fn by_hand(&self) -> Option<ByHand> {
+        self.kind.plug.by_hand(self.settings.as_ref())
+    }
+
     /// Whether `handle` can be what this version, or the login that is adopted, is called at the target.
     pub fn may_be_called(&self, version: Version, handle: &Handle) -> bool {
-        if self.kind.class != Class::A {
+        if !matches!(self.kind.class, Class::A | Class::H) {
             // The target calls it what it likes.
             return true;
         }
@@ -481,6 +492,7 @@ pub(crate) trait AnyPlug: Send + Sync {
     fn handle(&self, account: &Settings, version: Version, secret: &SecretBytes) -> Option<String>;
     fn life(&self, account: &Settings) -> Option<Duration>;
     fn slots(&self, account: &Settings) -> Option<u32>;
+    fn by_hand(&self, account: &Settings) -> Option<ByHand>;
     fn may_be_called(&self, account: &Settings, target: &Label, version: Version, handle: &Handle) -> bool;
     fn driver(
         &self,
@@ -534,6 +546,10 @@ impl<P: Plug> AnyPlug for Hidden<P> {
 
     fn slots(&self, account: &Settings) -> Option<u32> {
         P::slots(account.downcast_ref()?)
+    }
+
+    fn by_hand(&self, account: &Settings) -> Option<ByHand> {
+        P::by_hand(account.downcast_ref()?)
     }
 
     fn driver_by(

@@ -30,6 +30,8 @@ pub enum Strategy {
     DualSecret,
     /// One account that takes one value: the new one kills the old one at once.
     Single,
+    /// Whatever a person makes and hands in; the old one works until a person deletes it.
+    HandIn,
 }
 
 /// Who chooses the secret, and what follows where the answer to the call that makes a version is lost.
@@ -51,6 +53,8 @@ pub enum Class {
         /// How long what was made works.
         expires: Duration,
     },
+    /// A person does, and hands it in; the person ends it too.
+    H,
 }
 
 impl Strategy {
@@ -60,13 +64,14 @@ impl Strategy {
             Self::DualAccount => "dual-account",
             Self::DualSecret => "dual-secret",
             Self::Single => "single",
+            Self::HandIn => "hand-in",
         }
     }
 
     /// Whether two versions can be valid at the same time.
     pub fn two_live_versions(self) -> bool {
         match self {
-            Self::DualAccount | Self::DualSecret => true,
+            Self::DualAccount | Self::DualSecret | Self::HandIn => true,
             Self::Single => false,
         }
     }
@@ -80,6 +85,7 @@ impl Class {
             Self::B { .. } => "B",
             Self::C => "C",
             Self::D { .. } => "D",
+            Self::H => "H",
         }
     }
 }
@@ -150,6 +156,12 @@ pub static ALL: &[Kind] = &[
         strategies: &[Strategy::DualSecret],
         class: Class::C,
         plug: &Hidden::<crate::aws_iam::Plug>(PhantomData),
+    },
+    Kind {
+        name: crate::hand_in::NAME,
+        strategies: &[Strategy::HandIn],
+        class: Class::H,
+        plug: &Hidden::<crate::hand_in::Plug>(PhantomData),
     },
 ];
 

@@ -205,7 +205,8 @@ fn no_authority() -> Problem {
     Problem::new("tls.ca_file", "is needed: no other authority is trusted")
 }
 
-fn on_this_machine(host: &str) -> bool {
+/// Whether `host` is this machine, or the folder of a Unix socket.
+pub(crate) fn on_this_machine(host: &str) -> bool {
     host.starts_with('/')
         || host == "localhost"
         || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())

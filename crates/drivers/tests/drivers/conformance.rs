@@ -319,6 +319,54 @@ async fn sessions(subject: &dyn Subject, handle: &Handle) -> usize {
     }
 }
 
+/// A driver whose versions somebody makes and ends by hand.
+pub(crate) trait ByHand {
+    /// The driver under test.
+    fn driver(&self) -> &dyn Driver;
+    /// Somebody makes a version at the target, and hands it in.
+    fn intent(&self, version: u64) -> Intent;
+    /// Somebody ends a version at the target.
+    fn delete(&self, handle: &Handle);
+    /// The same driver where nobody listens at the target's address.
+    fn nobody_listens(&self) -> Arc<dyn Driver>;
+}
+
+/// What such a driver must do: it makes and ends nothing, and tells truly what works.
+pub(crate) async fn by_hand(subject: &dyn ByHand) {
+    let (driver, nobody) = (subject.driver(), subject.nobody_listens());
+    assert_eq!(driver.check().await.unwrap(), []);
+    assert_eq!(driver.survey().await.unwrap(), Survey::CannotTell);
+    let (old, new) = (subject.intent(11), subject.intent(12));
+    let [one, two] = [driver.install(&old).await.unwrap(), driver.install(&old).await.unwrap()];
+    assert_eq!((&one.handle, &two.handle), (&old.handle, &old.handle));
+    for (name, value) in one.fields.iter() {
+        assert!(two.fields.get(name.as_str()).unwrap().same_as(value), "{name} differs");
+    }
+    assert_eq!(driver.find(&old).await.unwrap(), Found::Present, "and is not made again");
+    let new = nobody.install(&new).await.unwrap();
+    for _ in 0..2 {
+        driver.probe(&one.fields, None).await.unwrap();
+        driver.probe(&new.fields, Some(&one.handle)).await.unwrap();
+        driver.set_expiry(&new.handle, Expiry::Soon).await.unwrap();
+        driver.set_expiry(&new.handle, Expiry::Never).await.unwrap();
+    }
+    assert_eq!(driver.usage(&new.handle).await.unwrap(), Usage::CannotTell);
+    for sessions in [Sessions::Leave, Sessions::End] {
+        refused(driver.revoke(&one.handle, sessions).await, "an ending that is somebody else's");
+        driver.probe(&one.fields, None).await.unwrap();
+    }
+    let away = nobody.probe(&one.fields, None).await.unwrap_err();
+    assert!(matches!(away, DriverError::Unavailable(_)), "nobody is there, which proves nothing: {away:?}");
+    subject.delete(&one.handle);
+    for _ in 0..2 {
+        refused(driver.probe(&one.fields, None).await, "a probe of a version that was deleted");
+        driver.probe(&new.fields, None).await.unwrap();
+        driver.clean_up(&one.handle).await.unwrap();
+    }
+    subject.delete(&new.handle);
+    refused(driver.probe(&new.fields, None).await, "a probe of a version that was deleted");
+}
+
 /// The text of a refusal, with its cause.
 pub(crate) fn refused<T: std::fmt::Debug>(result: Result<T, DriverError>, what: &str) -> String {
     match result {

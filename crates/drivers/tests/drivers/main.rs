@@ -9,6 +9,7 @@
 
 mod aws_iam;
 mod conformance;
+mod hand_in;
 mod made_there;
 mod mysql;
 mod pgbouncer;

@@ -1,0 +1,122 @@
+//! What hand-in reads from settings, and what it tells of an account.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekey_model::{Handle, Label, SecretBytes, Span, Version};
+use rekey_settings::{Section, read_text};
+
+use super::settings::{Account, Probe, TargetSettings};
+use super::{FIELD, HandIn, NAME};
+use crate::by_hand::ByHand;
+use crate::target::{TlsSettings, note};
+use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Plan, Strategy};
+
+/// What hand-in brings along.
+#[derive(Debug, Clone, Copy)]
+pub struct Plug;
+
+impl crate::Plug for Plug {
+    type Target = TargetSettings;
+    type Account = Account;
+
+    fn target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
+        let time = |field, secs| section.or(field, Span::new(Duration::from_secs(secs)));
+        let settings = TargetSettings {
+            address: section.optional_like("address", "https://api.clerk.com"),
+            tls: TlsSettings::read(section, folder, false),
+            connect_timeout: time("connect_timeout", 5),
+            request_timeout: time("request_timeout", 10),
+            call_timeout: time("call_timeout", 15),
+        };
+        note(section, NAME, settings.problems());
+        Some(settings)
+    }
+
+    fn account(section: &Section<'_>) -> Option<Account> {
+        let name = section.required_like("name", "aos-clerk");
+        let page = section.required_like("page", "https://dashboard.clerk.com");
+        let list = |key, example| section.list_like(key, Account::MOST, example);
+        let account = Account {
+            steps: list("steps", "\"Add a key, call it {name}\""),
+            delete: list("delete", "\"Delete {old}\""),
+            probe: section.optional_section("probe").and_then(|probe| read_probe(&probe)),
+            notice: section.optional_like("notice", "14d"),
+            life: section.optional_like("life", "90d"),
+            name: name?,
+            page: page?,
+        };
+        note(section, NAME, account.problems());
+        Some(account)
+    }
+
+    fn facts(account: &Account, target: &Label) -> Facts {
+        let Account { name, page, probe, .. } = account;
+        let prove = match probe {
+            Some(probe) => format!("GET {} at {target} with it, and see that the status is good", probe.get),
+            None => "nothing: it is taken on the word of whoever hands it in".to_owned(),
+        };
+        Facts {
+            strategy: Strategy::HandIn,
+            names: Names { stem: name.clone(), longest: 128 },
+            fields: &[FIELD],
+            adopt: None,
+            claims: vec![Claim {
+                field: "name",
+                what: Claimed::Name(name.clone()),
+                taken: "is what people call what they hand in at this target",
+                remedy: "declare each key in one credential only, and deliver that one to all who need it",
+            }],
+            fixed: vec![("name", name.clone())],
+            plan: Plan {
+                make: format!("somebody makes {{next}} at {page} and hands it in"),
+                prove,
+                end: format!("somebody deletes {{old}} at {page}"),
+            },
+        }
+    }
+
+    fn by_hand(account: &Account) -> Option<ByHand> {
+        Some(account.by_hand())
+    }
+
+    fn handle(account: &Account, version: Version, _value: &SecretBytes) -> Option<String> {
+        Some(account.by_hand().called(version))
+    }
+
+    fn life(account: &Account) -> Option<Duration> {
+        account.life.map(Span::get)
+    }
+
+    fn may_be_called(account: &Account, _target: &Label, version: Version, handle: &Handle) -> bool {
+        handle.as_str() == account.by_hand().called(version)
+    }
+
+    fn driver(
+        target: &TargetSettings,
+        account: &Account,
+        owner: Owner,
+    ) -> Result<Arc<dyn Driver>, BuildError> {
+        let authority = target.tls.ca_file.as_deref().map(|path| {
+            read_text(path).map_err(|error| BuildError::File(format!("{}: {error}", path.display())))
+        });
+        let authority = authority.transpose()?;
+        let target = target.with(authority.as_deref().map(str::as_bytes));
+        let driver = target.and_then(|target| HandIn::new(target, account.clone(), &owner));
+        driver.map(|driver| Arc::new(driver) as Arc<dyn Driver>).map_err(BuildError::Mismatch)
+    }
+}
+
+fn read_probe(section: &Section<'_>) -> Option<Probe> {
+    let (get, header) = (
+        section.required_like("get", "/v1/me"),
+        section.required_like("header", "\"Authorization: Bearer {value}\""),
+    );
+    let statuses = |key, usual: &[u16]| {
+        let said: Vec<u16> = section.list_like(key, Account::MOST, "401");
+        if section.has(key) { said } else { usual.to_vec() }
+    };
+    let (good, refused) = (statuses("good", &[200]), statuses("refused", &[401, 403]));
+    Some(Probe { get: get?, header: header?, good, refused })
+}
