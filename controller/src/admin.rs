@@ -10,6 +10,7 @@ mod checks;
 mod declare;
 mod differ;
 mod drive;
+mod given;
 mod guard;
 mod handed;
 mod operators;

@@ -1,6 +1,7 @@
 //! Everything that needs somebody's attention, of one credential and of the whole controller: one list, which the status
 //! shows and the figures count.
 
+mod by_hand;
 mod noted;
 mod standing;
 
@@ -10,6 +11,7 @@ use crate::executor::{Reconciling, Report};
 use crate::store::{InstanceRow, WebhookRow};
 use crate::webhook;
 
+pub use by_hand::{Asked, asked, deletion, to_delete};
 pub use noted::Noting;
 pub use standing::{Ground, Standing};
 
@@ -24,13 +26,16 @@ pub struct Notice {
     pub next_command: String,
 }
 
-/// Of a credential: what the ledger says, the brake, an adoption that waits, and what went wrong.
+/// Of a credential: what the ledger says, the brake, an adoption that waits, what a person is to do, and what went wrong.
 pub fn of_credential(report: &Report) -> Vec<Notice> {
     let name = &report.spec.name;
     let of_ledger = report.alarms.iter().map(|alarm| Notice {
         kind: alarm.kind.as_str(),
         message: alarm.message.clone(),
-        next_command: alarm.next_command.map(|command| typed(name, command)).unwrap_or_default(),
+        next_command: alarm
+            .next_command
+            .map(|command| typed(name, by_hand::instead(report, command)))
+            .unwrap_or_default(),
     });
     let held = report.ledger.held.as_ref().map(|held| Notice {
         kind: "held",
@@ -48,7 +53,7 @@ pub fn of_credential(report: &Report) -> Vec<Notice> {
         message: trouble.clone(),
         next_command: String::new(),
     });
-    of_ledger.chain(held).chain(adoption).chain(troubles).collect()
+    of_ledger.chain(held).chain(adoption).chain(by_hand::notices(report)).chain(troubles).collect()
 }
 
 /// Of a credential whose stored declaration does not read.

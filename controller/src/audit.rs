@@ -15,6 +15,8 @@ pub use self::chain::{Broken, Chain, genesis};
 
 /// The longest reason, in bytes.
 pub const REASON_MOST: usize = 500;
+/// The longest reason that is kept: an alarm tells a person what to do.
+const REASON_KEPT: usize = 1000;
 /// The longest other text, in bytes.
 const WORD_MOST: usize = 128;
 
@@ -49,6 +51,8 @@ words! {
         Apply = "apply",
         /// The password of an existing login was handed in.
         Adopt = "adopt",
+        /// What a person made was handed in, or a person said that an old one is deleted.
+        HandIn = "hand-in",
         /// A credential was forgotten.
         Delete = "delete",
         /// A rotation was begun.
@@ -187,7 +191,7 @@ pub struct Entry {
     pub outcome: Outcome,
     /// The id that the caller gave its request.
     pub request: Option<String>,
-    /// Why; cut at [`REASON_MOST`] bytes, control characters replaced. Holds no secret.
+    /// Why; cut at 1000 bytes, control characters replaced. Holds no secret.
     pub reason: String,
 }
 
@@ -279,7 +283,7 @@ impl Record {
             holder: entry.holder.map(|id| id.to_string()),
             outcome: entry.outcome.to_string(),
             request: entry.request.as_deref().map(|id| clean(id, WORD_MOST)),
-            reason: clean(&entry.reason, REASON_MOST),
+            reason: clean(&entry.reason, REASON_KEPT),
             prev,
             hash: [0; 32],
         };

@@ -10,6 +10,7 @@ mod check;
 mod commit;
 mod drift;
 mod gate;
+mod given;
 mod judge;
 mod lanes;
 mod reconcile;
@@ -43,6 +44,7 @@ use crate::targets::{TargetError, Targets};
 
 pub use self::check::Checked;
 pub use self::commit::{CommitError, Outcome};
+pub use self::given::Given;
 pub use self::judge::Judged;
 pub use self::reconcile::{Reconciling, Silent};
 pub use self::report::{Holding, Report};
@@ -50,6 +52,7 @@ pub use self::verify::Tried;
 
 use self::agenda::{Agenda, LONGEST};
 use self::drift::Drift;
+use self::given::Refusals;
 use self::lanes::{Lane, Lanes, Task};
 use self::reconcile::Reconcile;
 use self::seen::{Seen, Settles};
@@ -119,6 +122,7 @@ struct Inner {
     lanes: Lanes,
     watch: Watch,
     drift: Drift,
+    refusals: Refusals,
     unsure: Unsure,
     settles: Settles,
     reports: Semaphore,
@@ -159,6 +163,7 @@ impl Executor {
             lanes,
             watch,
             drift: Drift::default(),
+            refusals: Refusals::default(),
             unsure: Unsure::default(),
             settles,
             reports: Semaphore::new(REPORTS),
@@ -294,6 +299,7 @@ impl Executor {
             self.0.lanes.forget(name);
             self.0.watch.forget(name);
             self.0.drift.forget(name);
+            self.0.refusals.forget(name);
             self.0.unsure.forget(name);
             return Ok(None);
         };

@@ -6,7 +6,7 @@ mod people;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rekey_model::{CredentialName, Span};
+use rekey_model::{CredentialName, Span, Version};
 
 pub use args::Subject;
 pub use people::{
@@ -73,6 +73,14 @@ pub enum Command {
         after_help = "Examples:\n  rekeyctl adopt orders/db\n  rekeyctl adopt orders/db --password-file /run/secrets/orders\n  pass show orders | rekeyctl adopt orders/db"
     )]
     Adopt(Adopt),
+    /// Hands in what a person made as the next version of a credential, or says that a person deleted an old one.
+    ///
+    /// The value is asked for without echo, or read from --file or from a pipe. It is never an argument. The provider is
+    /// asked whether it works before anybody gets it. Exit code 3: it does not, or what was to be deleted still works.
+    #[command(
+        after_help = "Examples:\n  rekeyctl hand-in aos/clerk\n  rekeyctl hand-in aos/clerk --file clerk-key --wait=moved\n  pass show clerk | rekeyctl hand-in aos/clerk --file -\n  rekeyctl hand-in aos/clerk --deleted v2"
+    )]
+    HandIn(HandIn),
     /// Shows every credential, or one in full: versions, rotation, holders, alarms.
     #[command(
         after_help = "Examples:\n  rekeyctl status\n  rekeyctl status orders/db --watch\n  rekeyctl status -o json | jq '.credentials[] | select(.alarms != [])'"
@@ -210,6 +218,25 @@ pub struct Adopt {
     /// Read the password from this file (- for what is piped in); a line end at its end does not count.
     #[arg(long, value_name = "PATH")]
     pub password_file: Option<PathBuf>,
+}
+
+/// Arguments of `hand-in`.
+#[derive(Debug, Args)]
+pub struct HandIn {
+    /// The credential.
+    pub name: CredentialName,
+    /// Nothing: taken so that a value here is refused with the reason why.
+    #[arg(hide = true)]
+    pub words: Vec<std::ffi::OsString>,
+    /// Read the value from this file (- for what is piped in); a line end at its end does not count.
+    #[arg(long, value_name = "PATH")]
+    pub file: Option<PathBuf>,
+    /// Say that this version was deleted where it was made; nothing is handed in.
+    #[arg(long, value_name = "VERSION", conflicts_with_all = ["file", "wait"])]
+    pub deleted: Option<Version>,
+    /// How to wait.
+    #[command(flatten)]
+    pub wait: Wait,
 }
 
 /// Arguments of `status`.

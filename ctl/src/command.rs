@@ -5,6 +5,7 @@ mod audit;
 mod contexts;
 mod drive;
 mod follow;
+mod hand_in;
 mod operators;
 mod reconcile;
 mod revoke;
@@ -60,6 +61,7 @@ async fn remote(command: Command, session: Session) -> Outcome {
     match command {
         Command::Apply(args) => apply::apply(args, session).await,
         Command::Adopt(args) => apply::adopt(args, session).await,
+        Command::HandIn(args) => hand_in::hand_in(args, session).await,
         Command::Status(args) => show::status(args, session).await,
         Command::List(args) => show::list(args, session).await,
         Command::Inventory(InventoryCommand::Export) => show::export(session).await,

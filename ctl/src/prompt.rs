@@ -1,4 +1,4 @@
-//! Asks the person at the terminal: a password without echo, or a word.
+//! Asks the person at the terminal: a secret without echo, or a word.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
@@ -9,7 +9,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 
-/// The most bytes of a typed password.
+/// The most bytes of a typed secret.
 const LONGEST: usize = 4096;
 
 /// Whether somebody can be asked.
@@ -48,7 +48,7 @@ pub(crate) fn secret(question: &str) -> Outcome<SecretBytes> {
         if error.kind() == io::ErrorKind::Interrupted {
             Failure::new(Exit::Failed, "given up; nothing was sent", "")
         } else {
-            Failure::local("cannot ask for the password", &error)
+            Failure::local("cannot ask for what nobody may see", &error)
         }
     })
 }
@@ -71,7 +71,7 @@ fn ask(terminal: &mut File, question: &str) -> io::Result<SecretBytes> {
     writeln!(terminal)?;
     match end {
         Key::GivenUp => Err(io::ErrorKind::Interrupted.into()),
-        Key::TooMuch => Err(io::Error::other("a password has at most 4096 bytes")),
+        Key::TooMuch => Err(io::Error::other("it has at most 4096 bytes")),
         Key::More | Key::End => Ok(SecretBytes::new(typed.0)),
     }
 }

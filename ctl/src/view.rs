@@ -1,6 +1,7 @@
 //! What is shown: one type an answer, for people as text and for programs as JSON (docs/rekeyctl.md).
 
 mod audit;
+mod by_hand;
 mod credential;
 mod declared;
 mod here;

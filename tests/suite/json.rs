@@ -1,15 +1,12 @@
 //! Every command of `rekeyctl` answers programs as its manual says, and every shell is helped.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
 
 use rekey_testkit::system::{CREDENTIAL, Ctl, Pace};
 use serde_json::Value;
 
-use crate::story::Story;
+use crate::story::{Story, receiver};
 
 const MANUAL: &str = include_str!("../../docs/rekeyctl.md");
 
@@ -95,10 +92,12 @@ impl Reader {
 fn every_command_answers_in_json_as_the_manual_says() {
     let (webhook, told) = receiver();
     let pace = Pace { floor: "2s".into(), webhook: Some(webhook), ..Pace::default() };
-    let story = Story::begin("json", 1, pace);
+    let mut story = Story::begin("json", 1, pace);
+    story.system.add_target("  clerk:\n    hand-in: {}\n", &[]).unwrap();
     let (ctl, name) = (story.system.operator(), CREDENTIAL);
     let mut reader = Reader { ctl, promised: promised(), seen: BTreeSet::new() };
     declare_and_adopt_another(&story, &mut reader);
+    declare_and_hand_in(&story, &mut reader);
     for command in ["status", "show", "plan rotate", "who", "verify", "refresh"] {
         reader.read(command, &[name]);
     }
@@ -144,28 +143,6 @@ fn every_command_answers_in_json_as_the_manual_says() {
     assert_eq!(listed, reader.seen);
 }
 
-/// Somebody who is told what happens: where, and what.
-fn receiver() -> (String, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    let told: Arc<Mutex<Vec<String>>> = Arc::default();
-    let notes = Arc::clone(&told);
-    // Ends with the process.
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let (mut stream, mut text) = (stream.unwrap(), String::new());
-            while !text.contains('}') {
-                let mut some = [0; 4096];
-                let size = stream.read(&mut some).unwrap();
-                text += &String::from_utf8_lossy(&some[..size]);
-            }
-            notes.lock().unwrap().push(text);
-            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
-        }
-    });
-    (url, told)
-}
-
 fn declare_and_adopt_another(story: &Story, reader: &mut Reader) {
     let (folder, database) = (story.system.folder(), &story.system.database);
     database.postgres.sql(&format!(
@@ -184,6 +161,25 @@ fn declare_and_adopt_another(story: &Story, reader: &mut Reader) {
     reader.read("apply", &["-f", "other.yaml"]);
     reader.read("adopt", &["orders/other", "--password-file", "legacy-password"]);
     reader.read("delete", &["orders/other", "--leave", "--yes"]);
+}
+
+fn declare_and_hand_in(story: &Story, reader: &mut Reader) {
+    let declaration = "credential: orders/clerk
+owner: team-orders
+environment: demo
+hand-in: { target: clerk, name: clerk, page: \"https://console.example\", steps: [\"call it {name}\"] }
+grace: { max_reconnect: 300ms, floor: 400ms, quiet: 300ms, deadline: 2m }
+deliver: { to: [], offline: serve-until-expiry, offline_for: 10m }
+";
+    let folder = story.system.folder();
+    std::fs::write(folder.join("clerk.yaml"), declaration).unwrap();
+    reader.read("apply", &["-f", "clerk.yaml"]);
+    reader.read("status", &["orders/clerk"]);
+    let handed_in = reader.read("hand-in", &["orders/clerk", "--file", "legacy-password"]);
+    assert_eq!(handed_in["rotation"]["next"], 1);
+    story.system.wait_settled("orders/clerk", 1).unwrap();
+    reader.read("delete", &["orders/clerk", "--end", "--yes"]);
+    reader.read("hand-in", &["orders/clerk", "--deleted", "v1"]);
 }
 
 fn people(reader: &mut Reader) {

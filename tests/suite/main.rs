@@ -13,6 +13,7 @@ mod bad_input;
 mod controller_gone;
 mod door;
 mod files;
+mod hand_in;
 mod json;
 mod judged;
 mod load;

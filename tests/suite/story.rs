@@ -1,6 +1,9 @@
 //! The words that the tests are told in.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rekey_client::{Builder, Credential};
@@ -197,4 +200,26 @@ pub(crate) fn until_readable(socket: &Path, credential: &str) -> Credential {
         read.is_ok()
     });
     read.unwrap_or_else(|why| panic!("{credential} is not to be read: {why}"))
+}
+
+/// Somebody who is told what happens: where, and what.
+pub(crate) fn receiver() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let notes = Arc::clone(&told);
+    // Ends with the process.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, mut text) = (stream.unwrap(), String::new());
+            while !text.contains('}') {
+                let mut some = [0; 4096];
+                let size = stream.read(&mut some).unwrap();
+                text += &String::from_utf8_lossy(&some[..size]);
+            }
+            notes.lock().unwrap().push(text);
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+        }
+    });
+    (url, told)
 }

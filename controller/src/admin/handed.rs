@@ -13,11 +13,11 @@ use super::{Admin, show};
 use crate::audit::{Entry, Outcome, Verb};
 use crate::spec::Spec;
 
-/// The longest password.
-const LONGEST: usize = 4096;
+/// The longest secret that is handed in.
+pub(super) const LONGEST: usize = 4096;
 
 impl Admin {
-    pub(super) async fn hand_in(
+    pub(super) async fn adopt_login(
         &self,
         caller: &Caller,
         asked: wire::AdoptRequest,
@@ -31,7 +31,7 @@ impl Admin {
         match self.take_in(caller, &name, password).await {
             Ok(()) => Ok(wire::AdoptResponse { version: Version::FIRST.get() }),
             Err(refusal) => {
-                self.record_not_adopted(caller, &name, &refusal).await?;
+                self.record_refused(caller, (&name, Verb::Adopt), &refusal).await?;
                 Err(refusal)
             }
         }
@@ -64,16 +64,16 @@ impl Admin {
         adopted.map(|_outcome| ()).map_err(|error| Refusal::of_commit(name, error))
     }
 
-    /// Somebody tried a password, which is to be seen. A refusal's text holds no secret.
-    async fn record_not_adopted(
+    /// Somebody tried a secret, which is to be seen. A refusal's text holds none.
+    pub(super) async fn record_refused(
         &self,
         caller: &Caller,
-        name: &CredentialName,
+        (name, verb): (&CredentialName, Verb),
         refusal: &Refusal,
     ) -> Result<(), Refusal> {
         let away = matches!(refusal, Refusal::TargetUnavailable(_));
         let outcome = if away { Outcome::Failed } else { Outcome::Refused };
-        let entry = Entry::new(caller.actor(), Verb::Adopt, outcome).about(name);
+        let entry = Entry::new(caller.actor(), verb, outcome).about(name);
         let mut tx = self.0.store.begin().await?;
         tx.audit(&entry.because(refusal.to_string())).await?;
         Ok(tx.commit().await?)
@@ -81,7 +81,7 @@ impl Admin {
 }
 
 /// What the target said, in terms of what the caller can do. A driver's errors hold no secret.
-fn target(error: &DriverError) -> Refusal {
+pub(super) fn target(error: &DriverError) -> Refusal {
     let said = rekey_runtime::tasks::with_causes(error);
     match error {
         DriverError::Refused(_) => Refusal::TargetRefused(said),

@@ -1,6 +1,6 @@
 //! How a call is refused: what is wrong, what to do, and the stable reason for programs.
 
-use rekey_model::CredentialName;
+use rekey_model::{CredentialName, Version};
 use rekey_proto::refusal::Refusal as Details;
 use rekey_rotation::OutOfOrder;
 use tonic::{Code, Status};
@@ -82,6 +82,9 @@ pub(super) enum Refusal {
     /// It has no edge where the credential stands.
     #[error("{}: {}; {}", .0, .1, next_step(.0, .1))]
     OutOfOrder(CredentialName, OutOfOrder),
+    /// A version is to be deleted that may still be in use.
+    #[error("{1} of {0} may still be in use: `rekeyctl status {0}` says when it is to be deleted")]
+    TooEarly(CredentialName, Version),
     /// The target said no.
     #[error("the target refused it: {0}")]
     TargetRefused(String),
@@ -125,6 +128,7 @@ impl Refusal {
             CommitError::Spec(name) => Self::Spec(name),
             CommitError::Store(error) => Self::Store(error),
             CommitError::Target(error) => Self::from(error),
+            known @ CommitError::Known(_) => Self::invalid("value", known.to_string()),
             CommitError::Derive(why) => Self::invalid("fields", why.to_string()),
             error @ (CommitError::Seal(_) | CommitError::Unsealed(_)) => Self::Internal(error.to_string()),
         }
@@ -136,6 +140,7 @@ impl Refusal {
             Self::UnknownCaller(_) => "UNKNOWN_CALLER",
             Self::RoleMissing { .. } => "ROLE_MISSING",
             Self::NotFound { .. } | Self::Store(StoreError::Absent(_)) => "NOT_FOUND",
+            Self::TooEarly(..) => "OUT_OF_ORDER",
             Self::Invalid { .. } | Self::Request(_) => "INVALID",
             Self::OutOfOrder(_, why) => machine(why),
             Self::TargetRefused(_) => "TARGET_REFUSED",

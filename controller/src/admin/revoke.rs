@@ -16,6 +16,7 @@ use super::refusal::Refusal;
 use super::service::Streaming;
 use super::watch::Looking;
 use super::{Admin, show};
+use crate::alarms;
 use crate::executor::Report;
 
 /// How long a revocation is followed before the receipt says what is left to do.
@@ -150,6 +151,13 @@ fn left_to_do(name: &CredentialName, report: &Report, emergency: &Emergency) -> 
     for version in &emergency.versions {
         let record = report.ledger.version(*version);
         let Some(alive) = record.filter(|record| record.ended.is_none()) else { continue };
+        if let Some(by_hand) = report.spec.driver.by_hand() {
+            left.push(format!(
+                "{version} still works: only a person can end it. {}, then `rekeyctl hand-in {name} --deleted {version}`",
+                alarms::deletion(&by_hand, alive.handle.as_str())
+            ));
+            continue;
+        }
         left.push(format!(
             "{version} may still work: the target has not confirmed its end. The controller goes on trying \
              (`rekeyctl status {name}`); if that does not help, end {} at the target by hand now",
@@ -163,9 +171,11 @@ fn left_to_do(name: &CredentialName, report: &Report, emergency: &Emergency) -> 
         ));
     }
     if emergency.wants_replacement && emergency.replaced.is_none() {
-        left.push(format!(
-            "there is no replacement yet, and applications are without: `rekeyctl status {name}` says why"
-        ));
+        let told = match report.spec.driver.by_hand() {
+            Some(by_hand) => format!("make one at {}, then `rekeyctl hand-in {name}`", by_hand.page),
+            None => format!("`rekeyctl status {name}` says why"),
+        };
+        left.push(format!("there is no replacement yet, and applications are without: {told}"));
     } else if emergency.wants_replacement && emergency.delivered.is_none() {
         left.push(format!("not every sidecar has the replacement yet: `rekeyctl who {name}` names them"));
     }

@@ -11,7 +11,7 @@ use crate::audit::Verb;
 pub enum Role {
     /// May look.
     Viewer,
-    /// May declare, adopt, rotate, roll back, hold, release, retry, record.
+    /// May declare, adopt, hand in, rotate, roll back, hold, release, retry, record.
     Operator,
     /// May revoke in an emergency.
     Responder,
@@ -86,7 +86,7 @@ const fn changes(call: &'static str, role: Role, verb: Verb) -> Row {
 }
 
 /// Every call of `rekey.admin.v1.Admin`.
-pub const TABLE: [Row; 29] = [
+pub const TABLE: [Row; 30] = [
     looks("Status", Role::Viewer),
     looks("PlanRotate", Role::Viewer),
     looks("WatchRotation", Role::Viewer),
@@ -98,6 +98,7 @@ pub const TABLE: [Row; 29] = [
     looks("ListWebhooks", Role::Viewer),
     changes("Apply", Role::Operator, Verb::Apply),
     changes("Adopt", Role::Operator, Verb::Adopt),
+    changes("HandIn", Role::Operator, Verb::HandIn),
     changes("Rotate", Role::Operator, Verb::Rotate),
     changes("Rollback", Role::Operator, Verb::Rollback),
     changes("Hold", Role::Operator, Verb::Hold),
@@ -226,6 +227,7 @@ mod tests {
         let driving = [
             "Apply",
             "Adopt",
+            "HandIn",
             "Rotate",
             "Rollback",
             "Hold",

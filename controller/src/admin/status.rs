@@ -1,6 +1,7 @@
 //! How credentials stand, and who the caller is.
 
-use rekey_model::CredentialName;
+use rekey_drivers::ByHand;
+use rekey_model::{CredentialName, Handle, Version};
 use rekey_proto::admin as wire;
 use serde_json::Value;
 
@@ -117,6 +118,26 @@ fn status(report: &Report) -> wire::CredentialStatus {
         alarms: show::alarms(alarms::of_credential(report)),
         held: show::hold(ledger),
         order: ledger.order.0,
+        by_hand: spec.driver.by_hand().map(|by_hand| told_by_hand(report, &by_hand)),
         ..Default::default()
+    }
+}
+
+/// What a person does for it, and is asked to do.
+fn told_by_hand(report: &Report, by_hand: &ByHand) -> wire::ByHandStatus {
+    let asked = alarms::asked(report, by_hand);
+    let next = asked.as_ref().map(|asked| asked.version);
+    let to_delete = |(version, handle): (Version, Handle)| wire::ToDelete {
+        version: version.get(),
+        steps: by_hand.delete(handle.as_str()),
+        handle: handle.to_string(),
+    };
+    wire::ByHandStatus {
+        page: by_hand.page.clone(),
+        next_handle: next.map(|version| by_hand.called(version)).unwrap_or_default(),
+        asked: asked.as_ref().is_some_and(|asked| asked.now),
+        due_ms: asked.and_then(|asked| asked.due_ms).unwrap_or(0),
+        steps: next.map(|version| by_hand.steps(version)).unwrap_or_default(),
+        to_delete: alarms::to_delete(report).into_iter().map(to_delete).collect(),
     }
 }

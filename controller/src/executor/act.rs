@@ -257,6 +257,9 @@ impl Executor {
         if seen.ledger.is_unanswered(version) {
             return self.end_unseen(seen, version).await.map(|()| Duration::ZERO);
         }
+        if seen.is_given() {
+            return self.await_deletion(seen, version).await;
+        }
         let (name, policy) = (&seen.spec.name, seen.facts().policy);
         let driver = self.0.drivers.driver(&seen.spec)?;
         if seen.ledger.ends_for_a_lost_life(version, &seen.facts())

@@ -39,6 +39,9 @@ pub enum CommitError {
     /// There is no driver.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// What was handed in is a version that there is already.
+    #[error("that is {0}, which was handed in before")]
+    Known(Version),
     /// A field that is made of others could not be made.
     #[error("a field of the declaration cannot be made")]
     Derive(#[source] FillError),

@@ -3,7 +3,7 @@
 use rekey_model::{CredentialName, Version};
 use rekey_rotation::{Event, Ledger, Phase, Rotation};
 
-use crate::audit::{Actor, Entry, Outcome, Verb};
+use crate::audit::{Actor, ActorKind, Entry, Outcome, Verb};
 
 /// The records of the commit that led from `before` to `after`.
 pub(super) fn entries(
@@ -34,6 +34,9 @@ fn of_event(event: &Event, actor: &Actor, after: &Ledger) -> Option<Entry> {
         Event::Look | Event::Resumed => return None,
         Event::Adopt { handle } => (Verb::Adopt, Some(Version::FIRST), handle.to_string()),
         Event::Begin { why, .. } => (Verb::Rotate, None, why.to_string()),
+        Event::Choose { version, handle, .. } if !is_own(actor) => {
+            (Verb::HandIn, Some(*version), handle.to_string())
+        }
         Event::Choose { version, handle, .. } => (Verb::Choose, Some(*version), handle.to_string()),
         Event::Installed { .. } | Event::Probed { .. } | Event::Lifted { .. } => {
             (Verb::Phase, next, event.name().to_owned())
@@ -45,6 +48,9 @@ fn of_event(event: &Event, actor: &Actor, after: &Ledger) -> Option<Entry> {
         Event::Failed { why, .. } => (Verb::Nack, next, why.clone()),
         Event::Rollback { reason } => (Verb::Rollback, next, reason.clone()),
         Event::NoHolders { reason } => (Verb::NoHolders, next, reason.clone()),
+        Event::Ended { version, .. } if !is_own(actor) => {
+            (Verb::HandIn, Some(*version), "it was deleted where it was made".to_owned())
+        }
         Event::Ended { version, sessions, .. } => {
             (Verb::Ended, Some(*version), format!("{sessions} sessions ended"))
         }
@@ -74,6 +80,11 @@ fn of_event(event: &Event, actor: &Actor, after: &Ledger) -> Option<Entry> {
         entry.request = (!request.is_empty()).then(|| request.clone());
     }
     Some(entry)
+}
+
+/// Whether the controller does it by itself.
+fn is_own(actor: &Actor) -> bool {
+    actor.kind == ActorKind::Controller
 }
 
 /// The record of the phase that the rotation came to.

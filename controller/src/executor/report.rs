@@ -23,6 +23,8 @@ pub struct Report {
     pub waiting_for: Vec<String>,
     /// What needs somebody's attention.
     pub alarms: Vec<Alarm>,
+    /// When this was so, in milliseconds since 1970 UTC.
+    pub now_ms: i64,
     /// When the next rotation is due, in milliseconds since 1970 UTC.
     pub next_rotation_ms: Option<i64>,
     /// When the version that is being left may be ended at the earliest, in milliseconds since 1970 UTC.
@@ -74,6 +76,7 @@ impl Executor {
             holders: Vec::new(),
             waiting_for: seen.ledger.waiting_for(&facts),
             alarms: seen.ledger.alarms(&facts),
+            now_ms: facts.now.wall_ms,
             next_rotation_ms: seen.ledger.next_rotation_ms(&facts),
             earliest_end_ms: seen.ledger.ends_after(&facts).map(|left| facts.now.wall_ms_after(left)),
             obstacle: seen.ledger.obstacle(&facts),

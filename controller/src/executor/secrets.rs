@@ -38,6 +38,17 @@ impl Executor {
         Ok((handle, Some(self.seal_fields(seen.id, version, &chosen)?)))
     }
 
+    /// Seals a value that somebody handed in, as what is chosen for the next version.
+    pub(super) fn seal_handed_in(
+        &self,
+        seen: &Seen,
+        version: Version,
+        value: &SecretBytes,
+    ) -> Result<Sealed, CommitError> {
+        let chosen = fields::chosen(value, None).map_err(|_size| CommitError::Unsealed(version))?;
+        self.seal_fields(seen.id, version, &chosen)
+    }
+
     /// What holders are given before the target is changed, where a new value kills the old one.
     fn early(&self, seen: &Seen, intent: &Intent) -> Result<Option<Fields>, CommitError> {
         if seen.spec.barrier.is_none() {
@@ -97,7 +108,11 @@ pub(super) fn handle_of(seen: &Seen, version: Version) -> Result<Handle, CommitE
 }
 
 /// The name of a version with this secret, never used before and never again.
-fn draw_handle(seen: &Seen, version: Version, secret: Option<&SecretBytes>) -> Result<Handle, CommitError> {
+pub(super) fn draw_handle(
+    seen: &Seen,
+    version: Version,
+    secret: Option<&SecretBytes>,
+) -> Result<Handle, CommitError> {
     let name = seen.spec.driver.handle(version, secret, random::nonce);
     name.parse().map_err(|_name| CommitError::Unsealed(version))
 }

@@ -60,7 +60,15 @@ impl Seen {
 
     /// Whether the target makes the secret.
     pub(super) fn is_made_there(&self) -> bool {
-        self.policy.making != Making::Ours
+        match self.policy.making {
+            Making::Ours | Making::Given => false,
+            Making::Token { .. } | Making::Listed | Making::Expiring { .. } => true,
+        }
+    }
+
+    /// Whether somebody else makes the versions, gives them to us, and ends them.
+    pub(super) fn is_given(&self) -> bool {
+        self.policy.making == Making::Given
     }
 }
 
@@ -190,6 +198,7 @@ fn making(class: Class) -> Making {
         Class::B { token, expires } => Making::Token { life: token, expires },
         Class::C => Making::Listed,
         Class::D { expires } => Making::Expiring { life: expires },
+        Class::H => Making::Given,
     }
 }
 

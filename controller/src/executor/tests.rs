@@ -3,6 +3,7 @@
 mod classes;
 mod driver;
 mod faults;
+mod given;
 mod judge;
 mod life;
 mod restore;

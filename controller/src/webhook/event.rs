@@ -124,6 +124,7 @@ fn sentence(record: &Record) -> String {
         ("nack", _) => format!("{who} could not use the new version of {what}{because}."),
         ("hold", _) => format!("{who} stopped everything automatic about {what}{because}."),
         ("release", _) => format!("{who} lets {what} rotate by itself again."),
+        ("hand-in", _) => format!("{who} handed in {version} of {what}{because}."),
         ("record", _) => format!("{who} wrote down what was done to {what}{because}."),
         ("lock", _) => format!("A sidecar was locked{because}."),
         (verb, _) => format!("{who}: {verb}, {what}{because}."),

@@ -15,7 +15,7 @@ pub use crate::target::{TlsMode, TlsSettings};
 pub use plug::Plug;
 pub use settings::{Account, Header, Probe, Target, TargetSettings};
 
-use crate::answer::{self, Touched};
+use crate::answer;
 use crate::{
     Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Owner, Problem, Proof,
     Sessions, Usage,
@@ -73,9 +73,7 @@ impl Driver for HandIn {
 
     /// Sends the declared request with the value. A status of which nothing was declared proves nothing, either way.
     fn probe<'a>(&'a self, fields: &'a Fields, _old: Option<&'a Handle>) -> DriverFuture<'a, Proof> {
-        Box::pin(
-            async move { answer::within(self.target.call, &Touched::default(), self.prove(fields)).await },
-        )
+        Box::pin(answer::call(self.target.call, async move |_| self.prove(fields).await))
     }
 
     /// A console may show it to a person; nobody else can ask.

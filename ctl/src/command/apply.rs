@@ -1,7 +1,8 @@
 //! `apply` and `adopt`: declare credentials, and hand in the password that is used today.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use rekey_model::SecretBytes;
 use rekey_proto::admin::{AdoptRequest, ApplyRequest};
 
 use crate::cli::{Adopt, Apply};
@@ -26,17 +27,8 @@ pub(super) async fn apply(args: Apply, mut session: Session) -> Outcome {
 }
 
 pub(super) async fn adopt(args: Adopt, mut session: Session) -> Outcome {
-    let password = match &args.password_file {
-        Some(path) => files::read_secret(path)?,
-        None if prompt::somebody_is_there() => {
-            prompt::secret(&format!("Password that the login adopted by {} has today:", args.name))?
-        }
-        None => files::read_secret(&PathBuf::from("-"))?,
-    };
-    if password.expose().is_empty() {
-        let place = args.password_file.as_deref().unwrap_or(Path::new("-")).display();
-        return Err(Failure::new(Exit::Invalid, format!("the password from {place} is empty"), ""));
-    }
+    let question = format!("Password that the login adopted by {} has today:", args.name);
+    let password = handed_in(args.password_file.as_deref(), ("password", &question))?;
     let request = AdoptRequest { name: args.name.to_string(), password: password.expose().to_vec() };
     let answer = session.clone().call(session.client.adopt(request)).await?;
     let done = Done::new("adopted", args.name.as_str()).noting(format!(
@@ -45,4 +37,19 @@ pub(super) async fn adopt(args: Adopt, mut session: Session) -> Outcome {
     ));
     session.output.show(&done)?;
     Ok(Exit::Ok)
+}
+
+/// A secret, called `what`, from a file (`-`: from a pipe), from whoever answers `question`, or from what is piped in.
+pub(super) fn handed_in(file: Option<&Path>, (what, question): (&str, &str)) -> Outcome<SecretBytes> {
+    let piped = Path::new("-");
+    let secret = match file {
+        Some(path) => files::read_secret(path)?,
+        None if prompt::somebody_is_there() => prompt::secret(question)?,
+        None => files::read_secret(piped)?,
+    };
+    if secret.expose().is_empty() {
+        let place = file.unwrap_or(piped).display();
+        return Err(Failure::new(Exit::Invalid, format!("the {what} from {place} is empty"), ""));
+    }
+    Ok(secret)
 }

@@ -33,7 +33,7 @@ pub(super) async fn rollback(args: Rollback, mut session: Session) -> Outcome {
 }
 
 /// Shows the rotation, after having followed it if that was asked for.
-async fn begun(
+pub(super) async fn begun(
     rotation: Option<RotationStatus>,
     wait: &Wait,
     direction: Direction,

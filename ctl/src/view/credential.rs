@@ -4,6 +4,7 @@ use rekey_proto::admin as wire;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::by_hand::ByHand;
 use super::reconciling::Reconciling;
 use super::rotation::Rotation;
 use crate::output::{Style, Tone, View};
@@ -41,6 +42,7 @@ struct Credential {
     held: Option<Held>,
     alarms: Vec<Alarm>,
     history: Vec<Rotation>,
+    by_hand: Option<ByHand>,
 }
 
 #[derive(Debug, Serialize)]
@@ -135,6 +137,7 @@ impl Credential {
             }),
             alarms: wire.alarms.into_iter().map(Alarm::from).collect(),
             history: wire.history.into_iter().map(Rotation::of).collect(),
+            by_hand: wire.by_hand.map(ByHand::of),
         }
     }
 
@@ -174,7 +177,7 @@ impl Version {
 }
 
 /// A moment as seen from `now`; `-` if there is none.
-fn told(at: Option<At>, now: Option<At>) -> String {
+pub(super) fn told(at: Option<At>, now: Option<At>) -> String {
     match (at, now) {
         (Some(at), Some(now)) => at.told_at(now),
         (Some(at), None) => at.to_string(),
@@ -250,6 +253,9 @@ fn full(credential: &Credential, now: Option<At>, style: Style) -> String {
     if let Some(held) = &credential.held {
         let since = told(held.since, now);
         text += &format!("  held by {} {since}: {}\n", printable(&held.by), printable(&held.reason));
+    }
+    if let Some(by_hand) = &credential.by_hand {
+        text += &by_hand.lines(now);
     }
     text += &indented(&alarms(&credential.alarms, "", style));
     text.push('\n');

@@ -174,6 +174,7 @@ macro_rules! plain {
 }
 
 plain!(
+    hand_in: HandInRequest => HandInResponse,
     plan_rotate: PlanRotateRequest => PlanRotateResponse,
     verify: VerifyRequest => VerifyResponse,
     record: RecordRequest => RecordResponse,

@@ -195,7 +195,7 @@ impl State {
 
     fn make(&mut self, intent: &Intent) -> Result<Installed, DriverError> {
         match self.rules.class {
-            Class::A => Ok(self.make_ours(intent)),
+            Class::A | Class::H => Ok(self.make_ours(intent)),
             Class::B { .. } | Class::C | Class::D { .. } => self.make_theirs(intent),
         }
     }
@@ -234,7 +234,7 @@ impl State {
         let (name, secret) = (format!("key{}", self.made), format!("secret{}", self.made).into_bytes());
         let dies = match self.rules.class {
             Class::D { expires } => Some(self.elapsed + expires),
-            Class::A | Class::B { .. } | Class::C => None,
+            Class::A | Class::B { .. } | Class::C | Class::H => None,
         };
         let role = Role { secret: secret.clone(), accepted: true, token, dies, ..Role::default() };
         self.roles.insert(name.clone(), role);
@@ -276,6 +276,7 @@ impl State {
         let ours = candidates.filter(|(_, role)| !by_token || role.token == intent.handle.as_str());
         let strangers: Vec<Handle> = ours.map(|(name, _)| name.parse().unwrap()).collect();
         match self.rules.class {
+            Class::H => Ok(Found::Present),
             Class::A if self.roles.contains_key(intent.handle.as_str()) => Ok(Found::Present),
             Class::A | Class::D { .. } => Ok(Found::Absent),
             Class::B { .. } | Class::C if strangers.is_empty() => Ok(Found::Absent),

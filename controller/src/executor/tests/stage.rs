@@ -112,6 +112,11 @@ impl Stage {
         Self::with(rules, spec()).await.settle().await
     }
 
+    /// Nothing is made yet.
+    pub(super) async fn begun(rules: Rules) -> Self {
+        Self::with(rules, spec()).await
+    }
+
     /// The same where the account takes one value at a time.
     pub(super) async fn settled_single() -> Self {
         Self::with(Rules { one_value: true, ..Rules::default() }, spec_of_one_value()).await.settle().await

@@ -10,7 +10,7 @@ use rekey_settings::{Section, read_text};
 use super::settings::{Account, Probe, TargetSettings};
 use super::{FIELD, HandIn, NAME};
 use crate::by_hand::ByHand;
-use crate::target::{TlsSettings, note};
+use crate::target::{TlsSettings, built, note};
 use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Plan, Strategy};
 
 /// What hand-in brings along.
@@ -102,9 +102,8 @@ impl crate::Plug for Plug {
             read_text(path).map_err(|error| BuildError::File(format!("{}: {error}", path.display())))
         });
         let authority = authority.transpose()?;
-        let target = target.with(authority.as_deref().map(str::as_bytes));
-        let driver = target.and_then(|target| HandIn::new(target, account.clone(), &owner));
-        driver.map(|driver| Arc::new(driver) as Arc<dyn Driver>).map_err(BuildError::Mismatch)
+        let target = target.with(authority.as_deref().map(str::as_bytes)).map_err(BuildError::Mismatch)?;
+        built(HandIn::new(target, account.clone(), &owner))
     }
 }
 

@@ -61,7 +61,9 @@ impl Probe {
             Failed::No { .. } => {
                 Err(Failed::Away(format!("status {status} is neither in `good` nor in `refused`")))
             }
-            other => Err(other.asked_to_wait(retry_after)),
+            other @ (Failed::Away(_) | Failed::Later { .. } | Failed::Lost(_)) => {
+                Err(other.asked_to_wait(retry_after))
+            }
         }
     }
 }

@@ -36,7 +36,7 @@ pub struct Account {
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"))]
     pub name: String,
     /// The page where a person makes a new one and deletes the old one. It is shown, never fetched.
-    #[schemars(length(max = 500), regex(pattern = "^https://"))]
+    #[schemars(length(max = 200), regex(pattern = "^https://"))]
     pub page: String,
     /// What a person does there for a new version; `{name}` is what it is to be called.
     #[schemars(default, length(max = 16))]
@@ -166,8 +166,10 @@ impl Account {
     const NOTICE: Duration = Duration::from_hours(14 * 24);
     /// The most steps, or statuses, of one kind.
     pub(super) const MOST: usize = 16;
-    /// The longest step or page.
-    const LONGEST: usize = 500;
+    /// The longest page or path.
+    const LONGEST: usize = 200;
+    /// The longest that all steps of one kind are together: they are told in one message.
+    const LONGEST_STEPS: usize = 400;
 
     /// What a person does.
     pub(super) fn by_hand(&self) -> ByHand {
@@ -193,18 +195,19 @@ impl Account {
         if !page.is_some_and(|it| !it.is_empty() && it.bytes().all(|c| c.is_ascii_graphic()))
             || self.page.len() > Self::LONGEST
         {
-            problems.push(Problem::new("page", "is https://…, at most 500 characters, none of them a space"));
+            problems.push(Problem::new("page", "is https://…, at most 200 characters, none of them a space"));
         }
         for (field, steps, word) in [("steps", &self.steps, "name"), ("delete", &self.delete, "old")] {
             for (index, step) in steps.iter().enumerate() {
-                let message = if step.is_empty() || step.len() > Self::LONGEST {
-                    Some("has 1 to 500 bytes".to_owned())
-                } else if step.chars().any(char::is_control) {
-                    Some("is one line".to_owned())
+                let message = if step.is_empty() || step.chars().any(char::is_control) {
+                    Some("is one line with something in it".to_owned())
                 } else {
                     unknown_word(step, word).then(|| format!("has no other words in braces than {{{word}}}"))
                 };
                 problems.extend(message.map(|it| Problem::new(format!("{field}[{index}]"), it)));
+            }
+            if steps.iter().map(String::len).sum::<usize>() > Self::LONGEST_STEPS {
+                problems.push(Problem::new(field, "has at most 400 bytes in all: it is told in one message"));
             }
         }
         if self.life.is_some_and(|life| life.get() < Duration::from_mins(10)) {

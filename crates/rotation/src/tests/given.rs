@@ -75,7 +75,7 @@ fn the_current_version_is_tried_while_somebody_is_waited_for() {
             world.look();
             world.retire();
         }
-        world.policy.verify_every = Duration::from_secs(60);
+        world.policy.verify_every = Duration::from_mins(1);
         world.wait(60_001);
         let tries = due(&world).iter().any(|step| matches!(step, Step::Verify { .. }));
         assert!(tries, "{:?}: {:?}", world.phase(), due(&world));

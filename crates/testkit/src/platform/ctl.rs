@@ -1,13 +1,14 @@
 //! The operator's command line.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::programs::{run, said};
+use super::programs::{command, run, said};
 
 /// The operator's command line, which may run beside other things.
 #[derive(Debug, Clone)]
@@ -45,6 +46,17 @@ impl Ctl {
     /// Runs `rekeyctl` as typed and gives all that came of it.
     pub fn plain(&self, arguments: &[&str]) -> Result<Output> {
         run(&self.program, &self.folder, self.controller.as_deref(), arguments)
+    }
+
+    /// Runs `rekeyctl` with `-o json` and pipes `text` into it; gives all that came of it.
+    pub fn piped(&self, arguments: &[&str], text: &str) -> Result<Output> {
+        let mut command = command(&self.program, &self.folder, self.controller.as_deref());
+        command.args(arguments).args(["-o", "json"]);
+        let mut process =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        // It ends with the last of its handle, which is this one.
+        process.stdin.take().context("nothing can be piped in")?.write_all(text.as_bytes())?;
+        Ok(process.wait_with_output()?)
     }
 
     /// Runs it beside what goes on here.

@@ -55,8 +55,15 @@ pub(super) fn run(
     controller: Option<&str>,
     arguments: &[&str],
 ) -> Result<Output> {
+    let mut command = command(program, folder, controller);
+    command.args(arguments).stdin(Stdio::null());
+    command.output().with_context(|| format!("run {}", program.display()))
+}
+
+/// A program as a user would start it from `folder`.
+pub(super) fn command(program: &Path, folder: &Path, controller: Option<&str>) -> Command {
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(folder).stdin(Stdio::null());
+    command.current_dir(folder);
     command.env("HOME", folder).env_remove("XDG_CONFIG_HOME").env_remove("REKEY_CONTEXT");
     match controller {
         Some(controller) => command.env("REKEY_CONTROLLER", controller),
@@ -66,7 +73,7 @@ pub(super) fn run(
         use std::os::unix::process::CommandExt;
         command.uid(id).gid(id);
     }
-    command.output().with_context(|| format!("run {}", program.display()))
+    command
 }
 
 /// What a command said on both of its outputs.

@@ -138,6 +138,30 @@ pub struct AdoptResponse {
     #[prost(uint64, tag = "1")]
     pub version: u64,
 }
+/// Hands in a value, or says that a version was deleted where it was made: exactly one of the two.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct HandInRequest {
+    /// The credential.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What a person made; 1 to 4096 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: ::prost::alloc::vec::Vec<u8>,
+    /// The version that a person deleted; 0: none.
+    #[prost(uint64, tag = "3")]
+    pub deleted_version: u64,
+}
+/// What was handed in, or said.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HandInResponse {
+    /// The version that it is about.
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    /// The rotation that brings it into use, or that waited for the deletion; none if no rotation is about it.
+    #[prost(message, optional, tag = "2")]
+    pub rotation: ::core::option::Option<RotationStatus>,
+}
 /// Asks for the state of credentials.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatusRequest {
@@ -244,6 +268,44 @@ pub struct CredentialStatus {
     /// What it took from its class, as JSON: sections of a declaration. Empty: it names no class.
     #[prost(string, tag = "15")]
     pub from_class_json: ::prost::alloc::string::String,
+    /// What a person does, where only a person can make a version.
+    #[prost(message, optional, tag = "16")]
+    pub by_hand: ::core::option::Option<ByHandStatus>,
+}
+/// What a person does for a credential that only a person can make.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ByHandStatus {
+    /// The page where it is made and deleted.
+    #[prost(string, tag = "1")]
+    pub page: ::prost::alloc::string::String,
+    /// What the next version is to be called there.
+    #[prost(string, tag = "2")]
+    pub next_handle: ::prost::alloc::string::String,
+    /// Whether the next one is asked for now.
+    #[prost(bool, tag = "3")]
+    pub asked: bool,
+    /// Until when it is to be made; 0: no time is set.
+    #[prost(int64, tag = "4")]
+    pub due_ms: i64,
+    /// What to do for the next version, one sentence each.
+    #[prost(string, repeated, tag = "5")]
+    pub steps: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Versions that are to be deleted there.
+    #[prost(message, repeated, tag = "6")]
+    pub to_delete: ::prost::alloc::vec::Vec<ToDelete>,
+}
+/// A version that a person is to delete where it was made.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ToDelete {
+    /// The version.
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    /// What it is called there.
+    #[prost(string, tag = "2")]
+    pub handle: ::prost::alloc::string::String,
+    /// What to do, one sentence each.
+    #[prost(string, repeated, tag = "3")]
+    pub steps: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// One version.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1370,6 +1432,29 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("rekey.admin.v1.Admin", "Adopt"));
             self.inner.unary(req, path, codec).await
         }
+        /// Hands in what a person made as the next version, once it was seen to work; or says that a person deleted an old one.
+        /// Role: operator.
+        pub async fn hand_in(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HandInRequest>,
+        ) -> std::result::Result<tonic::Response<super::HandInResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/rekey.admin.v1.Admin/HandIn",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("rekey.admin.v1.Admin", "HandIn"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Shows one credential or all. Role: viewer.
         pub async fn status(
             &mut self,
@@ -2043,6 +2128,12 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::AdoptRequest>,
         ) -> std::result::Result<tonic::Response<super::AdoptResponse>, tonic::Status>;
+        /// Hands in what a person made as the next version, once it was seen to work; or says that a person deleted an old one.
+        /// Role: operator.
+        async fn hand_in(
+            &self,
+            request: tonic::Request<super::HandInRequest>,
+        ) -> std::result::Result<tonic::Response<super::HandInResponse>, tonic::Status>;
         /// Shows one credential or all. Role: viewer.
         async fn status(
             &self,
@@ -2387,6 +2478,49 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AdoptSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/rekey.admin.v1.Admin/HandIn" => {
+                    #[allow(non_camel_case_types)]
+                    struct HandInSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::HandInRequest>
+                    for HandInSvc<T> {
+                        type Response = super::HandInResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HandInRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::hand_in(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = HandInSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -3620,6 +3754,15 @@ impl ::core::fmt::Debug for AdoptRequest {
         f.debug_struct("AdoptRequest")
             .field("name", &self.name)
             .field("password", &"[secret]")
+            .finish()
+    }
+}
+impl ::core::fmt::Debug for HandInRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("HandInRequest")
+            .field("name", &self.name)
+            .field("value", &"[secret]")
+            .field("deleted_version", &self.deleted_version)
             .finish()
     }
 }

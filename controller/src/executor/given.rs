@@ -1,0 +1,194 @@
+//! Versions that somebody else makes and ends: what is handed in becomes the next one, and what is no longer needed is asked
+//! about until the provider refuses it or somebody says that it is deleted.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rekey_drivers::DriverError;
+use rekey_model::{CredentialName, Fields, RotationId, SecretBytes, Version};
+use rekey_rotation::{Event, OutOfOrder, Phase, Why};
+use rekey_runtime::random;
+
+use super::act::Trouble;
+use super::secrets::draw_handle;
+use super::seen::Seen;
+use super::{CommitError, Executor};
+use crate::audit::Actor;
+use crate::template;
+
+/// How long after a first refusal a second one counts: a provider may refuse everybody for a moment.
+const TWICE: Duration = Duration::from_secs(30);
+/// How often a value is tried that somebody is to delete.
+const STILL: Duration = Duration::from_mins(5);
+/// Both in an emergency.
+const URGENT: Duration = Duration::from_secs(10);
+
+/// What was handed in, and which rotation brings it into use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Given {
+    /// The version that it became.
+    pub version: Version,
+    /// The rotation.
+    pub rotation: RotationId,
+}
+
+/// What follows from a value that is handed in.
+struct Events {
+    /// Where no rotation waits for it.
+    begin: Option<Event>,
+    choose: Event,
+    given: Given,
+}
+
+/// Since when the provider has refused each version that is to be deleted. A restart forgets it, and asks again.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(Mutex<BTreeMap<(CredentialName, Version), Duration>>);
+
+impl Refusals {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(CredentialName, Version), Duration>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It is refused now; since when it has been.
+    fn since(&self, name: &CredentialName, version: Version, elapsed: Duration) -> Duration {
+        *self.lock().entry((name.clone(), version)).or_insert(elapsed)
+    }
+
+    /// It works, or it is over.
+    fn end(&self, name: &CredentialName, version: Version) {
+        self.lock().remove(&(name.clone(), version));
+    }
+
+    pub(super) fn forget(&self, name: &CredentialName) {
+        self.lock().retain(|(of, _), _| of != name);
+    }
+}
+
+impl Executor {
+    /// Whether `value`, of which consumers would get `fields`, could be handed in now. Changes nothing.
+    pub async fn may_be_given(
+        &self,
+        name: &CredentialName,
+        (value, fields): (&SecretBytes, &Fields),
+    ) -> Result<(), CommitError> {
+        let seen = self.seen_of(name).await?;
+        let why = Why::Asked { reason: String::new(), by: String::new(), request: String::new() };
+        events(&seen, value, why)?;
+        template::derive(fields, &seen.spec.fields).map_err(CommitError::Derive)?;
+        for (version, record) in &seen.ledger.versions {
+            let there = !record.stage.is_final() || seen.ledger.endings.contains_key(version);
+            if there && self.is_same(&seen, *version, fields).await? {
+                return Err(CommitError::Known(*version));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes `value`, which was seen to work, the next version, and begins a rotation if none waits for it. It is proven
+    /// again, as every version is, before anybody gets it. When it fails, a rotation may have begun and waits on.
+    pub async fn give(
+        &self,
+        name: &CredentialName,
+        value: &SecretBytes,
+        (why, actor): (Why, Actor),
+    ) -> Result<Given, CommitError> {
+        let seen = self.seen_of(name).await?;
+        let Events { begin, choose, given } = events(&seen, value, why)?;
+        let sealed = self.seal_handed_in(&seen, given.version, value)?;
+        if let Some(begin) = begin {
+            self.commit(name, begin, actor.clone()).await?;
+        }
+        self.commit_with(name, &choose, &actor, Some((given.version, &sealed))).await?;
+        Ok(given)
+    }
+
+    async fn seen_of(&self, name: &CredentialName) -> Result<Seen, CommitError> {
+        self.see(name).await?.ok_or_else(|| CommitError::NoSuchCredential(name.clone()))
+    }
+
+    /// Whether `version` has these very values. One that has no secret here is another.
+    async fn is_same(&self, seen: &Seen, version: Version, fields: &Fields) -> Result<bool, CommitError> {
+        match self.fields(seen.id, version).await {
+            Ok(known) => Ok(fields
+                .iter()
+                .all(|(name, value)| known.get(name.as_str()).is_some_and(|known| known.same_as(value)))),
+            Err(CommitError::Unsealed(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the provider says of a version now. None: it has no secret here, and cannot be asked about.
+    pub async fn try_version(
+        &self,
+        name: &CredentialName,
+        version: Version,
+    ) -> Result<Option<Result<(), DriverError>>, CommitError> {
+        let seen = self.seen_of(name).await?;
+        let fields = match self.fields(seen.id, version).await {
+            Ok(fields) => fields,
+            Err(CommitError::Unsealed(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let driver = self.0.drivers.driver(&seen.spec)?;
+        let _room = self.room_at(seen.spec.driver.target().as_str()).await;
+        Ok(Some(driver.probe(&fields, None).await.map(drop)))
+    }
+
+    /// Tries a version that somebody is to delete; says when to try again. It has ended once it was refused twice, a while
+    /// apart, and nobody else is asked to confirm it then.
+    pub(super) async fn await_deletion(&self, seen: &Seen, version: Version) -> Result<Duration, Trouble> {
+        let name = &seen.spec.name;
+        let (twice, still) =
+            if seen.ledger.spares_sessions(version) { (TWICE, STILL) } else { (URGENT, URGENT) };
+        let fields = match self.fields(seen.id, version).await {
+            Ok(fields) => fields,
+            // A restore left it behind: only somebody's word ends it.
+            Err(CommitError::Unsealed(_)) => return Ok(still),
+            Err(error) => return Err(error.into()),
+        };
+        let driver = self.0.drivers.driver(&seen.spec)?;
+        let (asked, elapsed) = (self.0.clock.now(), self.0.clock.elapsed());
+        match driver.probe(&fields, None).await {
+            Ok(_proof) => {
+                self.0.refusals.end(name, version);
+                Ok(still)
+            }
+            Err(DriverError::Refused(_)) => {
+                let since = self.0.refusals.since(name, version, elapsed);
+                let left = twice.saturating_sub(elapsed.saturating_sub(since));
+                if left.is_zero() {
+                    self.commit_own(seen, Event::Ended { version, asked, sessions: 0 }).await?;
+                    self.0.refusals.end(name, version);
+                }
+                Ok(left)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// What follows from a value that is handed in now: refused whole, or all of it may be committed.
+fn events(seen: &Seen, value: &SecretBytes, why: Why) -> Result<Events, CommitError> {
+    let (ledger, facts) = (&seen.ledger, seen.facts());
+    let open = ledger.open_rotation();
+    if !seen.is_given() {
+        let phase = open.map(|open| open.phase);
+        return Err(OutOfOrder::NoEdge { event: "hand-in", phase }.into());
+    }
+    let version = ledger.next_version();
+    let (begin, after, rotation) = match open {
+        Some(open) if open.phase == Phase::Planned => (None, ledger.clone(), open.id),
+        None if ledger.owed => (None, ledger.clone(), random::id()),
+        Some(_) | None => {
+            let rotation = random::id();
+            let begin = Event::Begin { rotation, why };
+            let after = ledger.after(&begin, &facts)?;
+            (Some(begin), after, rotation)
+        }
+    };
+    let handle = draw_handle(seen, version, Some(value))?;
+    let choose = Event::Choose { rotation, version, handle, baseline: None };
+    after.after(&choose, &facts)?;
+    Ok(Events { begin, choose, given: Given { version, rotation } })
+}
