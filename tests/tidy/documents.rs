@@ -37,10 +37,13 @@ fn quoted(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }
 
-/// Whether it is a path below one of our folders, and no pattern.
+/// Whether it is a path below one of our folders, and no pattern. What a build or a run writes below `target/` is not there
+/// before it.
 fn is_ours(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
     let folder = text.split_once('/').map(|(folder, _)| folder);
     text.chars().all(plain)
-        && folder.is_some_and(|it| !it.is_empty() && !it.contains('.') && top().join(it).is_dir())
+        && folder.is_some_and(|it| {
+            it != "target" && !it.is_empty() && !it.contains('.') && top().join(it).is_dir()
+        })
 }
