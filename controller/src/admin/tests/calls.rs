@@ -116,6 +116,8 @@ async fn a_pair_binds_from_the_declaration_on_and_a_plan_says_so() {
                 let mut spec = spec(name, prefix);
                 if let Some(pair) = pair {
                     spec["pair"] = pair.into();
+                    // What begins now stays in its grace.
+                    (spec["grace"]["floor"], spec["grace"]["deadline"]) = ("30m".into(), "2h".into());
                 }
                 spec.to_string()
             });
@@ -125,8 +127,6 @@ async fn a_pair_binds_from_the_declaration_on_and_a_plan_says_so() {
     apply(None).await;
     world.until(|status| status.current == 1 && status.rotation.is_none()).await;
     apply(Some("database")).await;
-    // Whatever the other does meanwhile, it comes to an end by itself.
-    let hold = wire::HoldRequest { name: "orders/db".to_owned(), reason: "test".to_owned() };
     let begin = |name: &str| wire::RotateRequest { name: name.to_owned(), ..Default::default() };
     let mut outcome = Err(Status::ok(""));
     for _ in 0..600 {
@@ -137,7 +137,6 @@ async fn a_pair_binds_from_the_declaration_on_and_a_plan_says_so() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     outcome.unwrap();
-    world.root().hold(hold).await.unwrap();
     let refused = world.root().rotate(begin("orders/other")).await.unwrap_err();
     assert_eq!(reason(&refused), "GATED", "{refused:?}");
     assert!(refused.message().contains("its pair orders/db rotates"), "{refused:?}");
@@ -190,11 +189,11 @@ async fn a_rotation_is_followed_to_its_end_and_a_second_is_told_of_the_first() {
     world.declared().await;
     let rotate =
         || wire::RotateRequest { name: "orders/db".to_owned(), reason: "x".to_owned(), ..Default::default() };
-    let outcome = world.root().rotate(rotate()).await.unwrap().into_inner().rotation.unwrap();
+    let begun = world.root().rotate(rotate()).await.unwrap().into_inner().rotation.unwrap();
     let second = world.root().rotate(rotate()).await.unwrap_err();
     assert_eq!(reason(&second), "ROTATION_OPEN");
-    assert!(second.message().contains(&outcome.id), "{second:?}");
-    let watch = wire::WatchRotationRequest { rotation_id: outcome.id };
+    assert!(second.message().contains(&begun.id), "{second:?}");
+    let watch = wire::WatchRotationRequest { rotation_id: begun.id };
     let mut stream = world.root().watch_rotation(watch).await.unwrap().into_inner();
     let mut phases = Vec::new();
     while let Some(progress) = stream.message().await.unwrap() {
