@@ -180,7 +180,10 @@ fn go_on(shared: &Shared, reader: &Reader, mut work: impl FnMut(&Turn<'_>) -> Re
         let outcome = reader.read().and_then(|credential| {
             let watched = &reader.watched;
             let version = credential.version();
+            // However long a use takes on a busy machine, the version is in use meanwhile.
+            let in_use = watched.uses(version);
             let outcome = work(&Turn { credential: &credential, watched });
+            drop(in_use);
             match outcome {
                 Ok(()) => watched.accepted(version),
                 Err(_) => watched.refused(version),
