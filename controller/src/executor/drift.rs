@@ -14,7 +14,11 @@ const NAMED: usize = 5;
 
 /// What the last look at each credential's target found. A restart forgets it, and looks again.
 #[derive(Debug, Default)]
-pub(super) struct Drift(Mutex<HashMap<CredentialName, Found>>);
+pub(super) struct Drift {
+    found: Mutex<HashMap<CredentialName, Found>>,
+    /// The versions on trial that were refused when they were tried last. What else looks at the target has no say here.
+    refused: Mutex<HashMap<CredentialName, Version>>,
+}
 
 /// What a look found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub(super) struct Found {
 
 impl Drift {
     fn lock(&self) -> MutexGuard<'_, HashMap<CredentialName, Found>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn forget(&self, name: &CredentialName) {
@@ -53,8 +57,8 @@ impl Drift {
         before != Some(found)
     }
 
-    /// Keeps what came of trying `version` once more: why it was refused, if it was. Gives that with whether it had been
-    /// refused before and not let in since.
+    /// Keeps what came of trying `version`, which is on trial: why it was refused, if it was. Gives that with whether it was
+    /// refused at the try before, too.
     pub(super) fn tried(
         &self,
         name: &CredentialName,
@@ -62,10 +66,12 @@ impl Drift {
         refused: Option<String>,
     ) -> Option<(String, bool)> {
         let mut found = self.found(name);
-        let again = found.failing.as_ref().is_some_and(|(failing, _)| *failing == version);
+        let mut tries = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = if refused.is_some() { tries.insert(name.clone(), version) } else { tries.remove(name) };
+        drop(tries);
         found.failing = refused.clone().map(|why| (version, why));
         self.note(name, found);
-        refused.map(|why| (why, again))
+        refused.map(|why| (why, before == Some(version)))
     }
 
     /// What is to be told, as far as it still concerns what is in use now.

@@ -5,6 +5,9 @@ use rekey_model::Version;
 use crate::fleet::UsageReport;
 use crate::spec::Judge;
 
+/// No holder counts for more uses than this: whoever tells of very many neither hides what others tell nor drowns it.
+const MOST: u64 = 100_000;
+
 /// How the uses of one version went, in all that the processes tell which are connected now. It may fall: what a process
 /// told goes with it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,13 +30,23 @@ enum Verdict {
 }
 
 impl Judged {
-    /// The uses of `version`. Its counts begin with it, so that it does not matter when a report was made.
-    pub(super) fn of(version: Version, reports: impl Iterator<Item = UsageReport>) -> Self {
-        let told = reports.flat_map(|report| report.versions).filter(|told| told.version == version);
-        told.fold(Self::default(), |sum, told| Self {
-            good: sum.good.saturating_add(told.accepted),
-            of: sum.of.saturating_add(told.accepted).saturating_add(told.refused),
-        })
+    /// The uses of `version`, by holder. Its counts begin with it, so that it does not matter when a report was made. Holders
+    /// that are refused `old` too, and never were let in by it, say nothing of `version`.
+    pub(super) fn of(
+        version: Version,
+        old: Option<Version>,
+        reports: impl Iterator<Item = UsageReport>,
+    ) -> Self {
+        let mut sum = Self::default();
+        for report in reports {
+            let told = |of: Version| report.versions.iter().find(|told| told.version == of);
+            let shut_out = old.and_then(told).is_some_and(|told| told.accepted == 0 && told.refused > 0);
+            let Some(told) = told(version).filter(|_| !shut_out) else { continue };
+            let (good, of) = share(told.accepted, told.refused);
+            sum.good += good;
+            sum.of += of;
+        }
+        sum
     }
 
     fn by(self, judge: Judge) -> Verdict {
@@ -56,6 +69,16 @@ impl Judged {
             Verdict::TooFew | Verdict::Good => None,
         }
     }
+}
+
+/// How many were good of how many, in no more than [`MOST`], to the nearest.
+fn share(accepted: u64, refused: u64) -> (u64, u64) {
+    let of = u128::from(accepted) + u128::from(refused);
+    if of <= u128::from(MOST) {
+        return (accepted, accepted + refused);
+    }
+    let good = (u128::from(accepted) * u128::from(MOST) + of / 2) / of;
+    (u64::try_from(good).unwrap_or(MOST), MOST)
 }
 
 #[cfg(test)]
@@ -90,9 +113,36 @@ mod tests {
     #[test]
     fn all_holders_are_counted_together_and_only_the_new_version() {
         let reports = [report(2, 600, 1), report(2, 398, 1), report(1, 9, 9_000)];
-        let judged = Judged::of(v(2), reports.into_iter());
+        let judged = Judged::of(v(2), Some(v(1)), reports.into_iter());
         assert_eq!(judged, Judged { good: 998, of: 1000 });
         let why = judged.against(v(2), Judge::default()).unwrap();
         assert_eq!(why, "998 of 1000 uses of v2 were good, 99.9% were asked for");
+    }
+
+    #[test]
+    fn who_was_never_let_in_by_the_old_version_says_nothing_of_the_new_one() {
+        let one = |version, accepted, refused| report(version, accepted, refused).versions;
+        let both = |old, new| UsageReport { versions: [old, new].concat(), silent: 0 };
+        let shut_out = both(one(1, 0, 700), one(2, 0, 5_000));
+        let well = both(one(1, 700, 3), one(2, 1_500, 0));
+        let judged = Judged::of(v(2), Some(v(1)), [shut_out.clone(), well].into_iter());
+        assert_eq!(judged, Judged { good: 1_500, of: 1_500 });
+        // Without a version before it there is nothing to compare with.
+        let judged = Judged::of(v(2), None, [shut_out].into_iter());
+        assert_eq!(judged, Judged { good: 0, of: 5_000 });
+    }
+
+    #[test]
+    fn who_tells_of_very_many_uses_hides_nothing() {
+        let judge = Judge::default();
+        for (loud, quiet, verdict) in [
+            (report(2, u64::MAX, 0), report(2, 0, 1_000), Verdict::Bad),
+            (report(2, u64::MAX, u64::MAX), report(2, 1_000, 0), Verdict::Bad),
+            (report(2, u64::MAX, 0), report(2, 1_000, 0), Verdict::Good),
+            (report(2, 9_999_999, 1), report(2, 1, 0), Verdict::Good),
+        ] {
+            let judged = Judged::of(v(2), None, [loud, quiet].into_iter());
+            assert_eq!(judged.by(judge), verdict, "{judged:?}");
+        }
     }
 }

@@ -85,7 +85,11 @@ impl Seen {
         let said = self.rows.iter().filter(|row| row.gone.is_none()).find_map(|row| {
             let nacked = row.nacked.as_ref().filter(|nacked| nacked.order == order);
             let refused = row.reported.as_ref().filter(|reported| reported.order == order && !uncut);
-            let refused = refused.filter(|reported| report(&reported.report).refuses(current));
+            // Who is refused the old version just as well says nothing of the new one.
+            let refused = refused.filter(|reported| {
+                let told = report(&reported.report);
+                told.refuses(current) && !open.old.is_some_and(|old| told.refuses(old))
+            });
             nacked
                 .map(|nacked| format!("{} could not apply it: {}", shown(row), nacked.reason))
                 .or_else(|| refused.map(|_| format!("processes behind {} are refused {current}", shown(row))))
@@ -101,7 +105,7 @@ impl Seen {
         // What a restore left behind is ended without anybody moving.
         let next = open.next.filter(|_| open.promoted.is_some())?;
         let told = self.rows.iter().filter(|row| row.gone.is_none()).filter_map(|row| row.reported.as_ref());
-        Some(Judged::of(next, told.map(|reported| report(&reported.report))))
+        Some(Judged::of(next, open.old, told.map(|reported| report(&reported.report))))
     }
 }
 

@@ -69,8 +69,9 @@ impl Executor {
         }
     }
 
-    /// Tries the version that holders move to, as long as they can go back; says when to try again. Refused twice in a
-    /// row, with whoever else tried it in between, it failed. A target that is away proves nothing.
+    /// Tries the version that holders move to, as long as they can go back; says when to try again. Refused at two
+    /// tries in a row it failed, if the old version is let in; not while everything is held. A target that is away proves
+    /// nothing.
     pub(super) async fn try_again(&self, seen: &Seen, version: Version) -> Result<Duration, Trouble> {
         let (name, policy) = (&seen.spec.name, seen.facts().policy);
         let [shortest, longest] = TRY;
@@ -83,11 +84,18 @@ impl Executor {
             Err(error) => return Err(error.into()),
         };
         let Some((why, again)) = self.0.drift.tried(name, version, why) else { return Ok(every) };
-        if again {
+        if again && seen.ledger.held.is_none() && self.old_works(seen, &*driver).await? {
             let why = format!("{version} does not work any more: {why}");
             self.commit_own(seen, Event::Failed { order: seen.ledger.order, why }).await?;
         }
         Ok(every.min(TRY_AGAIN))
+    }
+
+    /// Whether those who are sent back come to something that works; true where there is nothing to go back to.
+    async fn old_works(&self, seen: &Seen, driver: &dyn Driver) -> Result<bool, Trouble> {
+        let Some(old) = seen.ledger.open_rotation().and_then(|open| open.old) else { return Ok(true) };
+        let fields = self.fields(seen.id, old).await?;
+        Ok(driver.probe(&fields, None).await.is_ok())
     }
 
     /// Compares what is at the target with what was decided, and keeps what differs for the alarms; says whether nothing

@@ -36,7 +36,7 @@ async fn steps(stage: &mut Stage, count: u32) {
 
 #[tokio::test]
 async fn too_few_good_uses_of_many_send_everybody_back() {
-    let mut stage = moving(&[told(1, 0, 9_000), told(2, 333, 1)]).await;
+    let mut stage = moving(&[told(1, 9, 9_000), told(2, 333, 1)]).await;
     stage.until("v1 again", |ledger| ledger.current == Some(v(1))).await;
     let rotation = stage.ledger().await.rotation.unwrap();
     assert_eq!(rotation.phase, Phase::Returning);
@@ -51,7 +51,7 @@ async fn few_uses_say_nothing_and_good_ones_are_shown() {
     for (uses, judged) in
         [(told(2, 0, 2), Judged { good: 0, of: 6 }), (told(2, 5_000, 5), Judged { good: 15_000, of: 15_015 })]
     {
-        let mut stage = moving(&[told(1, 0, 9_000), uses]).await;
+        let mut stage = moving(&[told(1, 9, 9_000), uses]).await;
         steps(&mut stage, 100).await;
         assert_eq!((stage.ledger().await.current, stage.report().await.judged), (Some(v(2)), Some(judged)));
         stage.target.lock().roles.values_mut().for_each(|role| role.sessions = 0);
@@ -82,6 +82,30 @@ async fn one_refusal_is_an_alarm_and_a_target_that_is_away_proves_nothing() {
     stage.until_report("an alarm", failing).await;
     stage.until_report("no alarm any more", |report| !failing(report)).await;
     assert!(stage.target.lock().faults["probe"].is_empty());
+    steps(&mut stage, 100).await;
+    assert_eq!(stage.ledger().await.current, Some(v(2)));
+}
+
+#[tokio::test]
+async fn nobody_is_sent_back_to_what_works_no_better() {
+    let mut stage = moving(&[]).await;
+    stage.served_is_refused();
+    stage.target.lock().roles.values_mut().for_each(|role| role.accepted = false);
+    let failing = |report: &crate::executor::Report| {
+        report.alarms.iter().any(|alarm| alarm.kind == AlarmKind::CurrentFails)
+    };
+    stage.until_report("an alarm", failing).await;
+    steps(&mut stage, 100).await;
+    assert_eq!(stage.ledger().await.current, Some(v(2)));
+}
+
+#[tokio::test]
+async fn another_who_is_refused_counts_for_no_try() {
+    let mut stage = moving(&[]).await;
+    let name = stage.name.clone();
+    stage.target.fail("probe", &[Fault::Refused, Fault::Refused]);
+    stage.executor().try_current(&name).await.unwrap();
+    stage.executor().try_current(&name).await.unwrap();
     steps(&mut stage, 100).await;
     assert_eq!(stage.ledger().await.current, Some(v(2)));
 }
