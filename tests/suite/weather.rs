@@ -37,11 +37,11 @@ const LIE: &str = "<CreateAccessKeyResponse><CreateAccessKeyResult><AccessKey><U
     </AccessKey></CreateAccessKeyResult></CreateAccessKeyResponse>";
 
 /// A platform with the keys of one user, and a rotator with what the manual gives it, who goes through the weather.
-fn platform(moto: &Moto, weather: &Weather) -> Platform {
+fn platform(name: &str, moto: &Moto, weather: &Weather) -> Platform {
     moto.user("orders", Some(RIGHTS));
     moto.user("rekey", Some(&policy()));
     let key = moto.create_key("rekey");
-    let home = folder(&std::env::temp_dir(), &format!("rekey-suite-weather-{}", std::process::id())).unwrap();
+    let home = folder(&std::env::temp_dir(), &format!("rekey-suite-{name}-{}", std::process::id())).unwrap();
     let mut platform = Platform::start(Programs::built().unwrap(), &home, Setup::default()).unwrap();
     let target = format!(
         "  cloud:
@@ -109,7 +109,7 @@ fn until_only_the_served_key_is_left(platform: &Platform, moto: &Moto, what: &st
 fn whatever_a_provider_answers_there_is_no_third_key_no_orphan_and_no_use_that_fails() {
     let moto = Arc::new(Moto::start());
     let weather = Weather::before(moto.port()).unwrap();
-    let platform = platform(&moto, &weather);
+    let platform = platform("provider", &moto, &weather);
     let application = application(&platform, &moto);
     application.let_work(3);
     for (words, fault) in [
@@ -144,13 +144,14 @@ fn whatever_a_provider_answers_there_is_no_third_key_no_orphan_and_no_use_that_f
     until_only_the_served_key_is_left(&platform, &moto, "after a lie");
     application.let_work(3);
     assert!(application.end_without_failure() > 25);
+    gone(platform);
 }
 
 #[test]
 fn a_key_that_somebody_made_by_hand_is_named_and_never_deleted() {
     let moto = Moto::start();
     let weather = Weather::before(moto.port()).unwrap();
-    let platform = platform(&moto, &weather);
+    let platform = platform("by-hand", &moto, &weather);
     let ours = current(&platform).1;
     let theirs = moto.create_key("orders").id;
     let named = || platform.ctl(&["verify", KEYS]).is_ok() && told(&platform).contains(&theirs);
@@ -170,6 +171,14 @@ fn a_key_that_somebody_made_by_hand_is_named_and_never_deleted() {
         version > 1 && keys() == [key]
     };
     assert!(poll(PATIENCE, rotated), "{:?} {}", keys(), told(&platform));
+    gone(platform);
+}
+
+/// Ends it, and leaves nothing behind.
+fn gone(platform: Platform) {
+    let home = platform.folder().to_owned();
+    drop(platform);
+    std::fs::remove_dir_all(home).ok();
 }
 
 /// Logs in anew each time, and reads.
@@ -210,4 +219,6 @@ fn a_database_that_becomes_a_standby_in_a_rotation_is_waited_for_and_named() {
     meanwhile.end_without_failure();
     let made = system.database.made_roles();
     assert!(made.len() == 1 && made[0].starts_with("orders_app_v2_"), "{made:?}");
+    drop(system);
+    std::fs::remove_dir_all(home).ok();
 }
