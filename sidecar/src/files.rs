@@ -9,7 +9,6 @@ mod place;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use rekey_runtime::CancellationToken;
@@ -25,8 +24,8 @@ pub use place::PlaceError;
 /// The first line of a file of variables: by it a file of ours is known from one that somebody wrote.
 const OURS: &str =
     "# Kept by rekey-sidecar, which replaces and removes this file: what is written here is lost.\n";
-/// When a file that could not be written is tried again.
-const AGAIN: Duration = Duration::from_secs(5);
+/// When a file that could not be written is tried again, in milliseconds.
+const AGAIN_MS: u64 = 5_000;
 
 /// The files, and what was written last.
 #[derive(Debug)]
@@ -43,6 +42,8 @@ struct Kept {
     spec: Arc<FileSpec>,
     /// The answers that it was made of; `None`: it is not there.
     shown: Option<Vec<Bytes>>,
+    /// Whether something was done in its place that was not undone: also what failed may have left something.
+    touched: bool,
     /// What was said last of why it is not as it should be.
     said: String,
 }
@@ -69,7 +70,12 @@ impl Files {
         for spec in specs {
             place::take(spec)?;
         }
-        let kept = |spec: &FileSpec| Kept { spec: Arc::new(spec.clone()), shown: None, said: String::new() };
+        let kept = |spec: &FileSpec| Kept {
+            spec: Arc::new(spec.clone()),
+            shown: None,
+            touched: false,
+            said: String::new(),
+        };
         Ok(Self { kept: specs.iter().map(kept).collect(), live, counts, consumer: consumers.open(None) })
     }
 
@@ -95,18 +101,21 @@ impl Files {
 
     /// Makes every file what it is to be, as far as the disk allows it; gives when to look again, in milliseconds since boot.
     async fn bring_up(&mut self) -> Option<u64> {
-        let (mut again, mut behind) = (None::<u64>, 0);
+        let (mut again, mut behind, mut moved) = (None::<u64>, 0, false);
         for kept in &mut self.kept {
             let (wanted, at) = wanted(&self.live, &kept.spec, kept.shown.as_deref());
+            moved |= !matches!(wanted, Wanted::Unchanged);
             let done = kept.become_as(wanted).await;
             if !done {
                 behind += 1;
             }
-            let retry = (!done).then(|| self.live.clock().now().boot_ms.saturating_add(millis(AGAIN)));
+            let retry = (!done).then(|| self.live.clock().now().boot_ms.saturating_add(AGAIN_MS));
             again = [again, at, retry].into_iter().flatten().min();
         }
         self.counts.files_behind(behind);
-        self.consumer.report(self.shown());
+        if moved {
+            self.consumer.report(self.shown());
+        }
         again
     }
 
@@ -133,6 +142,9 @@ impl Kept {
         let (spec, made) = (Arc::clone(&self.spec), !matches!(wanted, Wanted::Gone(_)));
         let (work, shown, why) = match wanted {
             Wanted::Unchanged => return true,
+            Wanted::Gone(why) if !self.touched => {
+                return self.is_not_there(format!("{path} is not kept: {why}"));
+            }
             Wanted::There(text, answers) => {
                 let work = tokio::task::spawn_blocking(move || place::replace(&spec, &text));
                 (work, Some(answers), format!("{path} is written"))
@@ -152,11 +164,21 @@ impl Kept {
             Err(_) if said != self.said => error!("{said}"),
             _ => {}
         }
+        self.touched = made || done.is_err();
         if done.is_ok() {
             self.shown = shown;
         }
         self.said = said;
         done.is_ok()
+    }
+
+    /// Says why there is no file, once; there is nothing to remove.
+    fn is_not_there(&mut self, why: String) -> bool {
+        if why != self.said {
+            warn!("{why}");
+            self.said = why;
+        }
+        true
     }
 }
 
@@ -232,8 +254,4 @@ fn quote(value: &[u8]) -> Option<&'static [u8]> {
         return Some(b"");
     }
     (!text.contains(['\'', '\\']) && !text.contains(char::is_control)).then_some(b"'")
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
