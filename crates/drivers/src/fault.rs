@@ -60,17 +60,8 @@ pub(crate) async fn call<T>(
     work: impl AsyncFnOnce(&AtomicBool) -> Result<T, Fault>,
 ) -> Result<T, DriverError> {
     let touched = AtomicBool::new(false);
-    within(limit, &touched, work(&touched)).await
-}
-
-/// The same with a flag of the caller's: it is read at the end of `work`.
-pub(crate) async fn within<T>(
-    limit: Duration,
-    touched: &AtomicBool,
-    work: impl Future<Output = Result<T, Fault>>,
-) -> Result<T, DriverError> {
     let late = |_elapsed| Err(Fault::Away(format!("no end after {limit:?}")));
-    let result = timeout(limit, work).await.unwrap_or_else(late);
+    let result = timeout(limit, work(&touched)).await.unwrap_or_else(late);
     result.map_err(|fault| fault.reported(touched.load(Ordering::Relaxed)))
 }
 

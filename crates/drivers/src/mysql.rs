@@ -71,69 +71,42 @@ impl Mysql {
 
 impl Driver for Mysql {
     fn check(&self) -> DriverFuture<'_, Vec<Lack>> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.lacks(&touched)).await
-        })
+        Box::pin(self.target.bounded(async move |touched| self.lacks(touched).await))
     }
 
     /// For the adopted login: checks it; its password is not touched.
     fn install<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Installed> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.make(intent, &touched)).await
-        })
+        Box::pin(self.target.bounded(async move |touched| self.make(intent, touched).await))
     }
 
     fn find<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Found> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.look(intent, &touched)).await
-        })
+        Box::pin(self.target.bounded(async move |touched| self.look(intent, touched).await))
     }
 
     fn probe<'a>(&'a self, fields: &'a Fields, old: Option<&'a Handle>) -> DriverFuture<'a, Proof> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.prove(fields, old, &touched)).await
-        })
+        Box::pin(self.target.bounded(async move |touched| self.prove(fields, old, touched).await))
     }
 
     fn usage<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, Usage> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.sessions(handle, &touched)).await
-        })
+        Box::pin(self.target.bounded(async move |touched| self.sessions(handle, touched).await))
     }
 
     /// The server knows no expiry below a day, and a password that has expired can still log in there to be changed. So
     /// there is none: a version that is never put into use lives until it is ended.
     fn set_expiry<'a>(&'a self, handle: &'a Handle, _expiry: Expiry) -> DriverFuture<'a, ()> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.have(handle, &touched)).await
-        })
+        Box::pin(self.target.bounded(async move |touched| self.have(handle, touched).await))
     }
 
     fn revoke<'a>(&'a self, handle: &'a Handle, sessions: Sessions) -> DriverFuture<'a, Cut> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.cut(handle, sessions, &touched)).await
-        })
+        Box::pin(self.target.bounded(async move |touched| self.cut(handle, sessions, touched).await))
     }
 
     fn clean_up<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, ()> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.remove(handle, &touched)).await
-        })
+        Box::pin(self.target.bounded(async move |touched| self.remove(handle, touched).await))
     }
 
     fn list(&self) -> DriverFuture<'_, Listed> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.versions(&touched)).await.map(Listed::Versions)
-        })
+        Box::pin(self.target.bounded(async move |touched| self.versions(touched).await.map(Listed::Versions)))
     }
 
     fn settle(&self) -> Duration {

@@ -22,13 +22,12 @@ const MOST_ROWS: u32 = 1000;
 const SHOWN: usize = 60;
 
 impl Target {
-    /// Runs `work` with the limit for a whole call, and says what a failure means.
+    /// Does the `work` of one call within its limit, and says what a failure means.
     pub(super) async fn bounded<T>(
         &self,
-        touched: &AtomicBool,
-        work: impl Future<Output = Result<T, Fault>> + Send,
+        work: impl AsyncFnOnce(&AtomicBool) -> Result<T, Fault>,
     ) -> Result<T, DriverError> {
-        crate::fault::within(self.timeouts.call, touched, work).await
+        crate::fault::call(self.timeouts.call, work).await
     }
 
     /// How long after a call was given up it may still take effect, at the most.

@@ -270,33 +270,21 @@ impl TwoPasswords {
 
 impl Driver for TwoPasswords {
     fn check(&self) -> DriverFuture<'_, Vec<Lack>> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.lacks(&touched)).await
-        })
+        Box::pin(self.target.bounded(async move |touched| self.lacks(touched).await))
     }
 
     /// For the adopted password: makes sure that the user has it, and changes nothing.
     fn install<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Installed> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.make(intent, &touched)).await
-        })
+        Box::pin(self.target.bounded(async move |touched| self.make(intent, touched).await))
     }
 
     fn find<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Found> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.seek(&intent.handle, &touched)).await
-        })
+        Box::pin(self.target.bounded(async move |touched| self.seek(&intent.handle, touched).await))
     }
 
     /// The rights are the user's own and do not change with the password: they are not compared.
     fn probe<'a>(&'a self, fields: &'a Fields, _old: Option<&'a Handle>) -> DriverFuture<'a, Proof> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.prove(fields, &touched)).await
-        })
+        Box::pin(self.target.bounded(async move |touched| self.prove(fields, touched).await))
     }
 
     /// The server tells neither which password a session came in with nor when it began.
@@ -306,35 +294,23 @@ impl Driver for TwoPasswords {
 
     /// A password has no expiry of its own. That it is there is made sure once more.
     fn set_expiry<'a>(&'a self, handle: &'a Handle, _expiry: Expiry) -> DriverFuture<'a, ()> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.have(handle, &touched)).await
-        })
+        Box::pin(self.target.bounded(async move |touched| self.have(handle, touched).await))
     }
 
     /// `End` ends every session of the user that is there, and a moment later those that came meanwhile: the server does not
     /// tell which password one came in with. Whoever has the other password comes back with it.
     fn revoke<'a>(&'a self, handle: &'a Handle, sessions: Sessions) -> DriverFuture<'a, Cut> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.take_away(handle, sessions, &touched)).await
-        })
+        Box::pin(self.target.bounded(async move |touched| self.take_away(handle, sessions, touched).await))
     }
 
     /// Nothing is left of a password that was taken away; that it was is made sure.
     fn clean_up<'a>(&'a self, handle: &'a Handle) -> DriverFuture<'a, ()> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.gone(handle, &touched)).await
-        })
+        Box::pin(self.target.bounded(async move |touched| self.gone(handle, touched).await))
     }
 
     /// Every way to log in as the user, whoever made it.
     fn survey(&self) -> DriverFuture<'_, Survey> {
-        Box::pin(async move {
-            let touched = AtomicBool::new(false);
-            self.target.bounded(&touched, self.seen(&touched)).await.map(Survey::Seen)
-        })
+        Box::pin(self.target.bounded(async move |touched| self.seen(touched).await.map(Survey::Seen)))
     }
 
     fn settle(&self) -> Duration {
