@@ -1,13 +1,11 @@
 //! Access keys of an IAM user (moto) that change while an application signs requests with them all the time.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use rekey_client::Builder;
-use rekey_testkit::moto::{self, Moto};
+use rekey_testkit::moto::{Moto, Sdk};
 use rekey_testkit::process::poll;
 use rekey_testkit::system::{Pace, write_private};
 use serde_json::Value;
@@ -33,27 +31,6 @@ deliver:
 /// What the application may do.
 pub(crate) const RIGHTS: &str =
     r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
-
-/// An application by the AWS SDK for Python: a line with a key is one use of it at STS and S3.
-const APPLICATION: &str = r#"
-import boto3, sys
-from botocore.config import Config
-endpoint, clients = sys.argv[1], {}
-def made(service, key):
-    return boto3.client(service, region_name="eu-central-1", endpoint_url=endpoint, aws_access_key_id=key[0],
-        aws_secret_access_key=key[1], config=Config(retries={"total_max_attempts": 1}))
-for line in sys.stdin:
-    key = tuple(line.split())
-    try:
-        if key not in clients:
-            clients = {key: [made(service, key) for service in ("sts", "s3")]}
-        sts, s3 = clients[key]
-        sts.get_caller_identity()
-        s3.list_buckets()
-        print("ok", flush=True)
-    except Exception as error:
-        print(str(error).replace("\n", " "), flush=True)
-"#;
 
 /// The policy that the manual gives the rotator.
 pub(crate) fn policy() -> String {
@@ -100,41 +77,6 @@ fn rotate(story: &Story) {
     story.system.ctl(&words).unwrap();
 }
 
-/// The application's process.
-pub(crate) struct Sdk {
-    process: Child,
-    asked: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Sdk {
-    pub(crate) fn start(moto: &Moto) -> Self {
-        let mut process = Command::new(moto::python().unwrap())
-            .args(["-c", APPLICATION, &format!("http://127.0.0.1:{}", moto.port())])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (asked, answers) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
-        Self { process, asked, answers: BufReader::new(answers) }
-    }
-
-    /// Uses a key once; none: it works.
-    pub(crate) fn try_key(&mut self, id: &str, secret: &str) -> Option<String> {
-        writeln!(self.asked, "{id} {secret}").unwrap();
-        let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        (line.trim() != "ok").then(|| line.trim().to_owned())
-    }
-}
-
-impl Drop for Sdk {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
-}
-
 /// An application that reads its key and uses it, again and again.
 struct Application {
     stop: Arc<AtomicBool>,
@@ -151,7 +93,7 @@ impl Application {
             Some(uid) => builder.server_uid(uid),
             None => builder,
         };
-        let mut sdk = Sdk::start(moto);
+        let mut sdk = Sdk::start(moto.port()).unwrap();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let client = runtime.block_on(builder.connect()).unwrap();
@@ -160,7 +102,7 @@ impl Application {
                 let credential = runtime.block_on(client.get(CLOUD)).unwrap();
                 let text = |field: &str| credential.text(field).unwrap().to_owned();
                 let failed = sdk.try_key(&text("access_key_id"), &text("secret_access_key"));
-                failures.extend(failed.map(|why| format!("{}: {why}", credential.version())));
+                failures.extend(failed.err().map(|why| format!("{}: {why}", credential.version())));
                 counted.fetch_add(1, Ordering::SeqCst);
             }
             failures
@@ -207,11 +149,11 @@ fn access_keys_rotate_under_load_and_are_revoked() {
     assert!(failures.is_empty() && uses > 20, "{failures:?} in {uses} uses");
 
     let leaked = moto.keys("orders").remove(0);
-    let mut thief = Sdk::start(&moto);
-    assert_eq!(thief.try_key(&leaked.id, &leaked.secret), None);
+    let mut thief = Sdk::start(moto.port()).unwrap();
+    assert_eq!(thief.try_key(&leaked.id, &leaked.secret), Ok(()));
     let receipt = story.system.ctl(&["revoke", CLOUD, "--reason", "leaked"]).unwrap();
     assert!(receipt["cut_ms"].as_i64().unwrap_or_default() > 0, "{receipt:#}");
-    let refused = thief.try_key(&leaked.id, &leaked.secret).unwrap();
+    let refused = thief.try_key(&leaked.id, &leaked.secret).unwrap_err();
     assert!(refused.contains("InvalidClientTokenId"), "{refused}");
     let replaced = || moto.keys("orders").iter().any(|key| key.active && key.id == served(&story));
     assert!(poll(PATIENCE, replaced), "there is no replacement: {:?}", moto.keys("orders"));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rekey_testkit::moto::Moto;
+use rekey_testkit::moto::{Moto, Sdk};
 use rekey_testkit::platform::{Platform, Programs, Setup, folder};
 use rekey_testkit::postgres::sql_over;
 use rekey_testkit::process::poll;
@@ -11,7 +11,7 @@ use rekey_testkit::weather::{Fault, Weather};
 use serde_json::Value;
 
 use crate::application::Application;
-use crate::aws_iam::{RIGHTS, Sdk, policy};
+use crate::aws_iam::{RIGHTS, policy};
 use crate::story::{PATIENCE, last, settled};
 
 const KEYS: &str = "orders/keys";
@@ -72,12 +72,10 @@ fn told(platform: &Platform) -> String {
 
 /// Uses what it reads, and looks each time how many keys there are.
 fn application(platform: &Platform, moto: &Arc<Moto>) -> Application {
-    let (moto, mut sdk) = (Arc::clone(moto), Sdk::start(moto));
+    let (moto, mut sdk) = (Arc::clone(moto), Sdk::start(moto.port()).unwrap());
     Application::start(platform.socket("sidecar-1"), KEYS, move |credential| {
         let (id, secret) = (credential.text("access_key_id")?, credential.text("secret_access_key")?);
-        if let Some(why) = sdk.try_key(id, secret) {
-            anyhow::bail!("{why}");
-        }
+        sdk.try_key(id, secret).map_err(anyhow::Error::msg)?;
         let keys = moto.keys("orders").len();
         anyhow::ensure!(keys <= 2, "there are {keys} keys");
         Ok(())

@@ -227,3 +227,43 @@ fn write(folder: &Path, name: &str, text: &str) -> Result<()> {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
     Ok(chown(&path, unprivileged(), unprivileged())?)
 }
+/// What an application is and may do, as YAML: the service account `account` in `namespace`, which may read config maps
+/// there, and one to read, `settings`; and the account of a rotator without any right, `rotator` in `rekey`.
+pub fn application(namespace: &str, account: &str) -> String {
+    APPLICATION.replace("NAMESPACE", namespace).replace("ACCOUNT", account)
+}
+
+const APPLICATION: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: { name: NAMESPACE }
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: { name: ACCOUNT, namespace: NAMESPACE }
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: settings, namespace: NAMESPACE }
+data: { price: '12' }
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: { name: ACCOUNT, namespace: NAMESPACE }
+rules:
+- { apiGroups: [''], resources: [configmaps], verbs: [get] }
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: { name: ACCOUNT, namespace: NAMESPACE }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: Role, name: ACCOUNT }
+subjects: [{ kind: ServiceAccount, name: ACCOUNT, namespace: NAMESPACE }]
+---
+apiVersion: v1
+kind: Namespace
+metadata: { name: rekey }
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: { name: rotator, namespace: rekey }
+";

@@ -3,6 +3,8 @@
 //! Three things that moto does not do are added (`moto/server.py`): rights on one user are told from rights on all,
 //! inactive keys are refused, as AWS refuses them, and a new key may be unknown for a while. It runs as the caller, whose Python may lie where nobody else can read.
 
+mod sdk;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ use tempfile::TempDir;
 use crate::guarded::Guarded;
 use crate::http::Http;
 use crate::process::{Launch, free_port, poll};
+pub use sdk::Sdk;
 
 /// Names the Python that has moto: what `tests/parts/moto.sh` prints. Without it the cache is looked into.
 const PYTHON: &str = "REKEY_MOTO_PYTHON";

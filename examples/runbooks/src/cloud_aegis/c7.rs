@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
-use rekey_testkit::moto::Moto;
+use rekey_testkit::moto::{Moto, Sdk};
 
 use crate::cloud::account;
 use crate::consumer::How;
-use crate::consumers::aws::Sdk;
 use crate::lost::Way;
 use crate::measured::Measured;
 use crate::part::Part;

@@ -4,7 +4,6 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result};
-use rekey_testkit::moto;
 
 /// A line with a key is one use of it; what it answers is `ok` or what was refused.
 const PROGRAM: &str = r#"
@@ -29,7 +28,7 @@ for line in sys.stdin:
 
 /// The application's process; ends with its handle.
 #[derive(Debug)]
-pub(crate) struct Sdk {
+pub struct Sdk {
     process: Child,
     asked: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -37,8 +36,8 @@ pub(crate) struct Sdk {
 
 impl Sdk {
     /// Starts it; AWS is at `port` on loopback.
-    pub(crate) fn start(port: u16) -> Result<Self> {
-        let mut process = Command::new(moto::python()?)
+    pub fn start(port: u16) -> Result<Self> {
+        let mut process = Command::new(super::python()?)
             .args(["-c", PROGRAM, &format!("http://127.0.0.1:{port}")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -50,7 +49,7 @@ impl Sdk {
     }
 
     /// Uses a key once; the error is what AWS said.
-    pub(crate) fn try_key(&mut self, id: &str, secret: &str) -> Result<(), String> {
+    pub fn try_key(&mut self, id: &str, secret: &str) -> Result<(), String> {
         writeln!(self.asked, "{id} {secret}").map_err(|error| error.to_string())?;
         let mut line = String::new();
         self.answers.read_line(&mut line).map_err(|error| error.to_string())?;
