@@ -2,7 +2,7 @@
 
 use rekey_client::Credential;
 use rekey_testkit::http::Http;
-use rekey_testkit::kube::{Kube, ask_at};
+use rekey_testkit::kube::{Kube, application, ask_at};
 use rekey_testkit::process::poll;
 use rekey_testkit::system::Pace;
 use serde_json::Value;
@@ -29,41 +29,6 @@ deliver:
   offline_for: 5m
 ";
 
-/// What the application is and may do.
-const APPLICATION: &str = "
-apiVersion: v1
-kind: Namespace
-metadata: { name: orders }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: orders, namespace: orders }
----
-apiVersion: v1
-kind: ConfigMap
-metadata: { name: settings, namespace: orders }
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: { name: orders, namespace: orders }
-rules:
-- { apiGroups: [''], resources: [configmaps], verbs: [get] }
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: { name: orders, namespace: orders }
-roleRef: { apiGroup: rbac.authorization.k8s.io, kind: Role, name: orders }
-subjects: [{ kind: ServiceAccount, name: orders, namespace: orders }]
----
-apiVersion: v1
-kind: Namespace
-metadata: { name: rekey }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: rotator, namespace: rekey }
-";
-
 /// What the API server answers to the application.
 fn asks(server: &Http, credential: &Credential) -> Result<u16, String> {
     let path = "/api/v1/namespaces/orders/configmaps/settings";
@@ -80,7 +45,7 @@ fn bindings(kube: &Kube) -> usize {
 #[test]
 fn a_token_rotates_under_load_and_is_revoked() {
     let kube = Kube::start();
-    kube.apply(APPLICATION);
+    kube.apply(&application("orders", "orders"));
     kube.apply(&manual("kubernetes-token", "yaml"));
     let mut story = Story::begin("kube", 1, Pace::default());
     let target = format!(

@@ -2,50 +2,15 @@
 //! manual gives it.
 
 use anyhow::{Context, Result};
-use rekey_testkit::kube::Kube;
+use rekey_testkit::kube::{Kube, application};
 use serde_json::Value;
 
 use crate::stage::Stage;
 
-/// What the application is and may do, in the namespace `NAMESPACE`.
-const APPLICATION: &str = "
-apiVersion: v1
-kind: Namespace
-metadata: { name: NAMESPACE }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: worker, namespace: NAMESPACE }
----
-apiVersion: v1
-kind: ConfigMap
-metadata: { name: settings, namespace: NAMESPACE }
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: { name: worker, namespace: NAMESPACE }
-rules:
-- { apiGroups: [''], resources: [configmaps], verbs: [get] }
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: { name: worker, namespace: NAMESPACE }
-roleRef: { apiGroup: rbac.authorization.k8s.io, kind: Role, name: worker }
-subjects: [{ kind: ServiceAccount, name: worker, namespace: NAMESPACE }]
----
-apiVersion: v1
-kind: Namespace
-metadata: { name: rekey }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: rotator, namespace: rekey }
-";
-
 /// A cluster with the service account `worker` in `namespace`, known to the controller as `NAMESPACE-cluster`.
 pub(crate) fn cluster(stage: &mut Stage, namespace: &str) -> Result<Kube> {
     let kube = Kube::try_start()?;
-    kube.apply(&APPLICATION.replace("NAMESPACE", namespace));
+    kube.apply(&application(namespace, "worker"));
     kube.apply(&rights(namespace)?);
     let name = format!("{namespace}-cluster");
     let yaml = format!(

@@ -7,44 +7,8 @@ use rekey_drivers::kubernetes::{Account, Kubernetes as Driver, TargetSettings, T
 use rekey_drivers::{Intent, Owner};
 use rekey_model::{Fields, SecretBytes, Span, Version};
 use rekey_testkit::http::Http;
-use rekey_testkit::kube::{Kube, ask_at};
+use rekey_testkit::kube::{Kube, application, ask_at};
 use serde_json::{Value, json};
-
-/// What the application is and may do.
-const APPLICATION: &str = "
-apiVersion: v1
-kind: Namespace
-metadata: { name: orders }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: orders, namespace: orders }
----
-apiVersion: v1
-kind: ConfigMap
-metadata: { name: settings, namespace: orders }
-data: { price: '12' }
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: { name: orders, namespace: orders }
-rules:
-- { apiGroups: [''], resources: [configmaps], verbs: [get] }
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: { name: orders, namespace: orders }
-roleRef: { apiGroup: rbac.authorization.k8s.io, kind: Role, name: orders }
-subjects: [{ kind: ServiceAccount, name: orders, namespace: orders }]
----
-apiVersion: v1
-kind: Namespace
-metadata: { name: rekey }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: rotator, namespace: rekey }
-";
 
 /// One test's world.
 pub(crate) struct World {
@@ -62,7 +26,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let kube = Kube::start();
-        kube.apply(APPLICATION);
+        kube.apply(&application("orders", "orders"));
         let account = account();
         kube.apply(&manifest(&account, ("rekey", "rotator")));
         let token = kube.token_of("rekey", "rotator");
