@@ -303,7 +303,7 @@ impl Executor {
             self.0.unsure.forget(name);
             return Ok(None);
         };
-        if seen.ledger.after(&Event::Look, &seen.facts()).is_ok_and(|after| after != seen.ledger) {
+        if self.has_moved(&seen).await? {
             let outcome = self.commit(name, Event::Look, Actor::controller()).await?;
             seen.ledger = outcome.ledger;
         }

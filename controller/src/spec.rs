@@ -41,6 +41,8 @@ pub struct Spec {
     pub taken: Option<Taken>,
     /// What its owner wants to find it by.
     pub labels: BTreeMap<Label, Label>,
+    /// The word of those that change as one; none: it changes by itself.
+    pub group: Option<Label>,
     /// The word of those of which only one may rotate at a time; none: it waits for nobody.
     pub pair: Option<Label>,
     /// How and where it is changed.

@@ -101,6 +101,7 @@ impl Admin {
             let mut found = claims::against_config(&one.spec, &self.0.known);
             let beside = declared.iter().filter(|other| other.place < one.place).map(|other| &other.spec);
             found.extend(claims::against_others(&one.spec, others.iter().chain(beside.clone())));
+            found.extend(ties::alone(&one.spec));
             found.extend(ties::against_others(&one.spec, others.iter().chain(beside)));
             if let Some(place) = first.insert(&one.spec.name, one.place) {
                 let message = format!("is declared twice here (number {} is the first)", place + 1);
@@ -203,6 +204,12 @@ fn against_itself(Declared { spec, json, .. }: &Declared, row: &CredentialRow) -
     if row.ledger.deleted.is_some() {
         let remedy = "wait until `rekeyctl status` no longer lists it";
         return vec![Problem::new("credential", "is being deleted", remedy)];
+    }
+    if json.get("group") != row.spec.get("group")
+        && let Some(open) = row.ledger.open_rotation()
+    {
+        let message = format!("cannot change while a rotation is open ({})", open.phase);
+        return vec![Problem::new("group", message, "apply it again when the rotation has ended")];
     }
     let over = row.ledger.versions.values().all(|version| version.stage.is_final());
     if over && row.ledger.endings.is_empty() {

@@ -1,14 +1,15 @@
 //! One transaction: rows, decision, ledger, audit, history. The only way in which a ledger changes.
 
-use rekey_model::{CredentialName, Fields, Version};
-use rekey_rotation::{Event, Ledger, OutOfOrder};
+use rekey_model::{CredentialName, Fields, RotationId, Version};
+use rekey_rotation::{Event, Facts, Ledger, OutOfOrder, group};
+use rekey_runtime::random;
 
 use super::seen::Seen;
 use super::{Executor, record};
 use crate::audit::Actor;
 use crate::seal::{SealError, Sealed};
-use crate::spec::Spec;
-use crate::store::{CredentialRow, StoreError, Tx};
+use crate::spec::{Spec, ties};
+use crate::store::{CredentialRow, StoreError, Tie, Tx};
 use crate::targets::TargetError;
 use crate::template::FillError;
 
@@ -92,7 +93,7 @@ impl Executor {
         let mut left = TRIES;
         loop {
             left = left.saturating_sub(1);
-            match self.try_commit(name, event, actor, secret).await {
+            match Box::pin(self.try_commit(name, event, actor, secret)).await {
                 Err(CommitError::Store(StoreError::Conflict)) if left > 0 => {}
                 Ok(outcome) => {
                     self.follow(name, event, &outcome);
@@ -118,28 +119,65 @@ impl Executor {
         {
             return Err(OutOfOrder::NoEdge { event: "adopt", phase: None }.into());
         }
-        let after = seen.ledger.after(event, &seen.facts())?;
-        if after == seen.ledger {
+        let mut together = vec![(row, seen)];
+        self.join_group(&mut tx, &mut together, event).await?;
+        let after = decide(&together, event)?;
+        let asked = after.first().cloned().ok_or_else(|| CommitError::NoSuchCredential(name.clone()))?;
+        let changed = together.iter().zip(&after).any(|((_, seen), after)| seen.ledger != *after);
+        if !changed {
             tx.rollback().await?;
-            return Ok(Outcome { ledger: after, changed: false });
+            return Ok(Outcome { ledger: asked, changed });
         }
-        let entries = record::entries(name, event, actor, (&seen.ledger, &after));
-        let mut row = CredentialRow { ledger: after, ..row };
-        tx.save(&mut row).await?;
-        keep_secrets(&mut tx, &row, event, secret).await?;
-        for entry in &entries {
-            tx.audit(entry).await?;
-        }
-        if let Some(rotation) =
-            row.ledger.rotation.as_ref().filter(|now| seen.ledger.rotation.as_ref() != Some(now))
-        {
-            tx.record_rotation(row.id, rotation).await?;
+        let mut freed = Vec::new();
+        for (of, after) in together.iter().zip(after).filter(|((_, seen), after)| seen.ledger != *after) {
+            if keeps_waiting(&of.1.ledger) && !keeps_waiting(&after) {
+                freed.extend_from_slice(&of.1.keeps);
+            }
+            // What the others do besides beginning follows, and is told by the phase that they come to.
+            let about = of.0.name == *name || matches!(event, Event::Begin { .. });
+            let (event, secret) = if about { (event, secret) } else { (&Event::Look, None) };
+            save(&mut tx, of, after, (event, actor), secret).await?;
         }
         tx.commit().await?;
-        if !keeps_waiting(&row.ledger) && keeps_waiting(&seen.ledger) {
-            seen.keeps.iter().for_each(|other| self.0.lanes.poke(other));
+        for other in &freed {
+            self.0.lanes.poke(other);
         }
-        Ok(Outcome { ledger: row.ledger, changed: true })
+        Ok(Outcome { ledger: asked, changed })
+    }
+
+    /// Reads the others of its group, where they are decided together with it.
+    async fn join_group(
+        &self,
+        tx: &mut Tx,
+        together: &mut Vec<(CredentialRow, Seen)>,
+        event: &Event,
+    ) -> Result<(), CommitError> {
+        let group = together.first().and_then(|(_, seen)| group_of(seen, event));
+        let Some((name, tie)) = group else { return Ok(()) };
+        for row in tx.tied(&tie).await?.into_iter().filter(|row| row.name != name) {
+            match self.see_in(tx, row.clone()).await {
+                Ok(seen) => together.push((row, seen)),
+                // An emergency waits for nobody.
+                Err(CommitError::Spec(_)) if matches!(event, Event::Revoke { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether time, acknowledgements and evidence alone have set an edge free, here or at others of its group.
+    pub(super) async fn has_moved(&self, seen: &Seen) -> Result<bool, CommitError> {
+        let mut others = Vec::new();
+        if let Some((name, tie)) = group_of(seen, &Event::Look) {
+            for row in self.0.store.tied(&tie).await?.into_iter().filter(|row| row.name != name) {
+                others.extend(self.see(&row.name).await?);
+            }
+        }
+        let together: Vec<&Seen> = std::iter::once(seen).chain(&others).collect();
+        let members: Vec<(&Ledger, Facts<'_>)> =
+            together.iter().map(|seen| (&seen.ledger, seen.facts())).collect();
+        let after = group::after(&members, 0, &Event::Look, &[]);
+        Ok(after.is_ok_and(|after| after.iter().zip(together).any(|(after, seen)| *after != seen.ledger)))
     }
 
     /// What follows in memory from a commit.
@@ -173,7 +211,47 @@ impl Executor {
     }
 }
 
-/// Whether what is tied to it as its pair has to wait.
+/// Saves what was decided about one credential, with its audit, its secret and its history.
+async fn save(
+    tx: &mut Tx,
+    (row, seen): &(CredentialRow, Seen),
+    after: Ledger,
+    (event, actor): (&Event, &Actor),
+    secret: Option<(Version, &Sealed)>,
+) -> Result<(), CommitError> {
+    let mut row = CredentialRow { ledger: after, ..row.clone() };
+    tx.save(&mut row).await?;
+    keep_secrets(tx, &row, event, secret).await?;
+    for entry in &record::entries(&row.name, event, actor, (&seen.ledger, &row.ledger)) {
+        tx.audit(entry).await?;
+    }
+    let now = row.ledger.rotation.as_ref().filter(|now| seen.ledger.rotation.as_ref() != Some(now));
+    if let Some(rotation) = now {
+        tx.record_rotation(row.id, rotation).await?;
+    }
+    Ok(())
+}
+
+/// The tie to those that are decided together with it, and its own name; none: it is decided alone.
+fn group_of(seen: &Seen, event: &Event) -> Option<(CredentialName, Tie)> {
+    let together = seen.ledger.is_grouped() || matches!(event, Event::Begin { .. });
+    let tie = ties::group(&seen.spec).filter(|_| together)?;
+    Some((seen.spec.name.clone(), tie))
+}
+
+/// What follows from an event at the first of those that are decided together.
+fn decide(together: &[(CredentialRow, Seen)], event: &Event) -> Result<Vec<Ledger>, CommitError> {
+    let members: Vec<(&Ledger, Facts<'_>)> =
+        together.iter().map(|(_, seen)| (&seen.ledger, seen.facts())).collect();
+    let ids: Vec<RotationId> = together.iter().map(|_| random::id()).collect();
+    group::after(&members, 0, event, &ids).map_err(|refused| {
+        let other = together.get(refused.member).filter(|_| refused.member > 0);
+        let why = other.map(|(row, _)| format!("{}, of the same group: {}", row.name, refused.why));
+        CommitError::OutOfOrder(why.map_or(refused.why, |why| OutOfOrder::Gated { why }))
+    })
+}
+
+/// Whether what is tied to it has to wait.
 fn keeps_waiting(ledger: &Ledger) -> bool {
     ledger.open_rotation().is_some() || ledger.owed
 }

@@ -19,7 +19,7 @@ pub(super) type Tied = BTreeMap<TieKind, Vec<CredentialRow>>;
 
 /// The ties that the gate of a credential depends on, at most one of a kind.
 pub(super) fn asks(spec: &Spec) -> Vec<Tie> {
-    ties::pair(spec).into_iter().chain(ties::before(spec)).collect()
+    ties::group(spec).into_iter().chain(ties::pair(spec)).chain(ties::before(spec)).collect()
 }
 
 /// Why nothing may begin.
@@ -29,27 +29,59 @@ pub(super) fn why(spec: &Spec, ledger: &Ledger, (tied, now): (&Tied, Moment)) ->
         let after = spec.after.as_ref().filter(|_| ledger.current.is_some())?;
         untried(spec, after, (tied, now))
     };
-    others(spec, tied, TieKind::Pair).find_map(changes).or_else(untried)
+    let pair = |row: &CredentialRow| changes(row).map(|how| format!("its pair {} {how}", row.name));
+    let group =
+        |row: &CredentialRow| hinders(row).map(|how| format!("{}, of the same group, {how}", row.name));
+    let mut pairs = others(spec, tied, TieKind::Pair);
+    let mut mates = others(spec, tied, TieKind::Group);
+    pairs.find_map(pair).or_else(|| mates.find_map(group)).or_else(untried)
 }
 
 /// Whom it may have kept waiting.
 pub(super) fn waiting(spec: &Spec, tied: &Tied) -> Vec<CredentialName> {
-    others(spec, tied, TieKind::Pair).map(|row| row.name.clone()).collect()
+    let tied = others(spec, tied, TieKind::Pair).chain(others(spec, tied, TieKind::Group));
+    tied.map(|row| row.name.clone()).collect()
+}
+
+/// Where the others stand that its open rotation goes together with.
+pub(super) fn mates(spec: &Spec, tied: &Tied) -> Vec<String> {
+    let stand = |row: &CredentialRow| {
+        let open = row.ledger.open_rotation().filter(|open| open.is_grouped())?;
+        Some(format!("{} of its group, which is in {}{}", row.name, open.phase, held(row)))
+    };
+    others(spec, tied, TieKind::Group).filter_map(stand).collect()
 }
 
 fn others<'a>(spec: &'a Spec, tied: &'a Tied, kind: TieKind) -> impl Iterator<Item = &'a CredentialRow> {
     tied.get(&kind).into_iter().flatten().filter(|row| row.name != spec.name && row.ledger.deleted.is_none())
 }
 
-/// What a pair is in the middle of: a rotation in any phase, its grace too, or a replacement that is due.
-fn changes(pair: &CredentialRow) -> Option<String> {
-    let (name, ledger) = (&pair.name, &pair.ledger);
-    let held = ledger.held.as_ref().map(|held| format!(" and is held: {}", held.reason)).unwrap_or_default();
-    match ledger.open_rotation() {
-        Some(open) => Some(format!("its pair {name} rotates ({}){held}", open.phase)),
-        None if ledger.owed => Some(format!("its pair {name} was revoked, and waits for its replacement")),
+fn held(row: &CredentialRow) -> String {
+    row.ledger.held.as_ref().map(|held| format!(" and is held: {}", held.reason)).unwrap_or_default()
+}
+
+/// What one is in the middle of: a rotation in any phase, its grace too, or a replacement that is due.
+fn changes(row: &CredentialRow) -> Option<String> {
+    match row.ledger.open_rotation() {
+        Some(open) => Some(format!("rotates ({}){}", open.phase, held(row))),
+        None if row.ledger.owed => Some("was revoked, and waits for its replacement".to_owned()),
         None => None,
     }
+}
+
+/// Why one cannot begin together with others. One that is not to come back is left out of what they do.
+fn hinders(row: &CredentialRow) -> Option<String> {
+    let ledger = &row.ledger;
+    if ledger.resting {
+        return None;
+    }
+    let adopts = || Spec::parse(&row.spec).is_ok_and(|spec| spec.driver.adopt().is_some());
+    let unchecked =
+        ledger.unchecked.as_ref().map(|it| format!("has a target that was not checked: {}", it.why));
+    changes(row)
+        .or_else(|| ledger.held.as_ref().map(|held| format!("is held: {}", held.reason)))
+        .or(unchecked)
+        .or_else(|| (ledger.versions.is_empty() && adopts()).then(|| "waits for its adoption".to_owned()))
 }
 
 /// How the last rotation of a credential went.

@@ -332,6 +332,7 @@ async fn blind(tx: &mut Tx, row: &CredentialRow, event: &Event) -> Result<Ledger
         evidence: None,
         claims: &claims,
         gate: None,
+        mates: &[],
     };
     let after: Result<Ledger, OutOfOrder> = row.ledger.after(event, &facts);
     Ok(after?)

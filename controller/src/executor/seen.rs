@@ -36,6 +36,7 @@ pub(super) struct Seen {
     /// Whom a rotation of it keeps waiting.
     pub(super) keeps: Vec<CredentialName>,
     gate: Option<String>,
+    mates: Vec<String>,
     policy: Policy,
     holders: Vec<HolderFacts>,
     evidence: Option<Evidence>,
@@ -55,6 +56,7 @@ impl Seen {
             evidence: self.evidence.as_ref(),
             claims: &self.claims,
             gate: self.gate.as_deref(),
+            mates: &self.mates,
         }
     }
 
@@ -164,6 +166,7 @@ impl Executor {
             id: row.id,
             keeps: gate::waiting(&spec, &tied),
             gate: gate::why(&spec, &row.ledger, (&tied, now)),
+            mates: gate::mates(&spec, &tied),
             spec,
             ledger: row.ledger,
             rows,

@@ -61,8 +61,8 @@ impl Frame {
     }
 
     /// `body` with what is this stream's own.
-    pub(super) fn change(body: Arc<Body>, revision: u64, previous: Vec<Previous>) -> Self {
-        let tail = Change { revision, previous, ..Change::default() };
+    pub(super) fn change(body: Arc<Body>, revision: u64, (previous, more): (Vec<Previous>, bool)) -> Self {
+        let tail = Change { revision, previous, more, ..Change::default() };
         Self::Change(body, tail.encode_to_vec())
     }
 
@@ -158,13 +158,13 @@ mod tests {
     fn body_and_tail_together_are_the_whole_change() {
         let previous = vec![Previous { version: 2, accept_for_ms: 5000 }];
         let whole = Change { revision: 9, previous: previous.clone(), ..change() };
-        let frame = Frame::change(Arc::new(Body::encode(change())), 9, previous);
+        let frame = Frame::change(Arc::new(Body::encode(change())), 9, (previous, false));
         assert_eq!(read_back(&frame).message, Some(down::Message::Change(whole)));
     }
 
     #[test]
     fn debug_shows_no_secret() {
-        let frame = Frame::change(Arc::new(Body::encode(change())), 9, vec![]);
+        let frame = Frame::change(Arc::new(Body::encode(change())), 9, (vec![], true));
         let shown = format!("{frame:?}");
         assert!(!shown.contains("marker") && !shown.contains("109"), "{shown}");
     }

@@ -47,6 +47,8 @@ pub(super) struct Session {
     withdrawn: BTreeSet<CredentialName>,
     /// What its hello said that it serves, as long as nothing was sent that takes its place.
     held: BTreeMap<CredentialName, Version>,
+    /// Of those that change together with others: with which order it was sent each, as far as it has not refused one.
+    sent: BTreeMap<CredentialName, Order>,
     /// With which order it was told of each credential's fences while nothing else could be told.
     fenced: BTreeMap<CredentialName, Order>,
     /// Whether it was told everything but what has no secret here.
@@ -103,6 +105,7 @@ where
         granted,
         withdrawn,
         held: hello.held.into_iter().filter_map(|held| Some((held.name, held.version?))).collect(),
+        sent: BTreeMap::new(),
         fenced: BTreeMap::new(),
         partial: false,
         refused: BTreeMap::new(),
@@ -181,7 +184,7 @@ impl Session {
         }
         self.count_for(std::slice::from_ref(view)).await?;
         self.fenced.insert(name.clone(), seen.order);
-        self.change(view, view.fence()).await
+        self.change(view, view.fence(), false).await
     }
 
     /// Tells one credential: as it is, or that it is no longer granted.
@@ -194,11 +197,7 @@ impl Session {
             return Ok(());
         };
         if view.covers(&self.who.spiffe) {
-            self.count_for(std::slice::from_ref(&view)).await?;
-            match self.body(&view).await? {
-                Some(body) => self.change(&view, body).await?,
-                None => self.fence(&view).await?,
-            }
+            self.tell_together(&view).await?;
             if self.partial && !self.fleet.views().covering(&self.who.spiffe).iter().any(|it| it.seen.foreign)
             {
                 self.slot.mark_snapshot();
@@ -208,24 +207,58 @@ impl Session {
             release::withdraw(&mut tx, &self.who, name).await?;
             tx.commit().await?;
             self.withdrawn.insert(name.clone());
-            self.change(&view, view.withdrawal()).await?;
+            self.sent.remove(name);
+            self.change(&view, view.withdrawal(), false).await?;
         }
         Ok(())
     }
 
-    async fn change(&mut self, view: &View, body: Arc<Body>) -> Result<(), Refusal> {
-        self.revision = self.revision.saturating_add(1);
-        self.held.remove(&view.seen.name);
-        self.send(self.frame(view, body, self.revision)).await
+    /// Tells one credential as it is, and with it what of its group it was not told yet: they are one decision.
+    async fn tell_together(&mut self, view: &Arc<View>) -> Result<(), Refusal> {
+        let mut together = self.fleet.views().together(view, &self.who.spiffe);
+        together.retain(|it| self.sent.get(&it.seen.name) != Some(&it.seen.order));
+        self.count_for(&together).await?;
+        let mut bodies = Vec::with_capacity(together.len());
+        for view in together {
+            match self.body(&view).await? {
+                Some(body) => bodies.push((view, body)),
+                None => self.fence(&view).await?,
+            }
+        }
+        let mut left = bodies.len();
+        for (view, body) in bodies {
+            left = left.saturating_sub(1);
+            self.change(&view, body, left > 0).await?;
+            self.note_sent(&view);
+        }
+        Ok(())
     }
 
-    fn frame(&self, view: &View, body: Arc<Body>, revision: u64) -> Frame {
+    async fn change(&mut self, view: &View, body: Arc<Body>, more: bool) -> Result<(), Refusal> {
+        self.revision = self.revision.saturating_add(1);
+        self.send_view(view, body, (self.revision, more)).await
+    }
+
+    fn note_sent(&mut self, view: &View) {
+        if view.group().is_some() {
+            self.sent.insert(view.seen.name.clone(), view.seen.order);
+        }
+    }
+
+    async fn send_view(
+        &mut self,
+        view: &View,
+        body: Arc<Body>,
+        (revision, more): (u64, bool),
+    ) -> Result<(), Refusal> {
+        self.held.remove(&view.seen.name);
         let previous = view.previous(self.fleet.clock().now(), self.fleet.config().lease);
-        Frame::change(body, revision, previous)
+        self.send(Frame::change(body, revision, (previous, more))).await
     }
 
     /// Tells everything, as a snapshot; what lost its grant is named in it, so that its dropping is acknowledged.
     async fn tell_all(&mut self) -> Result<(), Refusal> {
+        self.sent.clear();
         let views = self.fleet.views().covering(&self.who.spiffe);
         self.withdraw_all_but(&views).await?;
         self.count_for(&views).await?;
@@ -244,7 +277,8 @@ impl Session {
         if self.partial {
             // What cannot be shown here is kept by those who have it: a snapshot would take it from them.
             for (view, body) in all {
-                self.change(&view, body).await?;
+                self.change(&view, body, false).await?;
+                self.note_sent(&view);
             }
             return Ok(());
         }
@@ -252,8 +286,8 @@ impl Session {
         let changes = u32::try_from(all.len()).unwrap_or(u32::MAX);
         self.send(Frame::plain(Down::SnapshotBegin(wire::SnapshotBegin { changes }))).await?;
         for (view, body) in all {
-            self.held.remove(&view.seen.name);
-            self.send(self.frame(&view, body, 0)).await?;
+            self.send_view(&view, body, (0, false)).await?;
+            self.note_sent(&view);
         }
         let end = wire::SnapshotEnd { revision: self.revision };
         self.send(Frame::plain(Down::SnapshotEnd(end))).await

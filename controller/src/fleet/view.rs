@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use rekey_model::{CredentialName, Fields, Handle, Incarnation, Moment, Order, SpiffeId, Version};
+use rekey_model::{CredentialName, Fields, Handle, Incarnation, Label, Moment, Order, SpiffeId, Version};
 use rekey_proto::fleet::serving::Offline as WireOffline;
 use rekey_proto::fleet::{Accepted, Change, Previous, Serving, VersionData};
 use rekey_rotation::Ledger;
@@ -106,6 +106,11 @@ impl View {
     /// Whether a sidecar with this id may have it.
     pub(super) fn covers(&self, id: &SpiffeId) -> bool {
         !self.seen.deleted && self.spec.deliver.covers(id)
+    }
+
+    /// The word of those that it changes with.
+    pub(super) fn group(&self) -> Option<&Label> {
+        self.spec.group.as_ref()
     }
 
     /// Whether `handle` is what this credential's versions, or the login that it adopts, are called.

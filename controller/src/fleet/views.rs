@@ -15,7 +15,7 @@ use super::hub::{Hub, Urgency};
 use super::view::{Values, View};
 use crate::fields::{self, OpenFieldsError};
 use crate::seal::Seal;
-use crate::spec::Spec;
+use crate::spec::{Spec, ties};
 use crate::store::{Changed, CredentialRow, Mode, Store, StoreError};
 
 /// Why a credential cannot be shown to holders. Says nothing about its value.
@@ -52,6 +52,9 @@ struct Known {
     /// Those that are there and do not read.
     unreadable: BTreeSet<CredentialName>,
 }
+
+/// Rows by name; none: it is gone.
+type Rows = Vec<(CredentialName, Option<CredentialRow>)>;
 
 /// What the follower has to look at.
 #[derive(Debug, Default)]
@@ -93,6 +96,13 @@ impl Views {
     /// All that `id` may have, by name.
     pub(super) fn covering(&self, id: &SpiffeId) -> Vec<Arc<View>> {
         self.read(|known| known.by_name.values().filter(|view| view.covers(id)).map(Arc::clone).collect())
+    }
+
+    /// All that change together with `view`, and that `id` may have, by name, as one commit left them.
+    pub(super) fn together(&self, view: &Arc<View>, id: &SpiffeId) -> Vec<Arc<View>> {
+        let Some(group) = view.group() else { return vec![Arc::clone(view)] };
+        let belongs = |other: &&Arc<View>| other.group() == Some(group) && other.covers(id);
+        self.read(|known| known.by_name.values().filter(belongs).map(Arc::clone).collect())
     }
 
     /// Whether one of `names` is there and cannot be shown, because its declaration does not read.
@@ -164,14 +174,30 @@ impl Views {
         if pending.everything {
             self.refresh_all(hub).await?;
         } else {
-            let mut rows = Vec::new();
-            for name in pending.names {
-                let row = self.store.credential(&name).await?;
-                rows.push((name, row));
-            }
+            let rows = self.rows(pending.names).await?;
             self.replace(rows, hub);
         }
         Ok(noted)
+    }
+
+    /// The rows of `names`, and of all that change together with one of them: those of one group by one reading, so that
+    /// they are as one commit left them.
+    async fn rows(&self, names: BTreeSet<CredentialName>) -> Result<Rows, StoreError> {
+        let mut rows = BTreeMap::new();
+        for name in names {
+            if rows.contains_key(&name) {
+                continue;
+            }
+            let row = self.store.credential(&name).await?;
+            let spec = row.as_ref().and_then(|row| Spec::parse(&row.spec).ok());
+            rows.insert(name, row);
+            if let Some(group) = spec.as_ref().and_then(ties::group) {
+                rows.extend(
+                    self.store.tied(&group).await?.into_iter().map(|row| (row.name.clone(), Some(row))),
+                );
+            }
+        }
+        Ok(rows.into_iter().collect())
     }
 
     /// Looks at everything anew.
@@ -194,7 +220,7 @@ impl Views {
     }
 
     /// Replaces views, those that take something away first, and tells the streams what differs for a holder.
-    fn replace(&self, rows: Vec<(CredentialName, Option<CredentialRow>)>, hub: &Hub) {
+    fn replace(&self, rows: Rows, hub: &Hub) {
         let incarnation = self.incarnation();
         let mut news = Vec::new();
         for (name, row) in rows {
@@ -211,11 +237,16 @@ impl Views {
             news.push((urgency(older.as_deref(), newer.as_deref()), name, newer));
         }
         news.sort_by_key(|(urgency, ..)| *urgency != Some(Urgency::First));
-        for (urgency, name, newer) in news {
-            self.write(|known| match newer {
-                Some(newer) => known.by_name.insert(name.clone(), newer),
-                None => known.by_name.remove(&name),
-            });
+        // All at once: who reads several sees what one commit left.
+        self.write(|known| {
+            for (_, name, newer) in &news {
+                match newer {
+                    Some(newer) => known.by_name.insert(name.clone(), Arc::clone(newer)),
+                    None => known.by_name.remove(name),
+                };
+            }
+        });
+        for (urgency, name, _) in news {
             if let Some(urgency) = urgency {
                 hub.changed(&name, urgency);
             }

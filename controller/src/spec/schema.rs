@@ -29,6 +29,9 @@ pub struct Credential {
     /// What you want to find it by; at most 32.
     #[schemars(extend("maxProperties" = super::sections::MOST_LABELS))]
     pub labels: Option<BTreeMap<String, String>>,
+    /// A word of yours: all credentials that have it change as one: together, or not at all. Left out: it changes by itself.
+    #[schemars(length(min = 1, max = 128))]
+    pub group: Option<String>,
     /// A word of yours: of all credentials that have it only one rotates at a time, its grace included, also when somebody
     /// asks. Left out: it waits for nobody.
     #[schemars(length(min = 1, max = 128))]

@@ -28,6 +28,7 @@ pub(super) fn spec(root: &Section<'_>, taken: Vec<String>) -> Option<Spec> {
     let environment = root.required_like("environment", "production");
     let class: Option<Label> = root.optional_like("class", "databases");
     let labels = root.optional_section("labels").map(|labels| read_labels(&labels)).unwrap_or_default();
+    let group = root.optional_like("group", "orders-database");
     let pair = root.optional_like("pair", "orders-database");
     let driver = rekey_drivers::account(root);
     let schedule = root.optional_section("schedule").and_then(|schedule| read_schedule(&schedule));
@@ -57,6 +58,7 @@ pub(super) fn spec(root: &Section<'_>, taken: Vec<String>) -> Option<Spec> {
         environment: environment?,
         taken: class.map(|class| Taken { class, fields: taken }),
         labels,
+        group,
         pair,
         driver: driver?,
         schedule,

@@ -104,6 +104,7 @@ fn table() -> Vec<(Value, &'static str, &'static str, &'static str)> {
         (with("/environment", Value::Null), "environment", "is missing", "production"),
         (with("/labels", json!([])), "labels", "settings of its own", "below it"),
         (with("/pair", json!(["a"])), "pair", "single value", "orders-database"),
+        (with("/group", json!(" a")), "group", "without space", "orders-database"),
         (with("/class", json!("")), "class", "1 to 128", "databases"),
         (with("/ower", json!("x")), "ower", "no such setting", "did you mean `owner`?"),
         (with("/zzzzzzzzz", json!("x")), "zzzzzzzzz", "no such setting", "known here: after, also, aws-iam"),
@@ -275,9 +276,27 @@ fn whoever_says_the_same_word_is_tied_and_too_many_are_refused() {
         named("orders/alone", "alone"),
         paired("orders/db", "database"),
     ]);
-    assert_eq!(ties::against_others(&one, &others), [], "sixteen with itself");
+    assert_eq!(ties::against_others(&one, others.iter()), [], "sixteen with itself");
     others.push(paired("orders/15", "database"));
-    assert_eq!(ties::against_others(&one, &others)[0].field, "pair");
+    assert_eq!(ties::against_others(&one, others.iter())[0].field, "pair");
+    let grouped = |name: &str, more: &[(&str, Value)]| {
+        let mut spec = with("/credential", json!(name));
+        set(&mut spec, "/group", json!("database"));
+        for (pointer, value) in more {
+            set(&mut spec, pointer, value.clone());
+        }
+        Spec::parse(&spec).unwrap()
+    };
+    let here = grouped("orders/a", &[]);
+    assert_eq!(ties::of(&here).first(), ties::group(&here).as_ref());
+    assert_eq!(ties::against_others(&here, others.iter()), [], "a pair of the same word is something else");
+    let elsewhere = grouped("orders/b", &[("/deliver/to", json!([]))]);
+    assert_eq!(ties::against_others(&elsewhere, [&here].into_iter())[0].field, "deliver.to");
+    assert_eq!(ties::alone(&here), []);
+    assert_eq!(ties::alone(&grouped("orders/c", &[("/pair", json!("x"))]))[0].field, "pair");
+    let single = json!({ "target": "orders-pg", "database": "orders", "role": "orders_fixed" });
+    let single = grouped("orders/d", &[("/postgres", single), ("/grace", Value::Null)]);
+    assert_eq!(ties::alone(&single)[0].field, "group");
     let mut classed = with("/class", json!("databases"));
     set(&mut classed, "/environment", json!("staging"));
     let production = Spec::parse(&with("/class", json!("databases"))).unwrap();

@@ -8,6 +8,8 @@ use super::{CredentialId, CredentialRow, Store, StoreError, Tx};
 /// What follows from a tie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TieKind {
+    /// All of them as one.
+    Group,
     /// One of them at a time.
     Pair,
     /// The same class in the same environment: others may wait for it to have rotated well.
@@ -17,6 +19,7 @@ pub enum TieKind {
 impl TieKind {
     fn as_str(self) -> &'static str {
         match self {
+            Self::Group => "group",
             Self::Pair => "pair",
             Self::Class => "class",
         }

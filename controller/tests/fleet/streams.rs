@@ -188,6 +188,46 @@ async fn a_refusal_is_written_down() {
 }
 
 #[tokio::test]
+async fn what_changes_together_is_told_in_a_row_and_after_a_refusal_all_of_it_anew() {
+    let world = World::new().await;
+    world.declare_group(&["orders/a", "orders/b", "orders/c"], &[ALL]).await;
+    world.declare("orders/aa", &[ALL]).await;
+    let first = ["orders/a", "orders/b", "orders/c"].map(|name| (name, 1, "first"));
+    world.promote_together(&first).await;
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    let (mut stream, snapshot) = sidecar.follow().await;
+    assert_eq!(snapshot.iter().filter(|change| !change.more).count(), 4, "a snapshot is whole by itself");
+    world
+        .promote_together(&[("orders/a", 2, "second"), ("orders/aa", 1, "other"), ("orders/c", 2, "second")])
+        .await;
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let change = stream.change().await;
+        told.push((change.name, change.more));
+    }
+    let at = told.iter().position(|(name, _)| name == "orders/a").unwrap();
+    assert_eq!(told[at], ("orders/a".to_owned(), true), "{told:?}");
+    assert_eq!(told[at + 1], ("orders/c".to_owned(), false), "what did not change is left out: {told:?}");
+    assert!(told.contains(&("orders/aa".to_owned(), false)), "{told:?}");
+    let reason = "no".to_owned();
+    let nack = Nack { name: "orders/c".into(), incarnation: 1, order: 2, reason };
+    stream.say(up::Message::Nack(nack)).await;
+    world.holders("orders/c", |h| h[0].nacked.is_some()).await;
+    world.promote("orders/c", 3, "third").await;
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let change = stream.change().await;
+        told.push((change.name, change.order, change.more));
+    }
+    let again = [("orders/a", 2, true), ("orders/b", 1, true), ("orders/c", 3, false)];
+    assert_eq!(
+        told,
+        again.map(|(name, order, more)| (name.to_owned(), order, more)),
+        "the others were not taken with it"
+    );
+}
+
+#[tokio::test]
 async fn a_version_that_the_target_refuses_to_processes_is_written_down() {
     let world = World::new().await;
     world.declare("orders/db", &[ALL]).await;

@@ -8,7 +8,7 @@ use rekey_controller::ca::{Admin, Authority, Server, Sidecar};
 use rekey_controller::fields;
 use rekey_controller::fleet::{Fleet, FleetConfig, FleetParts};
 use rekey_controller::seal::{Column, Kek, Place, Seal, Subject};
-use rekey_controller::store::{CredentialRow, HolderRow, Store, StoreConfig, TokenRow};
+use rekey_controller::store::{CredentialRow, HolderRow, Store, StoreConfig, Tie, TieKind, TokenRow, Tx};
 use rekey_controller::tokens::JoinToken;
 use rekey_model::{CredentialName, Fields, Order, SecretBytes, Stage, TrustDomain, Version};
 use rekey_rotation::{Ledger, VersionRecord};
@@ -147,7 +147,19 @@ impl World {
 
     /// Makes `version` with `password` the current one, as a promotion does.
     pub async fn promote(&self, credential: &str, version: u64, password: &str) {
+        self.promote_together(&[(credential, version, password)]).await;
+    }
+
+    /// Promotes several in one commit.
+    pub async fn promote_together(&self, all: &[(&str, u64, &str)]) {
         let mut tx = self.store.begin().await.unwrap();
+        for one in all {
+            self.promote_in(&mut tx, *one).await;
+        }
+        tx.commit().await.unwrap();
+    }
+
+    async fn promote_in(&self, tx: &mut Tx, (credential, version, password): (&str, u64, &str)) {
         let mut row = tx.load(&name(credential)).await.unwrap().unwrap();
         let version = Version::new(version).unwrap();
         let place = Place {
@@ -178,7 +190,20 @@ impl World {
         row.ledger.previous = row.ledger.current.replace(version);
         row.ledger.order = row.ledger.order.next();
         tx.save(&mut row).await.unwrap();
-        tx.commit().await.unwrap();
+    }
+
+    /// Declares credentials that change together.
+    pub async fn declare_group(&self, names: &[&str], to: &[&str]) {
+        for name in names {
+            self.declare(name, to).await;
+            let mut tx = self.store.begin().await.unwrap();
+            let mut row = tx.load(&self::name(name)).await.unwrap().unwrap();
+            row.spec["group"] = "database".into();
+            tx.save(&mut row).await.unwrap();
+            let tie = Tie { kind: TieKind::Group, word: "database".to_owned() };
+            tx.tie(row.id, &[tie]).await.unwrap();
+            tx.commit().await.unwrap();
+        }
     }
 
     /// Changes what is stored of a credential.

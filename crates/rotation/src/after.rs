@@ -21,7 +21,7 @@ impl Ledger {
         Ok(ledger)
     }
 
-    fn apply(&mut self, event: &Event, facts: &Facts<'_>) -> Changed {
+    pub(crate) fn apply(&mut self, event: &Event, facts: &Facts<'_>) -> Changed {
         use Event as E;
         let now = facts.now;
         match event {
@@ -270,7 +270,7 @@ impl Ledger {
     }
 
     /// The version that the holders could go back to.
-    fn way_back(&self, event: &Event) -> Result<Version, OutOfOrder> {
+    pub(crate) fn way_back(&self, event: &Event) -> Result<Version, OutOfOrder> {
         let open = self.open_rotation().ok_or(OutOfOrder::NoRotation)?;
         if !matches!(open.phase, Phase::Rolling | Phase::Grace) {
             return Err(self.no_edge(event));

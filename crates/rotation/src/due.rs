@@ -254,12 +254,19 @@ impl Ledger {
             Phase::CutOver => vec![format!("the target to change to {next}")],
             Phase::Installed => vec![format!("the proof that {next} works")],
             Phase::Proven if self.version(next).is_some_and(|record| record.lasting) => {
-                self.hold_or("the promotion")
+                if open.is_grouped() && self.held.is_none() {
+                    facts.mates.to_vec()
+                } else {
+                    self.hold_or("the promotion")
+                }
             }
             Phase::Proven => vec![format!("the target to accept {next} without end")],
             Phase::Rolling => self.unmet_acks(facts),
             Phase::Grace => match open.old.filter(|old| self.is_alive(*old)) {
-                Some(old) => sentences(&self.unmet(old, next, facts)),
+                Some(old) => match self.unmet(old, next, facts) {
+                    unmet if unmet.is_empty() && open.is_grouped() => facts.mates.to_vec(),
+                    unmet => sentences(&unmet),
+                },
                 None => self.unmet_acks(facts),
             },
             Phase::Returning => match open.old {

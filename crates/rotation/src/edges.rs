@@ -32,19 +32,19 @@ impl Ledger {
         self.follow_bound(facts);
     }
 
-    /// Takes one free edge. One line an edge.
+    /// Takes one free edge. One line an edge. Two of a grouped rotation are taken for all at once ([`crate::group`]).
     fn take_edge(&mut self, facts: &Facts<'_>) -> bool {
         let Some(open) = self.open_rotation().cloned() else { return false };
         let (next, old) = (open.next, open.old);
         match open.phase {
             Phase::Chosen if self.is_lost(&open, facts) => self.give_up(&open, facts),
             Phase::Chosen | Phase::Staged | Phase::Barrier => self.prepare_cut(&open, facts),
-            Phase::Proven if self.may_promote(&open) => self.promote(&open, facts),
+            Phase::Proven if self.may_promote(&open) && !open.is_grouped() => self.promote(&open, facts),
             Phase::Rolling if self.all_acked(facts) => self.enter_grace(facts),
             Phase::Grace if old.is_none_or(|old| !self.is_alive(old)) => {
                 self.all_acked(facts) && self.close(Phase::Done, facts.now)
             }
-            Phase::Grace if self.nothing_unmet(old, next, facts) => {
+            Phase::Grace if self.nothing_unmet(old, next, facts) && !open.is_grouped() => {
                 self.intend(old, Cause::Retire, facts.now) && self.enter(Phase::Retiring)
             }
             Phase::Returning if self.nothing_unmet(next, old, facts) => {
@@ -74,13 +74,18 @@ impl Ledger {
         }
     }
 
-    fn may_promote(&self, open: &Rotation) -> bool {
+    pub(crate) fn may_promote(&self, open: &Rotation) -> bool {
         let lasting = open.next.and_then(|next| self.version(next)).is_some_and(|record| record.lasting);
         // After a cut readers wait, and there is only forward: a hold would only make them wait for longer.
         lasting && (self.held.is_none() || open.replacement || open.cut_over.is_some())
     }
 
-    fn nothing_unmet(&self, old: Option<Version>, served: Option<Version>, facts: &Facts<'_>) -> bool {
+    pub(crate) fn nothing_unmet(
+        &self,
+        old: Option<Version>,
+        served: Option<Version>,
+        facts: &Facts<'_>,
+    ) -> bool {
         old.zip(served).is_some_and(|(old, served)| self.unmet(old, served, facts).is_empty())
     }
 
@@ -90,7 +95,7 @@ impl Ledger {
     }
 
     /// Proven → Rolling: everybody is to use `next`.
-    fn promote(&mut self, open: &Rotation, facts: &Facts<'_>) -> bool {
+    pub(crate) fn promote(&mut self, open: &Rotation, facts: &Facts<'_>) -> bool {
         let Some(next) = open.next else { return false };
         self.restage(open.old, Stage::Previous);
         self.previous = open.old.filter(|_| open.cut_over.is_none());

@@ -29,6 +29,8 @@ pub struct Facts<'a> {
     pub claims: &'a [Claim],
     /// Why nothing may begin because of another credential; none: nothing of that kind. A replacement begins all the same.
     pub gate: Option<&'a str>,
+    /// Where the others stand that its open rotation goes together with, one each: only to be shown.
+    pub mates: &'a [String],
 }
 
 /// What a controller may do.

@@ -16,6 +16,7 @@ mod emergency;
 mod ending;
 mod event;
 mod facts;
+pub mod group;
 mod guard;
 mod holders;
 mod ledger;
@@ -35,7 +36,7 @@ pub use facts::{
 };
 pub use guard::Unmet;
 pub use ledger::{AfterRestore, Hold, Ledger, Unchecked, VersionRecord};
-pub use phase::{CutOver, Phase, Rotation};
+pub use phase::{Company, CutOver, Phase, Rotation};
 pub use refusal::OutOfOrder;
 pub use restore::{Claim, Listing, Shown};
 

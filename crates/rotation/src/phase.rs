@@ -165,6 +165,20 @@ pub struct Rotation {
     /// How the cut is prepared, where the new value kills the old one.
     #[serde(default)]
     pub cut_over: Option<CutOver>,
+    /// Whether it began together with those of other credentials, and goes forward or back with them ([`crate::group`]).
+    #[serde(default)]
+    pub company: Company,
+}
+
+/// Whether a rotation goes by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Company {
+    /// It does.
+    #[default]
+    Alone,
+    /// It goes together with those of other credentials.
+    Grouped,
 }
 
 /// How a cut is prepared, where the new value kills the old one.
@@ -206,7 +220,13 @@ impl Rotation {
             failed: false,
             forward_only: None,
             cut_over: None,
+            company: Company::Alone,
         }
+    }
+
+    /// Whether it goes together with those of other credentials.
+    pub fn is_grouped(&self) -> bool {
+        self.company == Company::Grouped
     }
 
     /// How long the holders took: from the commit of the promotion to the last acknowledgement.

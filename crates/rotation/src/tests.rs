@@ -5,6 +5,7 @@ mod errors;
 mod explore;
 mod given;
 mod grace;
+mod groups;
 mod guard;
 mod making;
 mod properties;

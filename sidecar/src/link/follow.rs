@@ -13,11 +13,16 @@ use crate::live::{Candidate, MOST_CREDENTIALS, Scope, Swap};
 /// The most credentials that are applied between two answers: a few microseconds each. A thread costs memory for good.
 const LARGE: usize = 128;
 
+/// The most changes that are applied together: what a controller ties to each other is no more.
+const MOST_TOGETHER: usize = 16;
+
 /// One stream's place in what the controller tells.
 #[derive(Debug)]
 pub(super) struct Follow {
     ground: Ground,
     place: Place,
+    /// Changes of one decision, of which more are to come.
+    together: Vec<Candidate>,
 }
 
 #[derive(Debug)]
@@ -46,7 +51,7 @@ pub(super) enum Fault {
 
 impl Follow {
     pub(super) fn new(ground: Ground) -> Self {
-        Self { ground, place: Place::Lost }
+        Self { ground, place: Place::Lost, together: Vec::new() }
     }
 
     pub(super) fn is_level(&self) -> bool {
@@ -74,6 +79,7 @@ impl Follow {
         if expected > MOST_CREDENTIALS {
             return Err(Fault::Protocol("a snapshot with more credentials than a sidecar holds"));
         }
+        self.together.clear();
         self.place = Place::Gathering { expected, got: Vec::new(), nacks: Vec::new(), early: Vec::new() };
         Ok(())
     }
@@ -81,7 +87,7 @@ impl Follow {
     /// One change. It is the whole state of a credential, so it is right to apply it wherever it stands; a gap before it
     /// only means that others are missing.
     pub(super) fn change(&mut self, change: Change) -> Result<Vec<Up>, Fault> {
-        let revision = change.revision;
+        let (revision, more) = (change.revision, change.more);
         let candidate = wire::candidate(change).map_err(|nameless| {
             warn!(why = %nameless.why, "a change for no credential name is refused");
             nameless.nack
@@ -99,10 +105,16 @@ impl Follow {
             return Ok(Vec::new());
         }
         let name = candidate.as_ref().ok().map(|candidate| candidate.name.clone());
-        let mut ups = match candidate {
-            Ok(candidate) => wire::outcome(&self.apply(&Scope::Part, vec![candidate])),
-            Err(nack) => vec![nack],
-        };
+        let mut ups = Vec::new();
+        match candidate {
+            Ok(candidate) => self.together.push(candidate),
+            Err(nack) => ups.push(nack),
+        }
+        if !more || self.together.len() >= MOST_TOGETHER {
+            let together = std::mem::take(&mut self.together);
+            let scope = if together.len() > 1 { Scope::Together } else { Scope::Part };
+            ups.extend(wire::outcome(&self.apply(&scope, together)));
+        }
         ups.extend(self.passed(revision, name));
         Ok(ups)
     }

@@ -117,6 +117,52 @@ fn an_answer_holds_what_was_offered() {
 }
 
 #[test]
+fn what_belongs_together_is_served_together_or_not_at_all() {
+    let mut bench = Bench::new();
+    let one_of = |of: &str, order, number| Candidate { name: name(of), ..current(order, number) };
+    let apply = |bench: &mut Bench, of: Vec<Candidate>| {
+        let now = bench.clock.now();
+        bench.writer.apply(&Scope::Together, of, now)
+    };
+    let served = |bench: &Bench| {
+        ["orders/a", "orders/b"].map(|of| {
+            bench.live.read(of).map(|reading| decode(&reading)).map(|it| (it.version, it.generation))
+        })
+    };
+    // The first version of one of them is no good: the other's is not served alone.
+    let bad = |of: &str, order, number| {
+        let mut bad = one_of(of, order, number);
+        if let Offer::Current(offered) = &mut bad.offer {
+            offered.fields.clear();
+        }
+        bad
+    };
+    let swap = apply(&mut bench, vec![one_of("orders/a", 1, 1), bad("orders/b", 1, 1)]);
+    assert_eq!((swap.taken.len(), swap.refused.len()), (0, 1), "{swap:?}");
+    assert_eq!(served(&bench), [Err(Unreadable::Waiting), Err(Unreadable::Waiting)]);
+    let swap = apply(&mut bench, vec![one_of("orders/a", 1, 1), one_of("orders/b", 1, 1)]);
+    assert_eq!(
+        (swap.taken.len(), swap.refused.len()),
+        (2, 0),
+        "what was not taken is no later than itself: {swap:?}"
+    );
+    let first = swap.generation.0;
+    assert_eq!(served(&bench), [Ok((1, first)), Ok((1, first))], "one generation");
+    let generation = bench.writer.generation();
+    let swap = apply(&mut bench, vec![one_of("orders/a", 2, 2), bad("orders/b", 2, 2)]);
+    assert_eq!((swap.taken.len(), swap.refused.len()), (0, 1), "nothing is acknowledged: {swap:?}");
+    assert_eq!(served(&bench), [Ok((1, first)), Ok((1, first))], "the last good ones stay, both");
+    assert_eq!(bench.writer.generation(), generation, "nothing was swapped");
+    // A fence is obeyed whatever comes with it.
+    let cut = Candidate { fenced: [version(1)].into(), ..bad("orders/b", 3, 2) };
+    apply(&mut bench, vec![one_of("orders/a", 3, 2), cut]);
+    assert_eq!(served(&bench)[0], Ok((1, first)));
+    assert!(matches!(served(&bench)[1], Err(Unreadable::Revoked { .. })), "{:?}", served(&bench));
+    let swap = apply(&mut bench, vec![one_of("orders/a", 4, 3), one_of("orders/b", 4, 3)]);
+    assert_eq!(served(&bench), [Ok((3, swap.generation.0)), Ok((3, swap.generation.0))]);
+}
+
+#[test]
 fn a_change_counts_once_and_never_after_a_later_one() {
     let mut bench = Bench::new();
     bench.whole(vec![current(5, 2)]);

@@ -25,6 +25,9 @@ pub enum Scope {
     },
     /// Some credentials; the others stay.
     Part,
+    /// Some credentials that belong together, as one decision: all of them, or none if one is refused. Fences are obeyed
+    /// all the same. The others stay.
+    Together,
 }
 
 /// What came of a batch.
@@ -85,7 +88,7 @@ pub struct Writer {
 
 /// Invariant: outlives its entry, so that a withdrawn credential comes back only by a later order, without what was
 /// fenced.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Held {
     mark: Mark,
     fenced: BTreeSet<Version>,
@@ -148,9 +151,11 @@ impl Writer {
     /// When this returns, readers see it. What is refused keeps its last good value, unless that was fenced. Twice is
     /// once: what was applied before is only said again.
     pub fn apply(&mut self, scope: &Scope, candidates: Vec<Candidate>, now: Moment) -> Swap {
-        let mut changed = self.obey_fences(&candidates);
+        let cut = self.obey_fences(&candidates);
+        let mut changed = cut;
         let next = self.generation.next();
         let named: BTreeSet<CredentialName> = candidates.iter().map(|c| c.name.clone()).collect();
+        let before = (*scope == Scope::Together).then(|| self.kept(&candidates));
         let mut swap = Swap { generation: self.generation, taken: Vec::new(), refused: Vec::new() };
         for candidate in candidates {
             let (name, owed) = (candidate.name.clone(), candidate.replacement_owed);
@@ -166,6 +171,10 @@ impl Writer {
                     swap.refused.push(refusal);
                 }
             }
+        }
+        if let Some(before) = before.filter(|_| !swap.refused.is_empty()) {
+            swap.taken.clear();
+            changed = cut | self.put_back(before);
         }
         if let Scope::Whole { besides } = scope {
             changed |=
@@ -209,6 +218,25 @@ impl Writer {
             cut |= held.cut_fenced(candidate.replacement_owed && candidate.mark >= held.mark);
         }
         cut
+    }
+
+    /// What is held of the credentials that candidates are for, and whether a replacement of it is on its way.
+    fn kept(&self, candidates: &[Candidate]) -> Vec<(CredentialName, Held, bool)> {
+        let held = |candidate: &Candidate| {
+            let held = self.held.get(&candidate.name).cloned().unwrap_or_default();
+            (candidate.name.clone(), held, candidate.replacement_owed)
+        };
+        candidates.iter().map(held).collect()
+    }
+
+    /// Holds again what was held before. Says whether that is news to readers.
+    fn put_back(&mut self, before: Vec<(CredentialName, Held, bool)>) -> bool {
+        let mut changed = false;
+        for (name, mut held, owed) in before {
+            changed |= held.stay_empty(&name, owed);
+            self.held.insert(name, held);
+        }
+        changed
     }
 
     fn take(&mut self, candidate: Candidate, next: Generation, now: Moment) -> Result<Taken, Refusal> {

@@ -5,6 +5,7 @@ use rekey_rotation::{EmergencyId, Event, Ledger, OutOfOrder, Phase, Why};
 use rekey_runtime::random;
 use serde_json::json;
 
+use super::driver::Fault;
 use super::stage::Stage;
 use crate::audit::Actor;
 use crate::executor::{CommitError, Outcome};
@@ -126,4 +127,131 @@ async fn an_emergency_waits_for_no_pair_and_a_pair_waits_for_its_replacement() {
     stage.executor().commit(&second, revoke, Actor::controller()).await.unwrap();
     let why = gated(begin(&stage, &stage.name.clone()).await);
     assert_eq!(why, "its pair orders/second was revoked, and waits for its replacement");
+}
+
+/// Two credentials of one group, settled on v1.
+async fn a_group() -> (Stage, CredentialName) {
+    let mut stage = Stage::settled().await;
+    let second = stage.second().await;
+    while is_open(&stage.ledger_of(&second).await) {
+        stage.step().await;
+    }
+    for name in [stage.name.clone(), second.clone()] {
+        stage.declare(&name, "group", json!("database")).await;
+    }
+    (stage, second)
+}
+
+/// The ledgers of both, as they are at one moment.
+async fn both(stage: &Stage) -> [Ledger; 2] {
+    let rows = stage.store.credentials().await.unwrap();
+    rows.into_iter().map(|row| row.ledger).collect::<Vec<_>>().try_into().unwrap()
+}
+
+fn current(ledgers: &[Ledger; 2]) -> [u64; 2] {
+    ledgers.each_ref().map(|ledger| ledger.current.unwrap().get())
+}
+
+/// Steps until both rotations have ended, in this phase and with this version; says how many commits were looked at. At
+/// none is one version with the other's next one.
+async fn until_both(stage: &mut Stage, phase: Phase, version: u64) {
+    let mut ledgers = both(stage).await;
+    for _ in 0..3_000 {
+        ledgers = both(stage).await;
+        let [one, other] = current(&ledgers);
+        assert_eq!(one, other, "a mixture: {ledgers:#?}");
+        let ended = |ledger: &Ledger| ledger.rotation.as_ref().is_some_and(|last| last.phase == phase);
+        if one == version && ledgers.iter().all(|ledger| ended(ledger) && ledger.endings.is_empty()) {
+            return;
+        }
+        stage.step().await;
+    }
+    panic!("not both {phase} with v{version}: {ledgers:#?}");
+}
+
+fn logins(stage: &Stage) -> usize {
+    stage.target.lock().roles.len()
+}
+
+#[tokio::test]
+async fn a_group_changes_as_one() {
+    let (mut stage, second) = a_group().await;
+    begin(&stage, &second).await.unwrap();
+    let [one, other] = both(&stage).await;
+    assert!(one.is_grouped() && other.is_grouped(), "begun at one, begun at all");
+    until_both(&mut stage, Phase::Done, 2).await;
+    assert_eq!(logins(&stage), 2);
+    let history = stage.store.rotations(&second, 5).await.unwrap();
+    assert!(history[0].is_grouped() && history[0].phase == Phase::Done, "{history:?}");
+    let [one, other] = both(&stage).await.map(|ledger| ledger.rotation.unwrap().promoted);
+    assert_eq!(one, other, "promoted in one commit");
+}
+
+#[tokio::test]
+async fn one_that_does_not_work_undoes_all_of_its_group() {
+    let (mut stage, second) = a_group().await;
+    stage.target.fail("probe", &[Fault::Refused]);
+    begin(&stage, &second).await.unwrap();
+    until_both(&mut stage, Phase::Abandoned, 1).await;
+    assert_eq!(logins(&stage), 2, "nothing is left at the target");
+    let why = both(&stage).await.map(|ledger| ledger.rotation.unwrap().last_error.unwrap());
+    assert!(why.iter().any(|why| why.starts_with("another one of its group failed: ")), "{why:?}");
+}
+
+#[tokio::test]
+async fn one_that_a_sidecar_cannot_apply_takes_all_of_its_group_back() {
+    let (mut stage, second) = a_group().await;
+    for index in 0..3 {
+        stage.mute(index, false);
+    }
+    begin(&stage, &second).await.unwrap();
+    stage.until("Rolling", |l| l.open_rotation().is_some_and(|open| open.phase == Phase::Rolling)).await;
+    assert_eq!(current(&both(&stage).await), [2, 2]);
+    stage.nack(1, "no such field").await;
+    stage.until("Returning", |l| l.open_rotation().is_some_and(|open| open.phase == Phase::Returning)).await;
+    assert_eq!(current(&both(&stage).await), [1, 1], "taken back in one commit");
+    for index in 0..3 {
+        stage.mute(index, true);
+    }
+    until_both(&mut stage, Phase::Abandoned, 1).await;
+    assert_eq!(logins(&stage), 2);
+}
+
+#[tokio::test]
+async fn a_group_stays_one_through_crashes() {
+    let (mut stage, second) = a_group().await;
+    begin(&stage, &second).await.unwrap();
+    for round in 0..12 {
+        for _ in 0..=round {
+            stage.step().await;
+            let ledgers = both(&stage).await;
+            let [one, other] = current(&ledgers);
+            assert_eq!(one, other, "a mixture: {ledgers:#?}");
+        }
+        stage.crash().await;
+        stage.start();
+    }
+    until_both(&mut stage, Phase::Done, 2).await;
+    assert_eq!(logins(&stage), 2);
+}
+
+#[tokio::test]
+async fn a_held_one_keeps_its_group_and_everybody_says_so() {
+    let (mut stage, second) = a_group().await;
+    begin(&stage, &second).await.unwrap();
+    let hold = Event::Hold { reason: "release day".to_owned(), by: "test".to_owned() };
+    stage.executor().commit(&second, hold, Actor::controller()).await.unwrap();
+    let waits = |waiting: &[String]| {
+        waiting.iter().any(|what| {
+            what.starts_with("orders/second of its group") && what.ends_with("is held: release day")
+        })
+    };
+    stage.until_report("it waits", |report| waits(&report.waiting_for)).await;
+    assert_eq!(current(&both(&stage).await), [1, 1]);
+    stage.executor().commit(&second, Event::Release, Actor::controller()).await.unwrap();
+    until_both(&mut stage, Phase::Done, 2).await;
+    let hold = Event::Hold { reason: "freeze".to_owned(), by: "test".to_owned() };
+    stage.executor().commit(&second, hold, Actor::controller()).await.unwrap();
+    let why = gated(begin(&stage, &stage.name.clone()).await);
+    assert_eq!(why, "orders/second, of the same group, is held: freeze");
 }

@@ -75,6 +75,8 @@ impl Session {
             return Ok(());
         }
         self.refused.insert(nack.name.clone(), nack.order);
+        // What came with it was not taken either: the next word is about all of them.
+        self.sent.clear();
         let Nack { name, order, reason, .. } = nack;
         let nacked = store::Nacked { order, reason: reason.clone() };
         let entry = Box::new(entry(&self.who, Verb::Nack, &name).because(reason));

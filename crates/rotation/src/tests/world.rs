@@ -294,6 +294,7 @@ impl World {
             evidence: self.evidence.as_ref(),
             claims: &self.claims,
             gate: self.gate,
+            mates: &[],
         }
     }
 

@@ -225,6 +225,10 @@ pub struct Change {
     /// are not. When it has passed they get `current`, marked as unsettled, and `next` beside it.
     #[prost(uint64, optional, tag = "12")]
     pub readers_wait_ms: ::core::option::Option<u64>,
+    /// Whether the next change on this stream belongs to the same decision: apply them together, in one generation, or none
+    /// of them. At most 16 belong together. Has no meaning inside a snapshot.
+    #[prost(bool, tag = "13")]
+    pub more: bool,
 }
 /// One version with its values.
 #[derive(Clone, PartialEq, ::prost::Message)]

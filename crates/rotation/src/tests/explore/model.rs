@@ -128,6 +128,7 @@ impl State {
             evidence: evidence.as_ref(),
             claims: &[],
             gate: None,
+            mates: &[],
         })
     }
 
