@@ -93,6 +93,21 @@ impl Executor {
         value: &SecretBytes,
         (why, actor): (Why, Actor),
     ) -> Result<Given, CommitError> {
+        match self.try_give(name, value, (why.clone(), actor.clone())).await {
+            Err(CommitError::OutOfOrder(_)) if self.seen_of(name).await?.waits_to_be_given() => {
+                // The controller has begun one by itself in between.
+                self.try_give(name, value, (why, actor)).await
+            }
+            done => done,
+        }
+    }
+
+    async fn try_give(
+        &self,
+        name: &CredentialName,
+        value: &SecretBytes,
+        (why, actor): (Why, Actor),
+    ) -> Result<Given, CommitError> {
         let seen = self.seen_of(name).await?;
         let Events { begin, choose, given } = events(&seen, value, why)?;
         let sealed = self.seal_handed_in(&seen, given.version, value)?;
@@ -165,6 +180,13 @@ impl Executor {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+impl Seen {
+    /// Whether a rotation is open that waits for a value.
+    fn waits_to_be_given(&self) -> bool {
+        self.is_given() && self.ledger.open_rotation().is_some_and(|open| open.phase == Phase::Planned)
     }
 }
 

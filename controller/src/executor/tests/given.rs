@@ -91,6 +91,18 @@ async fn what_is_handed_in_replaces_the_old_one_which_ends_when_it_is_refused_tw
 }
 
 #[tokio::test]
+async fn a_rotation_that_begins_by_itself_meanwhile_takes_what_is_handed_in() {
+    let stage = Stage::begun(RULES).await;
+    let begin = Event::Begin { rotation: random::id(), why: Why::First };
+    let (taken, meanwhile) = tokio::join!(
+        hand_in(&stage, "one"),
+        stage.executor().commit(&stage.name, begin, Actor::controller())
+    );
+    meanwhile.unwrap();
+    assert_eq!(taken.unwrap().version, v(1));
+}
+
+#[tokio::test]
 async fn a_provider_that_is_away_proves_nothing() {
     let mut stage = settled().await;
     hand_in(&stage, "two").await.unwrap();
