@@ -155,7 +155,7 @@ impl Kube {
     }
 }
 
-/// A request with a token to an API server.
+/// A request with a bearer token, as an API server takes it.
 pub fn ask_at(server: &Http, token: &str, method: &str, path: &str, body: &Value) -> Result<Answer> {
     server.ask(method, path, &[("Authorization", &format!("Bearer {token}"))], body)
 }

@@ -26,7 +26,7 @@ pub(crate) enum How {
 pub(crate) struct Turn<'a> {
     /// What is to be used.
     pub(crate) credential: &'a Credential,
-    watched: &'a Watched,
+    reader: &'a Reader,
 }
 
 impl Turn<'_> {
@@ -37,7 +37,12 @@ impl Turn<'_> {
 
     /// Says that this version is in use for as long as what this returns lives: beside a connection that is kept.
     pub(crate) fn hold(&self) -> InUse {
-        self.watched.uses(self.credential.version())
+        self.reader.watched.uses(self.credential.version())
+    }
+
+    /// Another credential that it reads beside this one.
+    pub(crate) fn beside(&self, name: &str) -> Result<Credential, String> {
+        self.reader.get(name)
     }
 }
 
@@ -149,6 +154,7 @@ impl Drop for Consumer {
 }
 
 /// How it gets what it uses.
+#[derive(Debug)]
 struct Reader {
     runtime: Runtime,
     client: Client,
@@ -158,18 +164,17 @@ struct Reader {
 
 impl Reader {
     fn read(&self) -> Result<Arc<Credential>, String> {
-        self.runtime.block_on(async {
-            match self.how {
-                How::Get => {
-                    let name = self.watched.name().as_str();
-                    self.client.get(name).await.map(Arc::new).map_err(|error| error.to_string())
-                }
-                How::Watch => {
-                    self.watched.ready().await.map_err(|error| error.to_string())?;
-                    self.watched.load().map(|loaded| loaded.keep()).map_err(|error| error.to_string())
-                }
+        match self.how {
+            How::Get => self.get(self.watched.name().as_str()).map(Arc::new),
+            How::Watch => {
+                self.runtime.block_on(self.watched.ready()).map_err(|error| error.to_string())?;
+                self.watched.load().map(|loaded| loaded.keep()).map_err(|error| error.to_string())
             }
-        })
+        }
+    }
+
+    fn get(&self, name: &str) -> Result<Credential, String> {
+        self.runtime.block_on(self.client.get(name)).map_err(|error| error.to_string())
     }
 }
 
@@ -182,7 +187,7 @@ fn go_on(shared: &Shared, reader: &Reader, mut work: impl FnMut(&Turn<'_>) -> Re
             let version = credential.version();
             // However long a use takes on a busy machine, the version is in use meanwhile.
             let in_use = watched.uses(version);
-            let outcome = work(&Turn { credential: &credential, watched });
+            let outcome = work(&Turn { credential: &credential, reader });
             drop(in_use);
             match outcome {
                 Ok(()) => watched.accepted(version),

@@ -1,5 +1,5 @@
 //! What consumers do with a credential, one kind of target each.
 
-pub(crate) mod kube;
+pub(crate) mod http;
 pub(crate) mod postgres;
 pub(crate) mod redis;

@@ -125,7 +125,14 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits until the first version, which makes itself, is there.
+    /// Hands in a value that a person has made, and waits until everybody has it.
+    pub(crate) fn hand_in(&self, name: &str, value: &str) -> Result<Value> {
+        self.platform.write("made-by-hand", value)?;
+        let words = ["hand-in", name, "--file", "made-by-hand", "--wait=moved", "--wait-timeout", "120s"];
+        self.platform.ctl(&words)
+    }
+
+    /// Waits until the first version, which makes itself or was handed in, is there.
     pub(crate) fn first_version(&self, name: &str) -> Result<()> {
         self.platform.wait_settled(name, 1).map(drop)
     }

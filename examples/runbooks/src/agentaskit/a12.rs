@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
+use rekey_testkit::console::Console;
 use rekey_testkit::moto::Moto;
 use serde_json::Value;
 
@@ -20,7 +21,8 @@ use crate::vault::approle;
 const FILE: &str = include_str!("../../agentaskit/a12-inventory.yaml");
 
 /// What each line is to say it is.
-const KINDS: [&str; 6] = ["aws-iam", "kubernetes-token", "mysql", "postgres", "redis", "vault-approle"];
+const KINDS: [&str; 7] =
+    ["aws-iam", "hand-in", "kubernetes-token", "mysql", "postgres", "redis", "vault-approle"];
 
 pub(crate) const ROW: Row = Row {
     id: "A12",
@@ -40,10 +42,15 @@ fn play(stage: &mut Stage, _size: Size) -> Result<Measured> {
     account(stage, "agentaskit-aws", "agentaskit", &moto, moto.port())?;
     let _kube = cluster(stage, "inventory")?;
     let _bao = approle(stage, "agentaskit-bao", "agentaskit")?;
+    let console = Console::start();
+    let address = console.address();
+    let yaml = format!("  agentaskit-console:\n    hand-in: {{ address: \"{address}\" }}\n");
+    stage.target("agentaskit-console", &yaml, &[])?;
     stage.sidecar("agentaskit")?;
     let names = stage.declare_all(FILE)?;
+    stage.hand_in("agentaskit/inventory/console-key", &console.make_key("agentaskit-ci_v1"))?;
     names.iter().try_for_each(|name| stage.first_version(name))?;
-    let mut measured = Measured::at("six kinds", "of this run");
+    let mut measured = Measured::at("seven kinds", "of this run");
     // While rotations are under way, too.
     let turning = stage.platform.operator();
     let beside =

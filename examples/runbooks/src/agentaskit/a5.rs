@@ -6,7 +6,7 @@ use rekey_testkit::marker::found_in;
 
 use crate::cluster::{cluster, object, version};
 use crate::consumer::How;
-use crate::consumers::kube::{get, gets};
+use crate::consumers::http::{get, gets};
 use crate::measured::Measured;
 use crate::part::Part;
 use crate::patience::comes;
@@ -32,7 +32,7 @@ fn play(stage: &mut Stage, size: Size) -> Result<Measured> {
     let mut measured = Measured::at("Kubernetes", version(&kube));
     let object = object("agentaskit");
     let server = Http::tls(kube.port(), kube.ca_pem())?;
-    let consumer = stage.consumer(&name, How::Watch, gets(server.clone(), &object))?;
+    let consumer = stage.consumer(&name, How::Watch, gets(server.clone(), "token", &object))?;
     consumer.let_work(5)?;
     let mut tokens = Vec::new();
     for _ in 0..size.rotations() {

@@ -1,4 +1,4 @@
-//! An application in Kubernetes: each time it reads one object of the API server with its token.
+//! An application that asks a server for one thing each time, with what it read as its bearer token.
 
 use rekey_testkit::http::Http;
 use rekey_testkit::kube::ask_at;
@@ -6,10 +6,14 @@ use serde_json::Value;
 
 use crate::consumer::Turn;
 
-/// What it does each time: a GET of `path`.
-pub(crate) fn gets(server: Http, path: &str) -> impl FnMut(&Turn<'_>) -> Result<(), String> + Send + 'static {
+/// What it does each time: a GET of `path`, with the credential's `field`.
+pub(crate) fn gets(
+    server: Http,
+    field: &'static str,
+    path: &str,
+) -> impl FnMut(&Turn<'_>) -> Result<(), String> + Send + 'static {
     let path = path.to_owned();
-    move |turn| match get(&server, turn.text("token")?, &path)? {
+    move |turn| match get(&server, turn.text(field)?, &path)? {
         200 => Ok(()),
         status => Err(format!("status {status}")),
     }

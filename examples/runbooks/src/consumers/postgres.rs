@@ -17,7 +17,7 @@ struct Kept {
 }
 
 /// What it does each time: `query`, in a new session and in the kept one.
-pub(crate) fn queries(query: &str) -> impl FnMut(&Turn<'_>) -> Result<(), String> + Send + 'static {
+pub(crate) fn queries(query: &str) -> impl FnMut(&Turn<'_>) -> Result<(), String> + Send + use<> {
     uses(query.to_owned(), false)
 }
 
@@ -63,8 +63,11 @@ fn uses(query: String, direct: bool) -> impl FnMut(&Turn<'_>) -> Result<(), Stri
     }
 }
 
-/// Where and as whom a credential's fields say that one logs in.
+/// Where and as whom a credential's fields say that one logs in: in one URL, where there is one.
 fn config(turn: &Turn<'_>, [host, port]: [&str; 2]) -> Result<Config, String> {
+    if let Ok(url) = turn.text("database_url") {
+        return url.parse().map_err(|error| format!("database_url: {error}"));
+    }
     let mut config = Config::new();
     config.host(turn.text(host)?).user(turn.text("username")?).password(turn.text("password")?);
     config.port(turn.text(port)?.parse().map_err(|error| format!("the port: {error}"))?);

@@ -8,7 +8,7 @@ use super::DATABASE;
 use super::d1::line;
 use crate::cluster::{cluster, object};
 use crate::consumer::How;
-use crate::consumers::kube::gets;
+use crate::consumers::http::gets;
 use crate::consumers::postgres::queries;
 use crate::login::{logins, version};
 use crate::measured::Measured;
@@ -43,7 +43,7 @@ fn play(stage: &mut Stage, _size: Size) -> Result<Measured> {
         stage.consumer(
             &token,
             How::Get,
-            gets(Http::tls(kube.port(), kube.ca_pem())?, &object("flashfusion")),
+            gets(Http::tls(kube.port(), kube.ca_pem())?, "token", &object("flashfusion")),
         )?,
     ];
     consumers.iter().try_for_each(|consumer| consumer.let_work(3))?;
