@@ -11,7 +11,7 @@ use crate::executor::{Reconciling, Report};
 use crate::store::{InstanceRow, WebhookRow};
 use crate::webhook;
 
-pub use by_hand::{Asked, asked, deletion, to_delete};
+pub use by_hand::{Asked, asked, deletion, to_ask, to_delete};
 pub use noted::Noting;
 pub use standing::{Ground, Standing};
 
@@ -31,7 +31,7 @@ pub fn of_credential(report: &Report) -> Vec<Notice> {
     let name = &report.spec.name;
     let of_ledger = report.alarms.iter().map(|alarm| Notice {
         kind: alarm.kind.as_str(),
-        message: alarm.message.clone(),
+        message: format!("{}{}", alarm.message, by_hand::where_to_look(report, alarm.kind)),
         next_command: alarm
             .next_command
             .map(|command| typed(name, by_hand::instead(report, command)))

@@ -9,6 +9,7 @@ mod agenda;
 mod check;
 mod commit;
 mod drift;
+mod follow;
 mod gate;
 mod given;
 mod judge;
@@ -29,7 +30,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use rekey_drivers::{Class, Driver};
+use rekey_drivers::{Class, Driver, Place};
 use rekey_model::{CredentialName, Moment};
 use rekey_rotation::{Event, Mode, Step};
 use rekey_runtime::{CancellationToken, Clock, Spawner};
@@ -52,6 +53,7 @@ pub use self::verify::Tried;
 
 use self::agenda::{Agenda, LONGEST};
 use self::drift::Drift;
+use self::follow::Follows;
 use self::given::Refusals;
 use self::lanes::{Lane, Lanes, Task};
 use self::reconcile::Reconcile;
@@ -76,11 +78,20 @@ pub trait Drivers: Send + Sync + fmt::Debug {
     fn made(&self, spec: &Spec) -> (Class, Option<u32>) {
         (spec.driver.kind().class, spec.driver.slots())
     }
+
+    /// Where somebody else's machine leaves the values of the credential that `spec` declares; none: it follows nobody.
+    fn place(&self, _spec: &Spec) -> Result<Option<Place>, TargetError> {
+        Ok(None)
+    }
 }
 
 impl Drivers for Targets {
     fn driver(&self, spec: &Spec) -> Result<Arc<dyn Driver>, TargetError> {
         Self::driver(self, spec)
+    }
+
+    fn place(&self, spec: &Spec) -> Result<Option<Place>, TargetError> {
+        Self::place(self, spec)
     }
 }
 
@@ -123,6 +134,7 @@ struct Inner {
     watch: Watch,
     drift: Drift,
     refusals: Refusals,
+    follows: Follows,
     unsure: Unsure,
     settles: Settles,
     reports: Semaphore,
@@ -164,6 +176,7 @@ impl Executor {
             watch,
             drift: Drift::default(),
             refusals: Refusals::default(),
+            follows: Follows::default(),
             unsure: Unsure::default(),
             settles,
             reports: Semaphore::new(REPORTS),
@@ -300,6 +313,7 @@ impl Executor {
             self.0.watch.forget(name);
             self.0.drift.forget(name);
             self.0.refusals.forget(name);
+            self.0.follows.forget(name);
             self.0.unsure.forget(name);
             return Ok(None);
         };

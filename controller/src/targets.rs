@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rekey_drivers::{BuildError, Driver, Owner, Target};
+use rekey_drivers::{BuildError, Driver, Owner, Place, Target};
 use rekey_model::Label;
 
 use crate::spec::Spec;
@@ -61,12 +61,23 @@ impl Targets {
 
     /// The driver for the credential that `spec` declares.
     pub fn driver(&self, spec: &Spec) -> Result<Arc<dyn Driver>, TargetError> {
-        let name = spec.driver.target();
-        let target = self.targets.get(name).ok_or_else(|| self.unknown(name.to_string()))?;
+        let (name, target) = self.target(spec)?;
         let owner = Owner { installation: self.installation.to_string(), credential: spec.name.clone() };
         let target_name = name.to_string();
         let driver = target.driver(&spec.driver, &owner, |label| self.targets.get(label));
         driver.map_err(|error| self.told(target_name, error))
+    }
+
+    /// Where somebody else's machine leaves the values of the credential that `spec` declares; none: it follows nobody.
+    pub fn place(&self, spec: &Spec) -> Result<Option<Place>, TargetError> {
+        let (name, target) = self.target(spec)?;
+        target.place(&spec.driver).map_err(|error| self.told(name.to_string(), error))
+    }
+
+    fn target<'s>(&self, spec: &'s Spec) -> Result<(&'s Label, &Target), TargetError> {
+        let name = spec.driver.target();
+        let target = self.targets.get(name).ok_or_else(|| self.unknown(name.to_string()))?;
+        Ok((name, target))
     }
 
     fn told(&self, target: String, error: BuildError) -> TargetError {

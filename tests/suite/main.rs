@@ -13,6 +13,7 @@ mod bad_input;
 mod controller_gone;
 mod door;
 mod files;
+mod follow;
 mod group;
 mod hand_in;
 mod json;

@@ -8,6 +8,7 @@ use rekey_runtime::random;
 use super::caller::Caller;
 use super::refusal::Refusal;
 use super::{Admin, show};
+use crate::spec::Spec;
 
 /// The longest id that a caller may give a request.
 const LONGEST_REQUEST: usize = 64;
@@ -29,9 +30,18 @@ impl Admin {
             by: caller.name.clone(),
             request: asked.request_id,
         };
+        self.may_be_begun(&show::named(&asked.name)?).await?;
         let event = Event::Begin { rotation: random::id(), why };
         let rotation = self.driven(caller, &asked.name, event).await?;
         Ok(wire::RotateResponse { rotation: Some(rotation) })
+    }
+
+    /// What somebody else's machine rotates is rotated there.
+    async fn may_be_begun(&self, name: &CredentialName) -> Result<(), Refusal> {
+        let row = self.0.store.credential(name).await?;
+        let spec = row.and_then(|row| Spec::parse(&row.spec).ok());
+        let followed = spec.is_some_and(|spec| spec.driver.is_followed());
+        if followed { Err(Refusal::followed(name)) } else { Ok(()) }
     }
 
     pub(super) async fn roll_back(

@@ -72,6 +72,9 @@ impl Admin {
         value: SecretBytes,
     ) -> Result<Version, Refusal> {
         let (_row, spec, by_hand) = self.declared_by_hand(name).await?;
+        if spec.driver.is_followed() {
+            return Err(Refusal::followed(name));
+        }
         let (driver, value) = (self.0.drivers.driver(&spec)?, Arc::new(value));
         let handle = by_hand.called(Version::FIRST).parse();
         let handle = handle.map_err(|_name| Refusal::Internal("a version has no name".to_owned()))?;

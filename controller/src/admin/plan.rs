@@ -54,6 +54,9 @@ fn steps(report: &Report) -> Vec<String> {
     }
     let mut steps =
         vec![make, prove, format!("hand it to {counting} sidecars, and wait until each has acknowledged it")];
+    if report.spec.driver.is_followed() {
+        return steps;
+    }
     if let Some(old) = ledger.current.and_then(|current| ledger.version(current)) {
         steps.push(format!(
             "keep both valid for at least {}, and until nobody was seen on {} for {}; after {} an alarm{}",

@@ -120,6 +120,15 @@ impl Refusal {
         Self::Invalid { field, message: message.into() }
     }
 
+    /// Somebody else's machine rotates it.
+    pub(super) fn followed(name: &CredentialName) -> Self {
+        let message = format!(
+            "{name} is followed: whoever rotates it does that, and what is left for it is taken by itself \
+             (`rekeyctl status {name}`)"
+        );
+        Self::invalid("name", message)
+    }
+
     /// What a commit was refused for.
     pub(super) fn of_commit(name: &CredentialName, error: CommitError) -> Self {
         match error {

@@ -151,6 +151,10 @@ fn left_to_do(name: &CredentialName, report: &Report, emergency: &Emergency) -> 
     for version in &emergency.versions {
         let record = report.ledger.version(*version);
         let Some(alive) = record.filter(|record| record.ended.is_none()) else { continue };
+        if let Some(place) = &report.place {
+            left.push(format!("{version} may still work: {}", alarms::to_ask(place)));
+            continue;
+        }
         if let Some(by_hand) = report.spec.driver.by_hand() {
             left.push(format!(
                 "{version} still works: only a person can end it. {}, then `rekeyctl hand-in {name} --deleted {version}`",
@@ -171,9 +175,10 @@ fn left_to_do(name: &CredentialName, report: &Report, emergency: &Emergency) -> 
         ));
     }
     if emergency.wants_replacement && emergency.replaced.is_none() {
-        let told = match report.spec.driver.by_hand() {
-            Some(by_hand) => format!("make one at {}, then `rekeyctl hand-in {name}`", by_hand.page),
-            None => format!("`rekeyctl status {name}` says why"),
+        let told = match (&report.place, report.spec.driver.by_hand()) {
+            (Some(place), _) => format!("ask {} to rotate it", place.by),
+            (None, Some(by_hand)) => format!("make one at {}, then `rekeyctl hand-in {name}`", by_hand.page),
+            (None, None) => format!("`rekeyctl status {name}` says why"),
         };
         left.push(format!("there is no replacement yet, and applications are without: {told}"));
     } else if emergency.wants_replacement && emergency.delivered.is_none() {

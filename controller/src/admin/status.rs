@@ -118,7 +118,11 @@ fn status(report: &Report) -> wire::CredentialStatus {
         alarms: show::alarms(alarms::of_credential(report)),
         held: show::hold(ledger),
         order: ledger.order.0,
-        by_hand: spec.driver.by_hand().map(|by_hand| told_by_hand(report, &by_hand)),
+        by_hand: spec
+            .driver
+            .by_hand()
+            .filter(|_| report.place.is_none())
+            .map(|by_hand| told_by_hand(report, &by_hand)),
         ..Default::default()
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use rekey_drivers::ByHand;
+use rekey_drivers::{ByHand, Place};
 use rekey_model::{Handle, Version};
-use rekey_rotation::{EndingState, Phase};
+use rekey_rotation::{AlarmKind, EndingState, Phase};
 
 use super::Notice;
 use crate::executor::Report;
@@ -52,6 +52,9 @@ pub fn deletion(by_hand: &ByHand, old: &str) -> String {
 
 /// What needs a person now.
 pub(super) fn notices(report: &Report) -> Vec<Notice> {
+    if let Some(place) = &report.place {
+        return to_cut(report, place);
+    }
     let Some(by_hand) = report.spec.driver.by_hand() else { return Vec::new() };
     let name = &report.spec.name;
     let asked = asked(report, &by_hand).filter(|asked| asked.now).map(|asked| {
@@ -74,9 +77,45 @@ pub(super) fn notices(report: &Report) -> Vec<Notice> {
     asked.into_iter().chain(left).collect()
 }
 
+/// What was revoked and only whoever rotates it can end.
+fn to_cut(report: &Report, place: &Place) -> Vec<Notice> {
+    let name = &report.spec.name;
+    let notice = |(version, _)| Notice {
+        kind: "delete_by_hand",
+        message: format!("{version} was revoked and may still work: {}", to_ask(place)),
+        next_command: match report.spec.driver.by_hand() {
+            Some(_) => format!("rekeyctl hand-in {name} --deleted {version}"),
+            None => format!("rekeyctl status {name}"),
+        },
+    };
+    let hit = |version: &Version| report.ledger.emergency_on(Some(*version)).is_some();
+    to_delete(report).into_iter().filter(|(version, _)| hit(version)).map(notice).collect()
+}
+
+/// Whom to ask for another value of what somebody else's machine rotates, and what becomes of it.
+pub fn to_ask(place: &Place) -> String {
+    format!(
+        "only whoever rotates it can end it: ask {}; another value at {} is taken by itself",
+        place.by,
+        place.shown()
+    )
+}
+
 /// What is typed in place of `command`: nothing rotates by itself where a person makes the versions.
 pub(super) fn instead<'c>(report: &Report, command: &'c str) -> &'c str {
-    if command == "rotate NAME" && report.spec.driver.by_hand().is_some() { "hand-in NAME" } else { command }
+    match command {
+        "rotate NAME" if report.place.is_some() => "verify NAME",
+        "rotate NAME" if report.spec.driver.by_hand().is_some() => "hand-in NAME",
+        other => other,
+    }
+}
+
+/// What more is to be known of an alarm about what somebody else's machine rotates.
+pub(super) fn where_to_look(report: &Report, kind: AlarmKind) -> String {
+    let place = report.place.as_ref().filter(|_| kind == AlarmKind::CurrentFails);
+    place.map_or_else(String::new, |place| {
+        format!("; it is followed, and {} has nothing else that works: ask {}", place.shown(), place.by)
+    })
 }
 
 /// Until when, in words: with the day, in UTC.

@@ -6,7 +6,7 @@ use rekey_drivers::{
     Age, Driver, DriverError, Expiry, Found, Installed, Intent, Listed, Session, Sessions, Usage,
 };
 use rekey_model::{CredentialName, Handle, Version};
-use rekey_rotation::{Event, Step, Why};
+use rekey_rotation::{Cause, Event, Step, Why};
 use rekey_runtime::random;
 
 use super::lanes::Task;
@@ -93,6 +93,7 @@ impl Executor {
             Step::Check { since } => self.check_declared(seen, *since).await?,
             Step::Verify { version } => return self.verify(seen, *version).await,
             Step::Try { version } => return self.try_again(seen, *version).await,
+            Step::Follow => return self.look_at_place(seen).await,
             Step::List => self.ask_what_is_there(seen).await?,
         }
         Ok(Duration::ZERO)
@@ -256,6 +257,13 @@ impl Executor {
     async fn end(&self, seen: &Seen, version: Version) -> Result<Duration, Trouble> {
         if seen.ledger.is_unanswered(version) {
             return self.end_unseen(seen, version).await.map(|()| Duration::ZERO);
+        }
+        let emergency = seen.ledger.endings.get(&version).is_some_and(|it| it.cause == Cause::Emergency);
+        if seen.is_followed() && !emergency {
+            // Whoever rotates it has ended it, or will: nothing of it is ours.
+            let asked = self.0.clock.now();
+            self.commit_own(seen, Event::Ended { version, asked, sessions: 0 }).await?;
+            return Ok(Duration::ZERO);
         }
         if seen.is_given() {
             return self.await_deletion(seen, version).await;

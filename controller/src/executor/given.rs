@@ -35,8 +35,8 @@ pub struct Given {
 
 /// What follows from a value that is handed in.
 struct Events {
-    /// Where no rotation waits for it.
-    begin: Option<Event>,
+    /// What comes first, where no rotation waits for it.
+    first: Vec<Event>,
     choose: Event,
     given: Given,
 }
@@ -76,13 +76,18 @@ impl Executor {
         let why = Why::Asked { reason: String::new(), by: String::new(), request: String::new() };
         events(&seen, value, why)?;
         template::derive(fields, &seen.spec.fields).map_err(CommitError::Derive)?;
+        self.which(&seen, fields).await?.map_or(Ok(()), |version| Err(CommitError::Known(version)))
+    }
+
+    /// The version that has these very values, of those that may still work.
+    pub(super) async fn which(&self, seen: &Seen, fields: &Fields) -> Result<Option<Version>, CommitError> {
         for (version, record) in &seen.ledger.versions {
             let there = !record.stage.is_final() || seen.ledger.endings.contains_key(version);
-            if there && self.is_same(&seen, *version, fields).await? {
-                return Err(CommitError::Known(*version));
+            if there && self.is_same(seen, *version, fields).await? {
+                return Ok(Some(*version));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Makes `value`, which was seen to work, the next version, and begins a rotation if none waits for it. It is proven
@@ -109,10 +114,10 @@ impl Executor {
         (why, actor): (Why, Actor),
     ) -> Result<Given, CommitError> {
         let seen = self.seen_of(name).await?;
-        let Events { begin, choose, given } = events(&seen, value, why)?;
+        let Events { first, choose, given } = events(&seen, value, why)?;
         let sealed = self.seal_handed_in(&seen, given.version, value)?;
-        if let Some(begin) = begin {
-            self.commit(name, begin, actor.clone()).await?;
+        for event in first {
+            self.commit(name, event, actor.clone()).await?;
         }
         self.commit_with(name, &choose, &actor, Some((given.version, &sealed))).await?;
         Ok(given)
@@ -192,25 +197,30 @@ impl Seen {
 
 /// What follows from a value that is handed in now: refused whole, or all of it may be committed.
 fn events(seen: &Seen, value: &SecretBytes, why: Why) -> Result<Events, CommitError> {
-    let (ledger, facts) = (&seen.ledger, seen.facts());
-    let open = ledger.open_rotation();
+    let (mut ledger, facts) = (seen.ledger.clone(), seen.facts());
     if !seen.is_given() {
-        let phase = open.map(|open| open.phase);
+        let phase = ledger.open_rotation().map(|open| open.phase);
         return Err(OutOfOrder::NoEdge { event: "hand-in", phase }.into());
     }
+    let mut first = Vec::new();
+    if let Ok(after) = ledger.after(&Event::Overtaken, &facts) {
+        ledger = after;
+        first.push(Event::Overtaken);
+    }
     let version = ledger.next_version();
-    let (begin, after, rotation) = match open {
-        Some(open) if open.phase == Phase::Planned => (None, ledger.clone(), open.id),
-        None if ledger.owed => (None, ledger.clone(), random::id()),
+    let rotation = match ledger.open_rotation() {
+        Some(open) if open.phase == Phase::Planned => open.id,
+        None if ledger.owed => random::id(),
         Some(_) | None => {
             let rotation = random::id();
             let begin = Event::Begin { rotation, why };
-            let after = ledger.after(&begin, &facts)?;
-            (Some(begin), after, rotation)
+            ledger = ledger.after(&begin, &facts)?;
+            first.push(begin);
+            rotation
         }
     };
     let handle = draw_handle(seen, version, Some(value))?;
     let choose = Event::Choose { rotation, version, handle, baseline: None };
-    after.after(&choose, &facts)?;
-    Ok(Events { begin, choose, given: Given { version, rotation } })
+    ledger.after(&choose, &facts)?;
+    Ok(Events { first, choose, given: Given { version, rotation } })
 }

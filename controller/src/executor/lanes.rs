@@ -71,6 +71,7 @@ impl Task {
             Step::Check { .. } => ("check", None),
             Step::Verify { version } => ("verify", Some(*version)),
             Step::Try { version } => ("try", Some(*version)),
+            Step::Follow => ("follow", None),
         };
         let waited_for = matches!(step, Step::Install { .. } | Step::Probe { .. } | Step::Lift { .. });
         let lane = if matches!(step, Step::End { emergency: true, .. }) {

@@ -46,6 +46,9 @@ fn of_event(event: &Event, actor: &Actor, after: &Ledger) -> Option<Entry> {
         Event::Lost { version, why, .. } => (Verb::Phase, Some(*version), format!("answer lost: {why}")),
         Event::Refused { version, why, .. } => (Verb::Phase, Some(*version), format!("refused: {why}")),
         Event::Failed { why, .. } => (Verb::Nack, next, why.clone()),
+        Event::Overtaken => {
+            (Verb::Phase, next, "it was changed again, before everybody had moved".to_owned())
+        }
         Event::Rollback { reason } => (Verb::Rollback, next, reason.clone()),
         Event::NoHolders { reason } => (Verb::NoHolders, next, reason.clone()),
         Event::Ended { version, .. } if !is_own(actor) => {

@@ -1,5 +1,6 @@
 //! How a credential stands, for people and for figures.
 
+use rekey_drivers::Place;
 use rekey_model::{CredentialName, InstanceId, Version};
 use rekey_rotation::{Alarm, Evidence, Ledger, OutOfOrder};
 use serde::Deserialize as _;
@@ -37,6 +38,8 @@ pub struct Report {
     pub sessions: Option<(Version, u32)>,
     /// How the uses of the version went that holders move to; none where they move to none.
     pub judged: Option<Judged>,
+    /// Where somebody else's machine leaves its values, if one does.
+    pub place: Option<Place>,
 }
 
 /// One holder of a credential.
@@ -83,10 +86,12 @@ impl Executor {
             troubles: self.0.lanes.troubles(name),
             sessions: self.sessions(name),
             judged: seen.judged(),
+            place: self.0.drivers.place(&seen.spec).unwrap_or_default(),
             spec: seen.spec.clone(),
             ledger: seen.ledger.clone(),
         };
         report.alarms.extend(self.0.drift.alarms(name, &seen.ledger));
+        report.alarms.extend(self.0.follows.alarm(name));
         for row in &seen.rows {
             let holder = facts.holders.iter().find(|holder| holder.instance == row.instance);
             report.holders.push(Holding {

@@ -63,14 +63,19 @@ impl Seen {
     /// Whether the target makes the secret.
     pub(super) fn is_made_there(&self) -> bool {
         match self.policy.making {
-            Making::Ours | Making::Given => false,
+            Making::Ours | Making::Given | Making::Followed => false,
             Making::Token { .. } | Making::Listed | Making::Expiring { .. } => true,
         }
     }
 
     /// Whether somebody else makes the versions, gives them to us, and ends them.
     pub(super) fn is_given(&self) -> bool {
-        self.policy.making == Making::Given
+        self.policy.making == Making::Given || self.is_followed()
+    }
+
+    /// Whether it is a machine that does, so that the value before is dead when the next one is here.
+    pub(super) fn is_followed(&self) -> bool {
+        self.policy.making == Making::Followed
     }
 }
 
@@ -231,7 +236,7 @@ fn policy(
         settle,
         adopts: spec.driver.adopt().is_some(),
         overlap: spec.barrier.map_or(Overlap::Both, |barrier| Overlap::Neither(barrier_of(&barrier))),
-        making: making(class),
+        making: if spec.driver.is_followed() { Making::Followed } else { making(class) },
         slots,
         verify_every: settings.verify,
         // Spread over the interval in 256 places, so that a start does not try everything at once.

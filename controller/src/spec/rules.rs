@@ -92,6 +92,18 @@ pub(super) fn after(after: Option<&After>, root: &Section<'_>) {
     }
 }
 
+/// Checks that nothing says when a credential is to be changed that somebody else changes: the value before is dead then,
+/// and nothing may wait. What a class gives has no meaning and no harm.
+pub(super) fn followed(root: &Section<'_>, taken: &[String]) {
+    for key in ["schedule", "after", "pair", "group"] {
+        let own = |field: &String| field.split('.').next() == Some(key);
+        if root.has(key) && !taken.iter().any(own) {
+            let why = "has no meaning here: it is changed by somebody else, and followed at once";
+            root.problem(key, why, "take it out");
+        }
+    }
+}
+
 fn sum(spans: &[Span]) -> Span {
     Span::new(spans.iter().fold(Duration::ZERO, |sum, span| sum.saturating_add(span.get())))
 }

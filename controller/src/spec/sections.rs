@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-use rekey_drivers::Account;
+use rekey_drivers::{Account, Strategy};
 use rekey_model::{FieldName, Grant, Label, Span};
 use rekey_rotation::Missing;
 use rekey_settings::Section;
@@ -33,21 +33,16 @@ pub(super) fn spec(root: &Section<'_>, taken: Vec<String>) -> Option<Spec> {
     let driver = rekey_drivers::account(root);
     let schedule = root.optional_section("schedule").and_then(|schedule| read_schedule(&schedule));
     let after = after(root, environment.as_ref());
-    let single = driver.as_ref().is_some_and(|driver| !driver.facts().strategy.two_live_versions());
-    let (grace, barrier) = if single {
-        (Some(no_grace(root, &taken)), Some(barrier(root)))
-    } else {
-        (grace(root), no_barrier(root))
-    };
+    let followed = driver.as_ref().is_some_and(Account::is_followed);
+    let schedule = schedule.filter(|_| !followed);
+    if followed {
+        rules::followed(root, &taken);
+    }
+    let (grace, barrier) = ending(root, driver.as_ref().map(|driver| driver.facts().strategy), &taken);
     let judge = judge::read(root);
     let deliver = deliver(root);
     let fields =
         root.optional_section("fields").map(|it| read_fields(&it, driver.as_ref())).unwrap_or_default();
-    if let Some(barrier) = &barrier {
-        rules::barrier(barrier, root);
-    } else if let Some(grace) = &grace {
-        rules::grace(grace, root);
-    }
     if let Some(grace) = &grace {
         rules::schedule(schedule.as_ref(), grace, root);
     }
@@ -156,28 +151,54 @@ fn grace(root: &Section<'_>) -> Option<Grace> {
     Some(Grace { max_reconnect: max_reconnect?, floor: floor?, quiet: quiet?, deadline: deadline? })
 }
 
-/// The old value dies with the cut, so there is nothing to wait for. What a class gives has no meaning and no harm.
-fn no_grace(root: &Section<'_>, taken: &[String]) -> Grace {
+/// How the version before ends, or how readers wait where the new value kills it.
+fn ending(
+    root: &Section<'_>,
+    strategy: Option<Strategy>,
+    taken: &[String],
+) -> (Option<Grace>, Option<Barrier>) {
+    match strategy {
+        Some(Strategy::Single) => {
+            let remedy = "take it out; `barrier:` says how readers wait for the cut";
+            let barrier = barrier(root);
+            rules::barrier(&barrier, root);
+            (Some(no_grace(root, remedy, taken)), Some(barrier))
+        }
+        Some(Strategy::Follow) => {
+            no_barrier(root, "the value is changed by somebody else, who waits for no reader", "take it out");
+            (Some(no_grace(root, "take it out", taken)), None)
+        }
+        Some(Strategy::DualAccount | Strategy::DualSecret | Strategy::HandIn) | None => {
+            let remedy = "take it out; `grace:` says how the old version ends";
+            no_barrier(root, "both versions are valid for a while", remedy);
+            let grace = grace(root);
+            if let Some(grace) = &grace {
+                rules::grace(grace, root);
+            }
+            (grace, None)
+        }
+    }
+}
+
+/// The old value dies with the new one, so there is nothing to wait for. What a class gives has no meaning and no harm.
+fn no_grace(root: &Section<'_>, remedy: &str, taken: &[String]) -> Grace {
     let said = root.optional_section("grace").map(|section| {
         ["max_reconnect", "floor", "quiet", "deadline"].map(|key| section.optional_like::<Span>(key, "1h"))
     });
     if said.is_some() && !taken.iter().any(|field| field.starts_with("grace.")) {
-        let remedy = "take it out; `barrier:` says how readers wait for the cut";
         root.problem("grace", "has no meaning here: the new value kills the old one at once", remedy);
     }
     let zero = Span::new(Duration::ZERO);
     Grace { max_reconnect: zero, floor: zero, quiet: zero, deadline: Span::new(OVERDUE) }
 }
 
-fn no_barrier(root: &Section<'_>) -> Option<Barrier> {
+fn no_barrier(root: &Section<'_>, why: &str, remedy: &str) {
     let said = root
         .optional_section("barrier")
         .map(|section| ["wait", "drain", "missing"].map(|key| section.optional_like::<String>(key, "2s")));
     if said.is_some() {
-        let remedy = "take it out; `grace:` says how the old version ends";
-        root.problem("barrier", "has no meaning here: both versions are valid for a while", remedy);
+        root.problem("barrier", format!("has no meaning here: {why}"), remedy);
     }
-    None
 }
 
 fn barrier(root: &Section<'_>) -> Barrier {

@@ -15,6 +15,7 @@ mod http;
 pub mod kubernetes;
 pub mod mysql;
 pub mod pgbouncer;
+mod place;
 mod plug;
 pub mod postgres;
 pub mod redis;
@@ -29,6 +30,7 @@ pub use driver::{
     ListedVersion, Proof, Session, Sessions, Sighting, Source, Survey, Usage,
 };
 pub use follower::{FOLLOWERS, Follower, FollowerKind};
+pub use place::Place;
 pub use plug::{
     Account, Also, BuildError, Claim, Claimed, Facts, MOST_BESIDE, Names, Owner, Plan, Plug, Target,
 };

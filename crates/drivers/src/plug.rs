@@ -1,6 +1,8 @@
 //! How a kind of target plugs in: what it reads from settings, what everybody may know of an account, and the driver
 //! that it makes of both.
 
+mod also;
+
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,7 +18,9 @@ use crate::by_hand::ByHand;
 use crate::follower::{FOLLOWERS, FollowerKind, Following, Way};
 use crate::table::{Class, Kind, Strategy, kind, names};
 use crate::together::Together;
-use crate::{Driver, Problem};
+use crate::{Driver, Place, Problem};
+
+pub use also::Also;
 
 /// The most targets beside the first one.
 pub const MOST_BESIDE: usize = 8;
@@ -58,6 +62,11 @@ pub trait Plug: Send + Sync + 'static {
 
     /// What a person does, where only a person can make a version.
     fn by_hand(_account: &Self::Account) -> Option<ByHand> {
+        None
+    }
+
+    /// Where somebody else's machine leaves the value, if the account follows one.
+    fn place(_target: &Self::Target, _account: &Self::Account) -> Option<Result<Place, BuildError>> {
         None
     }
 
@@ -199,17 +208,6 @@ enum TargetKind {
     Follower(&'static FollowerKind),
 }
 
-/// A target beside the first one, which has to know each version too.
-#[derive(Debug, Clone)]
-pub struct Also {
-    kind: &'static FollowerKind,
-    target: Label,
-    /// Where it stands in the spec: `also[0].pgbouncer`.
-    field: String,
-    /// Whether consumers may go to the first target itself too.
-    unpooled: bool,
-}
-
 /// An account of any kind, read from a credential's spec.
 #[derive(Clone)]
 pub struct Account {
@@ -300,6 +298,14 @@ impl Target {
         Ok(Arc::new(together))
     }
 
+    /// Where somebody else's machine leaves the value of an account at this target; none where it follows nobody.
+    pub fn place(&self, account: &Account) -> Result<Option<Place>, BuildError> {
+        let (TargetKind::First(kind), settings) = (self.kind, self.settings.as_ref()) else {
+            return Ok(None);
+        };
+        kind.plug.place(settings, account.settings.as_ref()).transpose()
+    }
+
     fn follow(&self, as_kind: &FollowerKind, stem: &str) -> Result<Following, BuildError> {
         let other = || BuildError::OtherKind { target: self.kind(), account: as_kind.name };
         match self.kind {
@@ -308,38 +314,6 @@ impl Target {
             }
             TargetKind::Follower(_) | TargetKind::First(_) => Err(other()),
         }
-    }
-}
-
-impl Also {
-    /// Reads one entry of `also`, for an account of `kind`.
-    fn read(section: &Section<'_>, kind: &'static Kind, facts: &Facts) -> Option<Self> {
-        let names: Vec<&str> = FOLLOWERS.iter().map(|kind| kind.name).collect();
-        let name = section.one_of(&names)?;
-        let inner = section.section(name)?;
-        let target = inner.required_like("target", "orders-pool");
-        let unpooled = inner.flag("unpooled");
-        let own = FOLLOWERS.iter().find(|kind| kind.name == name)?;
-        if own.before != kind.name || facts.strategy != Strategy::DualAccount {
-            let why = format!("stands before {} with a login for each version only", own.before);
-            section.problem(name, why, "take it out, or declare the credential so");
-        }
-        Some(Self { kind: own, target: target?, field: inner.path().to_owned(), unpooled })
-    }
-
-    /// Its kind, by name.
-    pub fn kind(&self) -> &'static str {
-        self.kind.name
-    }
-
-    /// The target, as the controller's config names it.
-    pub fn target(&self) -> &Label {
-        &self.target
-    }
-
-    /// Where it stands in the spec: `also[0].pgbouncer`.
-    pub fn field(&self) -> &str {
-        &self.field
     }
 }
 
@@ -460,6 +434,11 @@ impl Account {
         own || self.facts.adopt.as_ref() == Some(handle)
     }
 
+    /// Whether somebody else's machine rotates it.
+    pub fn is_followed(&self) -> bool {
+        self.facts.strategy == Strategy::Follow
+    }
+
     /// What everybody may know of it.
     pub fn facts(&self) -> &Facts {
         &self.facts
@@ -493,6 +472,7 @@ pub(crate) trait AnyPlug: Send + Sync {
     fn life(&self, account: &Settings) -> Option<Duration>;
     fn slots(&self, account: &Settings) -> Option<u32>;
     fn by_hand(&self, account: &Settings) -> Option<ByHand>;
+    fn place(&self, target: &Settings, account: &Settings) -> Option<Result<Place, BuildError>>;
     fn may_be_called(&self, account: &Settings, target: &Label, version: Version, handle: &Handle) -> bool;
     fn driver(
         &self,
@@ -550,6 +530,10 @@ impl<P: Plug> AnyPlug for Hidden<P> {
 
     fn by_hand(&self, account: &Settings) -> Option<ByHand> {
         P::by_hand(account.downcast_ref()?)
+    }
+
+    fn place(&self, target: &Settings, account: &Settings) -> Option<Result<Place, BuildError>> {
+        P::place(target.downcast_ref()?, account.downcast_ref()?)
     }
 
     fn driver_by(

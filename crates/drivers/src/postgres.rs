@@ -8,6 +8,7 @@
 mod check;
 pub(crate) mod fault;
 mod fixed;
+mod followed;
 mod gate;
 pub(crate) mod link;
 mod plug;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use rekey_model::{Fields, Handle, Version};
 
 pub use fixed::{FixedAccount, FixedRole};
+pub use followed::Followed;
 pub use plug::{Declared, Plug};
 pub use rights::{RIGHTS_FOR_ADOPTION, RIGHTS_FOR_CREDENTIAL, RIGHTS_FOR_TARGET};
 pub use settings::{Account, Adopt, Target, TargetSettings};

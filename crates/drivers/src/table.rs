@@ -32,6 +32,8 @@ pub enum Strategy {
     Single,
     /// Whatever a person makes and hands in; the old one works until a person deletes it.
     HandIn,
+    /// Whatever somebody else's machine makes: the old one is dead when the new one is there.
+    Follow,
 }
 
 /// Who chooses the secret, and what follows where the answer to the call that makes a version is lost.
@@ -65,6 +67,7 @@ impl Strategy {
             Self::DualSecret => "dual-secret",
             Self::Single => "single",
             Self::HandIn => "hand-in",
+            Self::Follow => "follow",
         }
     }
 
@@ -72,7 +75,7 @@ impl Strategy {
     pub fn two_live_versions(self) -> bool {
         match self {
             Self::DualAccount | Self::DualSecret | Self::HandIn => true,
-            Self::Single => false,
+            Self::Single | Self::Follow => false,
         }
     }
 }
@@ -123,7 +126,7 @@ pub fn target(section: &Section<'_>, folder: &Path) -> Option<Target> {
 pub static ALL: &[Kind] = &[
     Kind {
         name: crate::postgres::NAME,
-        strategies: &[Strategy::DualAccount, Strategy::Single],
+        strategies: &[Strategy::DualAccount, Strategy::Single, Strategy::Follow],
         class: Class::A,
         plug: &Hidden::<crate::postgres::Plug>(PhantomData),
     },
@@ -159,7 +162,7 @@ pub static ALL: &[Kind] = &[
     },
     Kind {
         name: crate::hand_in::NAME,
-        strategies: &[Strategy::HandIn],
+        strategies: &[Strategy::HandIn, Strategy::Follow],
         class: Class::H,
         plug: &Hidden::<crate::hand_in::Plug>(PhantomData),
     },

@@ -148,6 +148,22 @@ pub(crate) fn opened<T>(
     with: impl FnOnce(SecretBytes, Option<&[u8]>) -> Result<T, Vec<Problem>>,
 ) -> Result<T, BuildError> {
     let secret = read_secret_file(secret_file).map_err(BuildError::File)?;
+    opened_with(secret, tls, with)
+}
+
+/// As [`opened`], of a target that has no rotator: what it is opened with is empty.
+pub(crate) fn opened_for_nobody<T>(
+    tls: &TlsSettings,
+    with: impl FnOnce(SecretBytes, Option<&[u8]>) -> Result<T, Vec<Problem>>,
+) -> Result<T, BuildError> {
+    opened_with(SecretBytes::new(Vec::new()), tls, with)
+}
+
+fn opened_with<T>(
+    secret: SecretBytes,
+    tls: &TlsSettings,
+    with: impl FnOnce(SecretBytes, Option<&[u8]>) -> Result<T, Vec<Problem>>,
+) -> Result<T, BuildError> {
     let authority = tls.ca_file.as_deref().map(|path| {
         read_text(path).map_err(|error| BuildError::File(format!("{}: {error}", path.display())))
     });

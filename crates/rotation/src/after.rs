@@ -44,6 +44,7 @@ impl Ledger {
             E::Refused { version, attempt, why } => self.refused((*version, *attempt), why, event, facts),
             E::Failed { order, .. } if *order != self.order => Err(self.no_edge(event)),
             E::Failed { why, .. } => self.failed(why, event, now),
+            E::Overtaken => self.overtaken(event, facts),
             E::Rollback { reason } => self.rollback(reason, event, now),
             E::NoHolders { .. } => self.no_holders(event),
             E::Ended { version, asked, sessions } => self.ended(*version, (*asked, *sessions), event, facts),

@@ -39,6 +39,8 @@ pub enum AlarmKind {
     ForwardOnly,
     /// The target refuses the current version: somebody else changed or removed it.
     CurrentFails,
+    /// What somebody else's machine rotates cannot be followed: what it left is not there, cannot be read or does not work.
+    FollowFails,
     /// A version that is in use is gone from the target, or shut there, and it was not us.
     Missing,
     /// Something comes in at the target by the same account that we did not make.
@@ -73,6 +75,7 @@ impl AlarmKind {
             Self::CleanUpRefused => "clean_up_refused",
             Self::ForwardOnly => "forward_only",
             Self::CurrentFails => "current_fails",
+            Self::FollowFails => "follow_fails",
             Self::Missing => "missing",
             Self::Stranger => "stranger",
             Self::RightsMissing => "rights_missing",

@@ -77,6 +77,8 @@ pub enum Step {
         /// The version.
         version: Version,
     },
+    /// Look whether somebody else's machine has left another value: commit [`crate::Event::Choose`] with it if so.
+    Follow,
 }
 
 /// How long nothing is looked at where nothing is open.
@@ -111,6 +113,7 @@ impl Ledger {
         let verify = self.verify_in(facts).filter(|(_, left)| left.is_zero());
         steps.extend(verify.map(|(version, _)| Step::Verify { version }));
         steps.extend(self.on_trial().map(|version| Step::Try { version }));
+        steps.extend(Self::is_followed(facts).then_some(Step::Follow));
         steps
     }
 
@@ -194,7 +197,10 @@ impl Ledger {
                 let version = next.filter(|version| !self.version(*version).is_some_and(|it| it.lasting))?;
                 self.unsettled_for(version, facts).is_zero().then_some(Step::Lift { version })
             }
-            Phase::Rolling | Phase::Grace => open.old.map(|version| Step::Sample { version }),
+            Phase::Rolling | Phase::Grace => {
+                // What somebody else has killed is nobody's to look at.
+                open.old.filter(|_| !Self::is_followed(facts)).map(|version| Step::Sample { version })
+            }
             Phase::Returning => next.map(|version| Step::Sample { version }),
             Phase::Staged
             | Phase::Barrier
@@ -283,6 +289,9 @@ impl Ledger {
     }
 
     fn choice_waits_for(&self, facts: &Facts<'_>) -> String {
+        if Self::is_followed(facts) {
+            return format!("a value for {} where somebody else's machine leaves it", self.next_version());
+        }
         if Self::is_given(facts) {
             return format!("somebody to make {} and hand it in", self.next_version());
         }
@@ -345,6 +354,9 @@ impl Ledger {
             ),
             EndingState::Intended | EndingState::Settling if sessions > 0 => {
                 format!("the end of {sessions} sessions on {version}, which takes no login any more")
+            }
+            EndingState::Intended if Self::is_followed(facts) => {
+                format!("whoever rotates it to have the target refuse {version}")
             }
             EndingState::Intended if Self::is_given(facts) => {
                 format!("somebody to delete {version} where it was made")

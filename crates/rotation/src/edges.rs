@@ -97,8 +97,12 @@ impl Ledger {
     /// Proven → Rolling: everybody is to use `next`.
     pub(crate) fn promote(&mut self, open: &Rotation, facts: &Facts<'_>) -> bool {
         let Some(next) = open.next else { return false };
+        if Self::is_followed(facts) {
+            // Whoever made the new value has killed the old one.
+            self.cut_is_over(next, facts.now);
+        }
         self.restage(open.old, Stage::Previous);
-        self.previous = open.old.filter(|_| open.cut_over.is_none());
+        self.previous = open.old.filter(|_| open.cut_over.is_none() && !Self::is_followed(facts));
         self.make_current(next, facts.now);
         self.owed = false;
         self.resting = false;

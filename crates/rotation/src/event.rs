@@ -108,6 +108,8 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// What somebody else rotates was changed again before everybody had moved: the next version takes the place of this.
+    Overtaken,
     /// An operator sends the holders back.
     Rollback {
         /// Why.
@@ -206,6 +208,7 @@ impl Event {
             Self::Lifted { .. } => "lifted",
             Self::Refused { .. } => "refused",
             Self::Failed { .. } => "failed",
+            Self::Overtaken => "overtaken",
             Self::Rollback { .. } => "rollback",
             Self::NoHolders { .. } => "no_holders",
             Self::Ended { .. } => "ended",

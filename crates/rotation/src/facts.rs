@@ -113,6 +113,8 @@ pub enum Making {
     },
     /// Somebody else does, and gives it to us when it is there (class H): it is not asked for.
     Given,
+    /// Somebody else's machine does, and we follow: the old one is dead when the new one is there.
+    Followed,
 }
 
 /// How readers are made to wait while the only valid value changes.

@@ -1,4 +1,5 @@
-//! Targets that make the secret themselves: what follows where the answer, and with it the secret, is lost.
+//! Secrets that others make: what follows where a target's answer, and with it the secret, is lost, and where what
+//! somebody else rotates has changed again.
 //!
 //! Such a call is made once for each version number, because its repetition would make a second secret. A version whose
 //! answer was lost is given up: it ends like any other, once no call can make it any more and whatever was made is
@@ -9,10 +10,12 @@ use std::time::Duration;
 use rekey_model::{Handle, Version};
 
 use crate::ending::{Cause, EndingState};
+use crate::event::Event;
 use crate::facts::{Facts, Making, Overlap};
 use crate::guard::Listed;
 use crate::ledger::Ledger;
 use crate::phase::{Phase, Rotation};
+use crate::refusal::OutOfOrder;
 
 impl Ledger {
     /// Whether nobody has seen the secret of `version`: the target makes it, and has not answered. What the ledger calls
@@ -32,7 +35,7 @@ impl Ledger {
         let record = open.next.and_then(|next| self.version(next));
         let Some(record) = record.filter(|record| record.doubt.is_some()) else { return false };
         match facts.policy.making {
-            Making::Ours | Making::Given => false,
+            Making::Ours | Making::Given | Making::Followed => false,
             Making::Token { life, .. } => {
                 let late = facts.policy.settle + facts.policy.slack;
                 facts.now.at_most_since(record.created).saturating_add(late) >= life
@@ -78,7 +81,24 @@ impl Ledger {
 
     /// Whether the next version is asked of nobody: it comes when somebody gives it.
     pub(crate) fn is_given(facts: &Facts<'_>) -> bool {
-        facts.policy.making == Making::Given
+        matches!(facts.policy.making, Making::Given | Making::Followed)
+    }
+
+    /// Whether somebody else's machine changes it, so that the old value is dead when the new one is there.
+    pub(crate) fn is_followed(facts: &Facts<'_>) -> bool {
+        facts.policy.making == Making::Followed
+    }
+
+    /// Rolling or Grace → Abandoned: what everybody was to use is dead, because it was changed again, and the next one is
+    /// here. Whoever has not moved yet moves to that.
+    pub(crate) fn overtaken(&mut self, event: &Event, facts: &Facts<'_>) -> Result<(), OutOfOrder> {
+        let moves = |open: &Rotation| matches!(open.phase, Phase::Rolling | Phase::Grace);
+        if !Self::is_followed(facts) || !self.open_rotation().is_some_and(moves) {
+            return Err(self.no_edge(event));
+        }
+        self.update(|rotation| rotation.last_error = Some("it was changed again".to_owned()));
+        self.close(Phase::Abandoned, facts.now);
+        Ok(())
     }
 
     /// How long what a lost call made and is given up still works after the call can land no more, where only time ends it.
@@ -99,7 +119,11 @@ impl Making {
     fn is_listed(self) -> bool {
         match self {
             Self::Listed | Self::Token { expires: None, .. } => true,
-            Self::Ours | Self::Given | Self::Expiring { .. } | Self::Token { expires: Some(_), .. } => false,
+            Self::Ours
+            | Self::Given
+            | Self::Followed
+            | Self::Expiring { .. }
+            | Self::Token { expires: Some(_), .. } => false,
         }
     }
 
@@ -107,7 +131,9 @@ impl Making {
     fn expires(self) -> Option<Duration> {
         match self {
             Self::Expiring { life } | Self::Token { expires: Some(life), .. } => Some(life),
-            Self::Ours | Self::Given | Self::Listed | Self::Token { expires: None, .. } => None,
+            Self::Ours | Self::Given | Self::Followed | Self::Listed | Self::Token { expires: None, .. } => {
+                None
+            }
         }
     }
 }

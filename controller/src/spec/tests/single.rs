@@ -51,6 +51,35 @@ fn a_barrier_has_its_limits_and_no_grace_beside_it() {
 }
 
 #[test]
+fn what_somebody_else_changes_has_no_time_of_its_own() {
+    let mut followed = fixed();
+    for key in ["/schedule", "/after"] {
+        set(&mut followed, key, Value::Null);
+    }
+    set(&mut followed, "/postgres/follow", json!("orders-db"));
+    let spec = Spec::parse(&followed).unwrap();
+    assert!(spec.driver.is_followed() && spec.barrier.is_none() && spec.grace.floor.get().is_zero());
+    for (pointer, value, field) in [
+        ("/grace", whole()["grace"].clone(), "grace"),
+        ("/barrier", json!({ "wait": "2s" }), "barrier"),
+        ("/schedule", json!({ "every": "30d" }), "schedule"),
+        ("/pair", json!("one"), "pair"),
+        ("/postgres/adopt", json!(true), "postgres.adopt"),
+    ] {
+        let mut spec = followed.clone();
+        set(&mut spec, pointer, value);
+        let told = problems(&spec);
+        assert!(told.len() == 1 && told[0].field == field, "{field}: {told:?}");
+    }
+    set(&mut followed, "/class", json!("databases"));
+    set(&mut followed, "/from_class", json!({ "schedule": { "every": "30d" } }));
+    assert!(
+        Spec::parse(&followed).unwrap().schedule.is_none(),
+        "what a class says has no meaning and no harm"
+    );
+}
+
+#[test]
 fn what_a_class_says_of_a_grace_has_no_meaning_and_no_harm() {
     let mut spec = fixed();
     set(&mut spec, "/class", json!("databases"));

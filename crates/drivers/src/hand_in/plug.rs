@@ -10,18 +10,27 @@ use rekey_settings::{Section, read_text};
 use super::settings::{Account, Probe, TargetSettings};
 use super::{FIELD, HandIn, NAME};
 use crate::by_hand::ByHand;
+use crate::place::Places;
 use crate::target::{TlsSettings, built, note};
-use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Plan, Strategy};
+use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Place, Plan, Strategy};
+
+/// A provider as the config describes it, and where values are left that somebody else rotates there.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    settings: TargetSettings,
+    follows: Places,
+}
 
 /// What hand-in brings along.
 #[derive(Debug, Clone, Copy)]
 pub struct Plug;
 
 impl crate::Plug for Plug {
-    type Target = TargetSettings;
+    type Target = Provider;
     type Account = Account;
 
-    fn target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
+    fn target(section: &Section<'_>, folder: &Path) -> Option<Provider> {
+        let follows = Places::read(section, folder);
         let time = |field, secs| section.or(field, Span::new(Duration::from_secs(secs)));
         let settings = TargetSettings {
             address: section.optional_like("address", "https://api.clerk.com"),
@@ -31,7 +40,7 @@ impl crate::Plug for Plug {
             call_timeout: time("call_timeout", 15),
         };
         note(section, NAME, settings.problems());
-        Some(settings)
+        Some(Provider { settings, follows })
     }
 
     fn account(section: &Section<'_>) -> Option<Account> {
@@ -42,6 +51,7 @@ impl crate::Plug for Plug {
             steps: list("steps", "\"Add a key, call it {name}\""),
             delete: list("delete", "\"Delete {old}\""),
             probe: section.optional_section("probe").and_then(|probe| read_probe(&probe)),
+            follow: section.optional_like("follow", "aos-clerk"),
             notice: section.optional_like("notice", "14d"),
             life: section.optional_like("life", "90d"),
             name: name?,
@@ -52,13 +62,25 @@ impl crate::Plug for Plug {
     }
 
     fn facts(account: &Account, target: &Label) -> Facts {
-        let Account { name, page, probe, .. } = account;
+        let Account { name, page, follow, probe, .. } = account;
         let prove = match probe {
             Some(probe) => format!("GET {} at {target} with it, and see that the status is good", probe.get),
-            None => "nothing: it is taken on the word of whoever hands it in".to_owned(),
+            None => "nothing: it is taken on the word of whoever makes it".to_owned(),
+        };
+        let (strategy, make, end) = match follow {
+            None => (
+                Strategy::HandIn,
+                format!("somebody makes {{next}} at {page} and hands it in"),
+                format!("somebody deletes {{old}} at {page}"),
+            ),
+            Some(place) => (
+                Strategy::Follow,
+                format!("{{next}} is what somebody else's machine leaves at {target} for {place}"),
+                "whoever rotates it has ended it".to_owned(),
+            ),
         };
         Facts {
-            strategy: Strategy::HandIn,
+            strategy,
             names: Names { stem: name.clone(), longest: 128 },
             fields: &[FIELD],
             adopt: None,
@@ -69,16 +91,16 @@ impl crate::Plug for Plug {
                 remedy: "declare each key in one credential only, and deliver that one to all who need it",
             }],
             fixed: vec![("name", name.clone())],
-            plan: Plan {
-                make: format!("somebody makes {{next}} at {page} and hands it in"),
-                prove,
-                end: format!("somebody deletes {{old}} at {page}"),
-            },
+            plan: Plan { make, prove, end },
         }
     }
 
     fn by_hand(account: &Account) -> Option<ByHand> {
         Some(account.by_hand())
+    }
+
+    fn place(target: &Provider, account: &Account) -> Option<Result<Place, BuildError>> {
+        Some(target.follows.find(account.follow.as_ref()?).cloned())
     }
 
     fn handle(account: &Account, version: Version, _value: &SecretBytes) -> Option<String> {
@@ -93,16 +115,14 @@ impl crate::Plug for Plug {
         handle.as_str() == account.by_hand().called(version)
     }
 
-    fn driver(
-        target: &TargetSettings,
-        account: &Account,
-        owner: Owner,
-    ) -> Result<Arc<dyn Driver>, BuildError> {
-        let authority = target.tls.ca_file.as_deref().map(|path| {
+    fn driver(provider: &Provider, account: &Account, owner: Owner) -> Result<Arc<dyn Driver>, BuildError> {
+        let Provider { settings, follows } = provider;
+        account.follow.as_ref().map(|place| follows.find(place)).transpose()?;
+        let authority = settings.tls.ca_file.as_deref().map(|path| {
             read_text(path).map_err(|error| BuildError::File(format!("{}: {error}", path.display())))
         });
         let authority = authority.transpose()?;
-        let target = target.with(authority.as_deref().map(str::as_bytes)).map_err(BuildError::Mismatch)?;
+        let target = settings.with(authority.as_deref().map(str::as_bytes)).map_err(BuildError::Mismatch)?;
         built(HandIn::new(target, account.clone(), &owner))
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use hyper::header::{HOST, HeaderName};
-use rekey_model::Span;
+use rekey_model::{Label, Span};
 use schemars::JsonSchema;
 
 use crate::Problem;
@@ -44,6 +44,10 @@ pub struct Account {
     /// What a person does there about an old version; `{old}` is what that is called.
     #[schemars(default, length(max = 16))]
     pub delete: Vec<String>,
+    /// Where somebody else's machine leaves the value that it rotates, by a name of the target's `follows`: nobody hands
+    /// anything in then, and what is found there is proven and delivered. Left out: a person hands it in.
+    #[schemars(with = "Option<String>", length(min = 1, max = 128))]
+    pub follow: Option<Label>,
     /// A request that tells whether a value works. Left out: nobody is asked, and values are taken on a person's word.
     pub probe: Option<Probe>,
     /// How long before the due date people are told. Left out: 14d.
@@ -212,6 +216,15 @@ impl Account {
         }
         if self.life.is_some_and(|life| life.get() < Duration::from_mins(10)) {
             problems.push(Problem::new("life", "is at least 10m"));
+        }
+        let asks = [
+            ("steps", !self.steps.is_empty()),
+            ("notice", self.notice.is_some()),
+            ("life", self.life.is_some()),
+        ];
+        for (field, _) in asks.into_iter().filter(|(_, said)| *said && self.follow.is_some()) {
+            let message = "goes without `follow`: nobody is asked to make what somebody else's machine makes";
+            problems.push(Problem::new(field, message));
         }
         problems.extend(self.probe.iter().flat_map(Probe::problems));
         problems

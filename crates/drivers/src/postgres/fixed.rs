@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use rekey_model::{Fields, Handle};
+use rekey_model::{Fields, Handle, Label};
 use schemars::JsonSchema;
 
 use super::check::{NARROW, STANDBY};
@@ -41,6 +41,10 @@ pub struct FixedAccount {
     /// (`rekeyctl adopt`). Left out: no, and the first rotation changes the password at once.
     #[schemars(default)]
     pub adopt: bool,
+    /// Where somebody else's machine leaves the password that it rotates, by a name of the target's `follows`: nothing is
+    /// changed here then, and what is found there is proven and delivered. Left out: Rekey changes the password.
+    #[schemars(with = "Option<String>", length(min = 1, max = 128))]
+    pub follow: Option<Label>,
     /// SQL statements that must succeed with a new password before it counts as proven; each is rolled back; at most 32.
     #[schemars(default)]
     #[schemars(length(max = 32))]
@@ -71,6 +75,10 @@ impl FixedAccount {
             let message =
                 "has a character that a name at a target cannot have: a space, a quote, a backslash, a #";
             problems.push(Problem::new("role", message));
+        }
+        if self.adopt && self.follow.is_some() {
+            let message = "goes without `follow`: what is followed is never changed here";
+            problems.push(Problem::new("adopt", message));
         }
         Account::check_probes(&self.probes, &mut problems);
         problems

@@ -9,10 +9,11 @@ use rekey_settings::Section;
 use schemars::JsonSchema;
 
 use super::settings::{Account, Adopt, Route, TargetSettings};
-use super::{FixedAccount, FixedRole, NAME, Postgres, quote, server};
+use super::{FixedAccount, FixedRole, Followed, NAME, Postgres, quote, server};
 use crate::follower::Way;
-use crate::target::{TlsSettings, built, note, note_target, opened};
-use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Plan, Strategy};
+use crate::place::Places;
+use crate::target::{TlsSettings, built, note, note_target, opened, opened_for_nobody};
+use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Place, Plan, Problem, Strategy};
 
 /// An account as it is declared: a login for each version, or one login whose password changes in place.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
@@ -24,19 +25,28 @@ pub enum Declared {
     Fixed(FixedAccount),
 }
 
+/// A server as the config describes it, and where passwords are left that somebody else rotates there.
+#[derive(Debug, Clone)]
+pub struct Server {
+    settings: TargetSettings,
+    follows: Places,
+}
+
 /// What PostgreSQL brings along.
 #[derive(Debug, Clone, Copy)]
 pub struct Plug;
 
 impl crate::Plug for Plug {
-    type Target = TargetSettings;
+    type Target = Server;
     type Account = Declared;
 
-    fn target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
-        let settings = read_target(section, folder)?;
+    fn target(section: &Section<'_>, folder: &Path) -> Option<Server> {
+        let follows = Places::read(section, folder);
+        let settings = read_target(section, folder, &follows)?;
         let secrets = [("password_file", settings.password_file.as_path())];
-        note_target(section, NAME, settings.problems(), &secrets);
-        Some(settings)
+        let secrets = if settings.has_rotator() { &secrets[..] } else { &[] };
+        note_target(section, NAME, settings.problems(), secrets);
+        Some(Server { settings, follows })
     }
 
     fn account(section: &Section<'_>) -> Option<Declared> {
@@ -70,16 +80,17 @@ impl crate::Plug for Plug {
         }
     }
 
-    fn driver(
-        target: &TargetSettings,
-        account: &Declared,
-        owner: Owner,
-    ) -> Result<Arc<dyn Driver>, BuildError> {
+    fn place(target: &Server, account: &Declared) -> Option<Result<Place, BuildError>> {
+        let Declared::Fixed(FixedAccount { follow: Some(name), .. }) = account else { return None };
+        Some(target.follows.find(name).cloned())
+    }
+
+    fn driver(target: &Server, account: &Declared, owner: Owner) -> Result<Arc<dyn Driver>, BuildError> {
         build(target, account, owner, None)
     }
 
     fn driver_by(
-        target: &TargetSettings,
+        target: &Server,
         account: &Declared,
         owner: Owner,
         way: Way,
@@ -87,13 +98,17 @@ impl crate::Plug for Plug {
         Some(build(target, account, owner, Some(way)))
     }
 
-    fn route(target: &TargetSettings) -> Option<(String, u16)> {
-        let Route { host, port } = target.consumer();
+    fn route(target: &Server) -> Option<(String, u16)> {
+        let Route { host, port } = target.settings.consumer();
         Some((host, port))
     }
 }
 
 fn versions(section: &Section<'_>) -> Option<Account> {
+    if section.has("follow") {
+        let why = "goes with `role`: the password of one login is followed";
+        section.problem("follow", why, "name the login in `role`, in place of `owner_role` and `prefix`");
+    }
     let database = section.required_like("database", "orders");
     let owner_role = section.required_like("owner_role", "orders_owner");
     let prefix = section.required_like("prefix", "orders_app");
@@ -113,33 +128,43 @@ fn fixed(section: &Section<'_>) -> Option<FixedAccount> {
     let database = section.required_like("database", "orders");
     let role = section.required_like("role", "orders_app");
     let adopt = section.flag("adopt");
+    let follow = section.optional_like("follow", "orders-db");
     let probes = section.list_like("probes", Account::MOST_PROBES, "SELECT count(*) FROM orders");
-    let account = FixedAccount { database: database?, role: role?, adopt, probes };
+    let account = FixedAccount { database: database?, role: role?, adopt, follow, probes };
     note(section, NAME, account.problems());
     Some(account)
 }
 
 fn facts_of_fixed(account: &FixedAccount, target: &Label) -> Facts {
-    let FixedAccount { database, role, adopt, probes } = account;
+    let FixedAccount { database, role, adopt, follow, probes } = account;
+    let prove = format!("log in to {database} as a client does, run {} probes", probes.len());
+    let (strategy, taken, plan) = match follow {
+        None => {
+            let make = format!(
+                "a new password {{next}} of the login {role} at {target}; the one before dies with it"
+            );
+            let end = "the login takes no password, no sessions".to_owned();
+            (Strategy::Single, "changes the password of this login", Plan { make, prove, end })
+        }
+        Some(name) => {
+            let make = format!("{{next}} is what somebody else's machine leaves at {target} for {name}");
+            let end = "whoever rotates it has ended it".to_owned();
+            (Strategy::Follow, "follows the password of this login", Plan { make, prove, end })
+        }
+    };
     Facts {
-        strategy: Strategy::Single,
+        strategy,
         names: Names { stem: role.clone(), longest: 255 },
         fields: server::FIELDS,
         adopt: adopt.then(|| role.parse::<Handle>().ok()).flatten(),
         claims: vec![Claim {
             field: "role",
             what: Claimed::Name(role.clone()),
-            taken: "changes the password of this login",
+            taken,
             remedy: "change a login in one credential only, and deliver that one to all who need it",
         }],
         fixed: vec![("database", database.clone()), ("role", role.clone())],
-        plan: Plan {
-            make: format!(
-                "a new password {{next}} of the login {role} at {target}; the one before dies with it"
-            ),
-            prove: format!("log in to {database} as a client does, run {} probes", probes.len()),
-            end: "the login takes no password, no sessions".to_owned(),
-        },
+        plan,
     }
 }
 
@@ -182,26 +207,47 @@ fn facts_of_versions(account: &Account, target: &Label) -> Facts {
 }
 
 fn build(
-    target: &TargetSettings,
+    server: &Server,
     account: &Declared,
     owner: Owner,
     way: Option<Way>,
 ) -> Result<Arc<dyn Driver>, BuildError> {
-    let target = opened(&target.password_file, &target.tls, |secret, ca_pem| target.with(secret, ca_pem))?;
+    let Server { settings, follows } = server;
+    let follow = if let Declared::Fixed(account) = account { account.follow.as_ref() } else { None };
+    let target = match follow {
+        Some(name) => {
+            follows.find(name)?;
+            let settings = settings.without_rotator();
+            opened_for_nobody(&settings.tls, |secret, ca_pem| settings.with(secret, ca_pem))?
+        }
+        None if settings.has_rotator() => {
+            opened(&settings.password_file, &settings.tls, |secret, ca_pem| settings.with(secret, ca_pem))?
+        }
+        None => {
+            let message = "names no rotator: what is there is only followed, and this is to be changed";
+            return Err(BuildError::Mismatch(vec![Problem::new("user", message)]));
+        }
+    };
     let target = match way {
         Some(way) => target.by(way),
         None => target,
     };
     match account.clone() {
         Declared::Versions(account) => built(Postgres::new(target, account, owner)),
+        Declared::Fixed(account) if follow.is_some() => built(FixedRole::new(target, account).map(Followed)),
         Declared::Fixed(account) => built(FixedRole::new(target, account)),
     }
 }
 
-fn read_target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
+fn read_target(section: &Section<'_>, folder: &Path, follows: &Places) -> Option<TargetSettings> {
     let host: Option<String> = section.required("host");
-    let user = section.required("user");
-    let password_file = section.required::<PathBuf>("password_file").map(|file| folder.join(file));
+    let rotates = follows.is_empty() || section.has("user") || section.has("password_file");
+    let (user, password_file) = if rotates {
+        let file = section.required::<PathBuf>("password_file").map(|file| folder.join(file));
+        (section.required("user"), file)
+    } else {
+        (Some(String::new()), Some(PathBuf::new()))
+    };
     let local = host.as_deref().is_some_and(|host| host.starts_with('/'));
     let five = Span::new(Duration::from_secs(5));
     Some(TargetSettings {

@@ -28,7 +28,7 @@ pub struct TargetSettings {
     pub admin_database: String,
     /// The rotator's login.
     pub user: String,
-    /// The file with the rotator's password.
+    /// The file with the rotator's password; empty: there is no rotator, and passwords there are only followed.
     pub password_file: PathBuf,
     /// TLS.
     pub tls: TlsSettings,
@@ -119,15 +119,28 @@ impl TargetSettings {
         let consumer_port = self.consumer_port.unwrap_or(self.port);
         let mut problems = check_routes(&self.tls, hosts, [self.port, consumer_port]);
         check_name(&mut problems, "admin_database", &self.admin_database);
-        check_name(&mut problems, "user", &self.user);
+        if self.has_rotator() {
+            check_name(&mut problems, "user", &self.user);
+        }
         self.check_times(&mut problems);
         problems
     }
 
-    /// The target, with the password and the authorities (PEM) that were read from the files named.
+    /// Whether there is a login that may change others.
+    pub(super) fn has_rotator(&self) -> bool {
+        !self.password_file.as_os_str().is_empty()
+    }
+
+    /// The same server where nobody logs in but as consumers do.
+    pub(super) fn without_rotator(&self) -> Self {
+        Self { user: String::new(), password_file: PathBuf::new(), ..self.clone() }
+    }
+
+    /// The target, with the password and the authorities (PEM) that were read from the files named. Where there is no
+    /// rotator the password is never used.
     pub fn with(&self, password: SecretBytes, ca_pem: Option<&[u8]>) -> Result<Target, Vec<Problem>> {
         let mut problems = self.problems();
-        if password.size() == 0 || password.expose().contains(&0) {
+        if self.has_rotator() && (password.size() == 0 || password.expose().contains(&0)) {
             problems.push(Problem::new("password_file", "holds no password, or one with a NUL byte"));
         }
         let tls = self.tls.ready(ca_pem).unwrap_or_else(|problem| {

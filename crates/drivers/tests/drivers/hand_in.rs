@@ -36,6 +36,7 @@ fn driver(port: u16, probe: bool) -> HandIn {
         page: "https://console.example/keys".to_owned(),
         steps: Vec::new(),
         delete: Vec::new(),
+        follow: None,
         probe: probe.then(asks),
         notice: None,
         life: None,

@@ -3,6 +3,7 @@
 mod adoption;
 mod check;
 mod fixed;
+mod followed;
 mod hostile;
 mod poison;
 mod revocation;

@@ -89,6 +89,12 @@ const SCENARIOS: &[Scenario] = &[
         most: 60_000,
     },
     Scenario {
+        name: "followed",
+        making: Making::Followed,
+        budgets: &[("rotate", 1), ("fail", 1), ("revoke", 1), ("crash", 1), ("hold", 1)],
+        most: 60_000,
+    },
+    Scenario {
         name: "given, emergency",
         making: Making::Given,
         budgets: &[("rotate", 1), ("revoke", 1), ("crash", 1), ("hold", 1)],
@@ -156,6 +162,11 @@ fn an_emergency_where_the_target_makes_the_secret_breaks_no_invariant() {
 #[test]
 fn versions_that_somebody_gives_break_no_invariant() {
     check("given");
+}
+
+#[test]
+fn versions_that_are_followed_break_no_invariant() {
+    check("followed");
 }
 
 #[test]

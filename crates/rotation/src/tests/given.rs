@@ -120,3 +120,57 @@ fn a_hold_refuses_it_and_a_replacement_is_taken_all_the_same() {
     assert_eq!(world.ledger.current, Some(v(2)));
     assert!(!world.ledger.owed && world.ledger.fenced.contains(&v(1)));
 }
+
+/// v1 is followed and current, and nothing is open.
+fn followed() -> World {
+    let mut world = settled();
+    world.policy.making = Making::Followed;
+    world
+}
+
+#[test]
+fn what_is_followed_is_always_looked_at_and_never_drawn() {
+    let mut world = followed();
+    assert_eq!(due(&world), [Step::Follow]);
+    world.begin();
+    assert_eq!(due(&world), [Step::Follow]);
+    assert_eq!(waits(&world), "a value for v2 where somebody else's machine leaves it");
+    let delete = Event::Delete { at_target: AtTarget::End };
+    let mut world = followed();
+    world.ok(&delete);
+    assert!(!due(&world).contains(&Step::Follow), "nobody follows what is forgotten");
+}
+
+#[test]
+fn what_was_followed_before_is_dead_and_nobody_waits_for_its_end() {
+    let mut world = followed();
+    world.make_next();
+    assert_eq!((world.phase(), world.ledger.current), (Some(Phase::Rolling), Some(v(2))));
+    assert!(world.ledger.version(v(1)).unwrap().ended.is_some());
+    assert_eq!((world.ledger.previous, world.ledger.endings.len()), (None, 0), "nobody is given it any more");
+    let order = world.ledger.order;
+    world.ok(&Event::Failed { order, why: "refused".to_owned() });
+    assert_eq!(world.ledger.current, Some(v(2)), "there is no way back to what is dead");
+    world.all_ack();
+    world.look();
+    assert_eq!(world.phase(), None, "no floor, no quiet, no look at the target");
+    assert_eq!(world.ledger.rotation.as_ref().unwrap().phase, Phase::Done);
+}
+
+#[test]
+fn what_is_changed_again_waits_for_nobody() {
+    let mut world = followed();
+    world.make_next();
+    let beginning = world.beginning();
+    assert!(matches!(world.try_event(&beginning), Err(OutOfOrder::Open { .. })));
+    world.ok(&Event::Overtaken);
+    let last = world.ledger.rotation.clone().unwrap();
+    assert_eq!((last.phase, last.failed), (Phase::Abandoned, false));
+    assert_eq!(world.ledger.current, Some(v(2)), "until the next one is proven");
+    world.make_next();
+    assert_eq!(world.ledger.current, Some(v(3)));
+    assert!(world.ledger.version(v(2)).unwrap().ended.is_some());
+    world.all_ack();
+    world.look();
+    assert_eq!(world.phase(), None);
+}

@@ -57,6 +57,7 @@ fn making() -> impl Strategy<Value = (Making, Option<u32>)> {
         3 => Just(Making::Ours),
         3 => Just(Making::Listed),
         1 => Just(Making::Given),
+        1 => Just(Making::Followed),
         1 => Just(Making::Expiring { life }),
         1 => Just(Making::Token { life, expires: None }),
         1 => Just(Making::Token { life, expires: Some(life) }),
@@ -128,6 +129,7 @@ impl World {
             Step::Install { version, .. } => self.making(version),
             Step::Probe { version, .. } => Event::Probed { version, attempt: 0 },
             Step::Lift { version } => Event::Lifted { version, attempt: 0 },
+            Step::Follow => return self.given().or(Some(Event::Look)),
             Step::Sample { .. } | Step::Verify { .. } | Step::Try { .. } => Event::Look,
             Step::End { version, .. } => self.ended(version.get()),
             Step::List => Event::Listed { listing: self.listing.clone() },
@@ -138,7 +140,8 @@ impl World {
 
     /// Somebody hands in the next version, if that is waited for.
     fn given(&mut self) -> Option<Event> {
-        let event = Some(self.choosing()).filter(|_| self.policy.making == Making::Given)?;
+        let given = matches!(self.policy.making, Making::Given | Making::Followed);
+        let event = Some(self.choosing()).filter(|_| given)?;
         self.ledger.after(&event, &self.facts()).is_ok().then_some(event)
     }
 }

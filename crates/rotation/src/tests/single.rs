@@ -363,7 +363,9 @@ impl World {
             Step::Install { version, .. } => Event::Installed { version, attempt: 0, handle: None },
             Step::Probe { version, .. } => Event::Probed { version, attempt: 0 },
             Step::Lift { version } => Event::Lifted { version, attempt: 0 },
-            Step::Sample { .. } | Step::Verify { .. } | Step::Try { .. } | Step::List => return,
+            Step::Sample { .. } | Step::Verify { .. } | Step::Try { .. } | Step::Follow | Step::List => {
+                return;
+            }
             Step::End { version, .. } => Event::Ended { version, asked: at(self.now), sessions: 0 },
             Step::Check { since } => Event::Checked { since },
             Step::CleanUp { version } => Event::CleanedUp { version },
@@ -433,6 +435,7 @@ fn run(world: &mut World, account: &mut Account, deed: Deed) {
                 | Step::Sample { .. }
                 | Step::Verify { .. }
                 | Step::Try { .. }
+                | Step::Follow
                 | Step::List
                 | Step::Check { .. }
                 | Step::CleanUp { .. } => {}

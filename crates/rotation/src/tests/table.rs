@@ -8,7 +8,7 @@ use crate::*;
 /// A column: the event, and how the world is brought to meet it. Nothing acknowledges or shows anything by itself.
 type Column = (&'static str, fn(&mut World) -> Event);
 
-const COLUMNS: [Column; 29] = [
+const COLUMNS: [Column; 30] = [
     ("begin", World::beginning),
     ("choose", World::choosing),
     ("lost", |w| Event::Lost { version: w.next(), attempt: 0, why: String::new() }),
@@ -36,6 +36,10 @@ const COLUMNS: [Column; 29] = [
         Event::Look
     }),
     ("failed", |w| Event::Failed { order: w.ledger.order, why: "nack".to_owned() }),
+    ("overtaken", |w| {
+        w.policy.making = Making::Followed;
+        Event::Overtaken
+    }),
     ("rollback", |_| Event::Rollback { reason: String::new() }),
     ("ended old", |w| w.ended(1)),
     ("ended next", |w| w.ended(2)),

@@ -239,7 +239,7 @@ impl World {
     }
 
     fn is_made_there(&self) -> bool {
-        !matches!(self.policy.making, Making::Ours | Making::Given)
+        !matches!(self.policy.making, Making::Ours | Making::Given | Making::Followed)
     }
 
     /// The target has made a version, and says what it calls it where it makes the secret.

@@ -23,6 +23,7 @@ fn account() -> Account {
         probe: Some(Probe { get: "/v1/me".to_owned(), header, good: vec![200], refused: vec![401] }),
         notice: None,
         life: None,
+        follow: None,
     }
 }
 

@@ -194,6 +194,7 @@ pub(crate) fn fixed(world: &World, change: impl FnOnce(&mut TargetSettings, &mut
         database: world.name.clone(),
         role: format!("{}_fixed", world.name),
         adopt: false,
+        follow: None,
         probes: vec!["SELECT count(*) FROM orders".into()],
     };
     change(&mut target, &mut account);

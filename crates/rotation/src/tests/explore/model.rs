@@ -166,7 +166,18 @@ impl State {
         let ledger = self.with_facts(&policy, |facts| self.ledger.after(event, facts)).ok()?;
         let mut next = Self { ledger, ..self.clone() };
         next.give_up();
+        next.die();
         Some(next)
+    }
+
+    /// What is followed is killed by somebody else before its successor is here, whoever still serves it.
+    fn die(&mut self) {
+        let dead = |it: &&Version| self.ledger.version(**it).is_some_and(|record| record.ended.is_some());
+        let all: Vec<Version> = self.target.keys().filter(dead).copied().collect();
+        for version in all.into_iter().filter(|_| self.making == Making::Followed) {
+            self.target.remove(&version);
+            self.revoked.insert(version);
+        }
     }
 
     /// The executor gives up the making of a version as soon as it is no longer due. The call may still land.

@@ -97,7 +97,7 @@ impl State {
                 Step::CleanUp { version } => {
                     moves.push((label, false, self.commit(&Event::CleanedUp { version })));
                 }
-                Step::Sample { .. } | Step::Verify { .. } | Step::Try { .. } => {}
+                Step::Sample { .. } | Step::Verify { .. } | Step::Try { .. } | Step::Follow => {}
                 Step::Begin { why } => {
                     let event = Event::Begin { rotation: RotationId::from_bits(7), why };
                     moves.push((label, false, self.commit(&event)));
@@ -114,14 +114,18 @@ impl State {
         self.making == Making::Listed && (there || self.calls.iter().any(lost))
     }
 
+    fn is_given(&self) -> bool {
+        matches!(self.making, Making::Given | Making::Followed)
+    }
+
     /// Somebody hands in the next version, as soon as it is taken.
     fn given(&self) -> Option<Result<Self, String>> {
-        let version = Some(self.ledger.next_version()).filter(|_| self.making == Making::Given)?;
+        let version = Some(self.ledger.next_version()).filter(|_| self.is_given())?;
         self.after(&self.choosing(version)).map(|next| self.checked(next))
     }
 
     fn choose(&self, version: Version) -> Result<Self, String> {
-        if self.making == Making::Given {
+        if self.is_given() {
             return Err(format!("H {version} is drawn, and is somebody else's to make"));
         }
         if self.ledger.versions.keys().any(|known| *known >= version) {
