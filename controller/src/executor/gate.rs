@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use rekey_model::{CredentialName, Moment, Span};
-use rekey_rotation::{Ledger, Phase};
+use rekey_rotation::{Ledger, Phase, VersionRecord};
 
 use crate::spec::{After, Spec, ties};
 use crate::store::{CredentialRow, Tie, TieKind};
@@ -22,19 +22,30 @@ pub(super) fn asks(spec: &Spec) -> Vec<Tie> {
     ties::group(spec).into_iter().chain(ties::pair(spec)).chain(ties::before(spec)).collect()
 }
 
-/// Why nothing may begin.
+/// Why nothing may begin. Of a first version there is nothing that anybody could be moved away from: it begins.
 pub(super) fn why(spec: &Spec, ledger: &Ledger, (tied, now): (&Tied, Moment)) -> Option<String> {
-    let untried = || {
-        // Of a first version there is nothing that anybody could be moved away from.
-        let after = spec.after.as_ref().filter(|_| ledger.current.is_some())?;
-        untried(spec, after, (tied, now))
-    };
+    let current = ledger.version(ledger.current?)?;
     let pair = |row: &CredentialRow| changes(row).map(|how| format!("its pair {} {how}", row.name));
     let group =
         |row: &CredentialRow| hinders(row).map(|how| format!("{}, of the same group, {how}", row.name));
     let mut pairs = others(spec, tied, TieKind::Pair);
     let mut mates = others(spec, tied, TieKind::Group);
-    pairs.find_map(pair).or_else(|| mates.find_map(group)).or_else(untried)
+    mates.find_map(group).or_else(|| {
+        if dies_soon(spec, current, now) {
+            return None;
+        }
+        pairs.find_map(pair).or_else(|| untried(spec, spec.after.as_ref()?, (tied, now)))
+    })
+}
+
+/// Whether the target ends `current` soon by itself: it is renewed when 80 % of its life are over, and waits for nobody
+/// after 85 %.
+fn dies_soon(spec: &Spec, current: &VersionRecord, now: Moment) -> bool {
+    spec.driver.life().is_some_and(|life| is_nearly_over(now.at_least_since(current.created), life))
+}
+
+fn is_nearly_over(age: Duration, life: Duration) -> bool {
+    age.saturating_mul(100) >= life.saturating_mul(85)
 }
 
 /// Whom it may have kept waiting.
@@ -60,28 +71,33 @@ fn held(row: &CredentialRow) -> String {
     row.ledger.held.as_ref().map(|held| format!(" and is held: {}", held.reason)).unwrap_or_default()
 }
 
-/// What one is in the middle of: a rotation in any phase, its grace too, or a replacement that is due.
+/// What one is in the middle of: a rotation in any phase, its grace too, or a replacement that is due. One that waits for a
+/// person to make something changes nothing yet.
 fn changes(row: &CredentialRow) -> Option<String> {
     match row.ledger.open_rotation() {
+        Some(open) if open.phase == Phase::Planned && is_made_by_hand(row) => None,
         Some(open) => Some(format!("rotates ({}){}", open.phase, held(row))),
         None if row.ledger.owed => Some("was revoked, and waits for its replacement".to_owned()),
         None => None,
     }
 }
 
-/// Why one cannot begin together with others. One that is not to come back is left out of what they do.
+fn is_made_by_hand(row: &CredentialRow) -> bool {
+    Spec::parse(&row.spec).is_ok_and(|spec| spec.driver.by_hand().is_some())
+}
+
+/// Why one cannot begin together with others. One that has nothing in use is left out of what they do, until its
+/// replacement comes.
 fn hinders(row: &CredentialRow) -> Option<String> {
     let ledger = &row.ledger;
-    if ledger.resting {
+    if ledger.current.is_none() && !ledger.owed {
         return None;
     }
-    let adopts = || Spec::parse(&row.spec).is_ok_and(|spec| spec.driver.adopt().is_some());
     let unchecked =
         ledger.unchecked.as_ref().map(|it| format!("has a target that was not checked: {}", it.why));
     changes(row)
         .or_else(|| ledger.held.as_ref().map(|held| format!("is held: {}", held.reason)))
         .or(unchecked)
-        .or_else(|| (ledger.versions.is_empty() && adopts()).then(|| "waits for its adoption".to_owned()))
 }
 
 /// How the last rotation of a credential went.
@@ -180,6 +196,14 @@ mod tests {
             [(0, "just now"), (59, "just now"), (61, "1m ago"), (7_199, "1h ago"), (200_000, "2days ago")];
         for (secs, told) in ages {
             assert_eq!(Ago(Duration::from_secs(secs)).to_string(), told);
+        }
+    }
+
+    #[test]
+    fn what_dies_at_its_target_waits_until_85_hundredths_of_its_life_are_over() {
+        let life = Duration::from_mins(10);
+        for (secs, over) in [(0, false), (480, false), (509, false), (510, true), (601, true)] {
+            assert_eq!(is_nearly_over(Duration::from_secs(secs), life), over, "{secs}");
         }
     }
 

@@ -138,6 +138,10 @@ impl Ledger {
                 if let Some(held) = self.held.as_ref().filter(|_| !open.replacement) {
                     return Err(OutOfOrder::Held { reason: held.reason.clone() });
                 }
+                // While it waited for somebody, another one may have begun.
+                if let Some(why) = facts.gate.filter(|_| Self::is_given(facts) && !open.replacement) {
+                    return Err(OutOfOrder::Gated { why: why.to_owned() });
+                }
             }
             None if self.owed => {
                 self.rotation = Some(Rotation::begun(id, self.current, Why::Replacement, facts.now));

@@ -55,6 +55,8 @@ pub enum AlarmKind {
     ReplacementWaits,
     /// Holders were not reached by an emergency.
     NotReached,
+    /// A rotation is due for as long as a grace may last, and waits for another credential.
+    Gated,
     /// A holder did not confirm that its readers wait, or the target was away: the only valid value was not changed.
     BarrierMissed,
     /// The store was restored and has no secret of the current version: only its holders have.
@@ -83,6 +85,7 @@ impl AlarmKind {
             Self::AdoptedAlive => "adopted_alive",
             Self::ReplacementWaits => "replacement_waits",
             Self::NotReached => "not_reached",
+            Self::Gated => "gated",
             Self::BarrierMissed => "barrier_missed",
             Self::Foreign => "foreign",
             Self::Leftover => "leftover",
@@ -100,6 +103,12 @@ impl Ledger {
         for (version, ending) in &self.endings {
             alarms.extend(self.ending_alarm(*version, ending, facts));
         }
+        let late = self.late_by(facts).is_some_and(|late| late > facts.policy.deadline);
+        alarms.extend(self.waits_at_gate(facts).filter(|_| late).map(|why| Alarm {
+            kind: AlarmKind::Gated,
+            message: format!("overdue, no rotation begins: {why}"),
+            next_command: Some("plan rotate NAME"),
+        }));
         alarms.extend(self.unchecked.as_ref().map(|unchecked| Alarm {
             kind: AlarmKind::Unchecked,
             message: format!("no rotation begins before its target is checked: {}", unchecked.why),

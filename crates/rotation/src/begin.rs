@@ -104,6 +104,13 @@ impl Ledger {
         Some(schedule.age(current.get()).saturating_sub(facts.now.at_least_since(created)))
     }
 
+    /// For how long the current version has been too old.
+    pub(crate) fn late_by(&self, facts: &Facts<'_>) -> Option<Duration> {
+        let (current, schedule) = (self.current?, facts.policy.schedule?);
+        let age = facts.now.at_least_since(self.version(current)?.created);
+        age.checked_sub(schedule.age(current.get()))
+    }
+
     /// When the current version becomes too old, in milliseconds since 1970 UTC; none: not scheduled.
     pub fn next_rotation_ms(&self, facts: &Facts<'_>) -> Option<i64> {
         let (current, schedule) = (self.current?, facts.policy.schedule?);

@@ -80,7 +80,8 @@ impl Group<'_> {
         ledger.apply(event, facts).map_err(|why| Refused { member, why })
     }
 
-    /// All begin, or none. One that was cut for good, or is being forgotten, is left out.
+    /// All begin, or none. One that has nothing in use, or is being forgotten, is left out; and so is everybody else of a
+    /// first version: there is nothing yet that it could be mixed with.
     fn begin(
         &mut self,
         index: usize,
@@ -93,7 +94,10 @@ impl Group<'_> {
             // The same request again.
             return Ok(());
         }
-        let joins = |(ledger, _): &(Ledger, Facts<'_>)| !ledger.resting && ledger.deleted.is_none();
+        let is_first = asked.is_none_or(|ledger| ledger.current.is_none());
+        let joins = |(ledger, _): &(Ledger, Facts<'_>)| {
+            !is_first && ledger.current.is_some() && ledger.deleted.is_none()
+        };
         let others: Vec<(usize, RotationId)> = self
             .0
             .iter()

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use rekey_drivers::Class;
-use rekey_model::{Fields, Handle, SecretBytes, Version};
+use rekey_model::{CredentialName, Fields, Handle, SecretBytes, Version};
 use rekey_rotation::{Event, OutOfOrder, Phase, Why};
 use rekey_runtime::random;
+use serde_json::json;
 
 use super::driver::{Fault, Rules};
 use super::stage::Stage;
@@ -24,8 +25,12 @@ fn why() -> Why {
 }
 
 async fn hand_in(stage: &Stage, value: &str) -> Result<Given, CommitError> {
+    hand_in_at(stage, &stage.name, value).await
+}
+
+async fn hand_in_at(stage: &Stage, name: &CredentialName, value: &str) -> Result<Given, CommitError> {
     let value = SecretBytes::new(value.as_bytes().to_vec());
-    stage.executor().give(&stage.name, &value, (why(), Actor::controller())).await
+    stage.executor().give(name, &value, (why(), Actor::controller())).await
 }
 
 /// v1 was handed in and is current.
@@ -100,6 +105,31 @@ async fn a_rotation_that_begins_by_itself_meanwhile_takes_what_is_handed_in() {
     );
     meanwhile.unwrap();
     assert_eq!(taken.unwrap().version, v(1));
+}
+
+#[tokio::test]
+async fn one_that_waits_for_a_person_lets_its_pair_go_first_and_is_handed_in_afterwards() {
+    let mut stage = settled().await;
+    stage.declare(&stage.name.clone(), "pair", json!("clerk")).await;
+    let page = json!({ "target": "clerk", "name": "clerk", "page": "https://clerk.example" });
+    let by_hand =
+        [("postgres", json!(null)), ("hand-in", page), ("pair", json!("clerk")), ("fields", json!({}))];
+    let second = stage.another(&by_hand).await;
+    hand_in_at(&stage, &second, "first of the second").await.unwrap();
+    stage.until_current(&second).await;
+    let begin = |name: &CredentialName| {
+        let (name, executor) = (name.clone(), stage.executor());
+        async move {
+            let event = Event::Begin { rotation: random::id(), why: why() };
+            executor.commit(&name, event, Actor::controller()).await
+        }
+    };
+    begin(&second).await.unwrap();
+    begin(&stage.name).await.expect("nothing changes at the other yet");
+    let refused = hand_in_at(&stage, &second, "second of the second").await.unwrap_err();
+    let gated = OutOfOrder::Gated { why: "its pair orders/db rotates (Planned)".to_owned() };
+    assert!(matches!(&refused, CommitError::OutOfOrder(why) if *why == gated), "{refused}");
+    hand_in(&stage, "two").await.expect("the other one only waits");
 }
 
 #[tokio::test]

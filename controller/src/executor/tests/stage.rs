@@ -152,17 +152,37 @@ impl Stage {
 
     /// A second credential that no sidecar may have, with its first version current.
     pub(super) async fn second(&mut self) -> CredentialName {
+        let name = self.another(&[]).await;
+        self.until_current(&name).await;
+        name
+    }
+
+    /// Steps until a credential has a version.
+    pub(super) async fn until_current(&mut self, name: &CredentialName) {
+        for _ in 0..PATIENCE {
+            if self.ledger_of(name).await.current.is_some() {
+                return;
+            }
+            self.step().await;
+        }
+        panic!("{name} has no version: {:#?}", self.ledger_of(name).await);
+    }
+
+    /// The same with these parts of its declaration, and nothing is waited for.
+    pub(super) async fn another(&self, parts: &[(&str, serde_json::Value)]) -> CredentialName {
         let name: CredentialName = "orders/second".parse().unwrap();
         let mut spec = spec();
         spec["credential"] = name.as_str().into();
         spec["postgres"]["prefix"] = "second_app".into();
         spec["deliver"]["to"] = serde_json::json!([]);
-        let mut tx = self.store.begin().await.unwrap();
-        tx.create(&name, spec, Ledger::default()).await.unwrap();
-        tx.commit().await.unwrap();
-        while self.store.credential(&name).await.unwrap().unwrap().ledger.current.is_none() {
-            self.step().await;
+        for (key, value) in parts {
+            spec[*key] = value.clone();
         }
+        let ties = ties::of(&Spec::parse(&spec).unwrap());
+        let mut tx = self.store.begin().await.unwrap();
+        let row = tx.create(&name, spec, Ledger::default()).await.unwrap();
+        tx.tie(row.id, &ties).await.unwrap();
+        tx.commit().await.unwrap();
         name
     }
 

@@ -65,6 +65,19 @@ async fn one_of_a_pair_does_not_begin_before_the_other_is_done_its_grace_include
 }
 
 #[tokio::test]
+async fn a_first_version_waits_for_nobody_of_its_pair() {
+    let mut stage = Stage::settled().await;
+    stage.declare(&stage.name.clone(), "pair", json!("database")).await;
+    stage.rotate().await;
+    in_grace(&mut stage).await;
+    stage.commit(Event::Hold { reason: "release day".to_owned(), by: "test".to_owned() }).await.unwrap();
+    let second = stage.another(&[("pair", json!("database"))]).await;
+    stage.until_current(&second).await;
+    let why = gated(begin(&stage, &second).await);
+    assert_eq!(why, "its pair orders/db rotates (Grace) and is held: release day");
+}
+
+#[tokio::test]
 async fn of_two_that_begin_at_the_same_time_one_does() {
     let (stage, second) = a_pair().await;
     let first = stage.name.clone();

@@ -47,6 +47,24 @@ fn what_is_too_old_begins_and_waits_for_somebody() {
 }
 
 #[test]
+fn what_is_handed_in_waits_while_another_credential_comes_first() {
+    let mut world = settled();
+    world.begin();
+    world.gate = Some("its pair orders/b rotates (Grace)");
+    let choose = world.choosing();
+    let why = "its pair orders/b rotates (Grace)".to_owned();
+    assert_eq!(world.try_event(&choose), Err(OutOfOrder::Gated { why }), "it began before the other");
+    let mut cut = world.clone();
+    let revoke = cut.revoke(None);
+    cut.ok(&revoke);
+    let choose = cut.choosing();
+    cut.ok(&choose);
+    world.gate = None;
+    world.choose();
+    assert_eq!(world.phase(), Some(Phase::Chosen));
+}
+
+#[test]
 fn what_was_handed_in_goes_the_way_of_all_versions_and_the_old_one_waits_for_its_deletion() {
     let mut world = settled();
     world.make_next();

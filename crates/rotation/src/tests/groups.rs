@@ -114,6 +114,16 @@ fn one_that_was_cut_for_good_is_left_out() {
 }
 
 #[test]
+fn a_first_version_goes_alone_and_who_has_none_is_left_out() {
+    let mut two = Two([World::settled(), World::empty()]);
+    let begin = two.0[1].beginning();
+    two.ok(1, &begin);
+    assert!(two.0[0].ledger.open_rotation().is_none() && !two.0[1].ledger.is_grouped());
+    two.begin();
+    assert!(two.0[0].ledger.open_rotation().is_some() && !two.0[0].ledger.is_grouped());
+}
+
+#[test]
 fn nobody_is_promoted_before_all_can_be_and_then_all_are_at_once() {
     let mut two = Two::settled();
     two.begin();
@@ -187,11 +197,9 @@ fn a_rollback_is_of_all_or_of_none() {
     let mut two = Two::in_grace();
     two.ok(0, &Event::Rollback { reason: "slow".to_owned() });
     assert_eq!((two.phases(), two.current()), ([Phase::Returning; 2], [Some(v(1)); 2]));
-    let mut first = Two([World::settled(), World::empty()]);
-    first.begin();
-    first.prove(0);
-    first.prove(1);
-    assert_eq!(first.phases(), [Phase::Rolling; 2]);
+    let mut first = Two::rolling();
+    // A restore left the second one's behind.
+    first.0[1].ledger.versions.get_mut(&v(1)).unwrap().stray = true;
     let before = first.current();
     let refused = first.try_event(0, &Event::Rollback { reason: "slow".to_owned() }).unwrap_err();
     assert!(

@@ -157,6 +157,19 @@ fn nothing_begins_while_another_credential_comes_first_but_a_replacement_does() 
     world.gate = Some(GATE);
     world.choose();
     assert_eq!(world.phase(), Some(Phase::Chosen), "what has begun goes on");
+    let mut late = scheduled(1);
+    late.policy.schedule.as_mut().unwrap().jitter = Duration::ZERO;
+    late.gate = Some(GATE);
+    let late_for = |world: &World| -> Vec<String> {
+        let alarms = world.ledger.alarms(&world.facts()).into_iter();
+        alarms.filter(|alarm| alarm.kind == AlarmKind::Gated).map(|alarm| alarm.message).collect()
+    };
+    late.now += 30 * DAY;
+    assert_eq!(late_for(&late), [""; 0], "not late by much");
+    late.wait(u64::try_from(late.policy.deadline.as_millis()).unwrap() + 1);
+    assert_eq!(late_for(&late), [format!("overdue, no rotation begins: {GATE}")]);
+    late.gate = None;
+    assert_eq!(late_for(&late), [""; 0]);
     let mut young = World::settled();
     young.gate = Some(GATE);
     assert_eq!(young.ledger.waiting_for(&young.facts()), [""; 0], "nothing is due that would wait");
