@@ -139,7 +139,9 @@ impl Refusal {
             CommitError::Target(error) => Self::from(error),
             known @ CommitError::Known(_) => Self::invalid("value", known.to_string()),
             CommitError::Derive(why) => Self::invalid("fields", why.to_string()),
-            error @ (CommitError::Seal(_) | CommitError::Unsealed(_)) => Self::Internal(error.to_string()),
+            error @ (CommitError::Seal(_) | CommitError::Unsealed(_) | CommitError::Stopped) => {
+                Self::Internal(error.to_string())
+            }
         }
     }
 

@@ -43,6 +43,9 @@ pub enum CommitError {
     /// What was handed in is a version that there is already.
     #[error("that is {0}, which was handed in before")]
     Known(Version),
+    /// The controller ends, or a fault stopped what was asked for.
+    #[error("it was stopped before it was done")]
+    Stopped,
     /// A field that is made of others could not be made.
     #[error("a field of the declaration cannot be made")]
     Derive(#[source] FillError),

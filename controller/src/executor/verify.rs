@@ -6,6 +6,7 @@ use std::time::Duration;
 use rekey_drivers::{Driver, DriverError, Proof};
 use rekey_model::{CredentialName, Handle, Version};
 use rekey_rotation::Event;
+use tokio::sync::oneshot;
 
 use super::act::Trouble;
 use super::check::Checked;
@@ -35,7 +36,17 @@ pub struct Tried {
 
 impl Executor {
     /// Tries the current version of a credential now; none if it has none. What is found is told as an alarm too.
+    ///
+    /// It goes on to its end when nobody waits for it any longer: a driver that is stopped in the midst of a probe may leave
+    /// behind what it logged in with.
     pub async fn try_current(&self, name: &CredentialName) -> Result<Option<Tried>, CommitError> {
+        let (tell, told) = oneshot::channel();
+        let (executor, name) = (self.clone(), name.clone());
+        self.0.spawner.start("try", async move { drop(tell.send(executor.try_now(&name).await)) });
+        told.await.map_err(|_gone| CommitError::Stopped)?
+    }
+
+    async fn try_now(&self, name: &CredentialName) -> Result<Option<Tried>, CommitError> {
         let seen = self.see(name).await?.ok_or_else(|| CommitError::NoSuchCredential(name.clone()))?;
         let Some(version) = seen.ledger.current else { return Ok(None) };
         let handle = handle_of(&seen, version)?;

@@ -1,5 +1,7 @@
 //! A version is judged while there is a way back: by what processes tell of their uses, and by trying it.
 
+use std::time::Duration;
+
 use rekey_model::Version;
 use rekey_rotation::{AlarmKind, Phase};
 
@@ -108,4 +110,21 @@ async fn another_who_is_refused_counts_for_no_try() {
     stage.executor().try_current(&name).await.unwrap();
     steps(&mut stage, 100).await;
     assert_eq!(stage.ledger().await.current, Some(v(2)));
+}
+
+#[tokio::test]
+async fn a_try_that_nobody_waits_for_any_longer_goes_on_to_its_end() {
+    let mut stage = Stage::settled().await;
+    let (executor, name) = (stage.executor().clone(), stage.name.clone());
+    stage.target.fail("probe", &[Fault::Refused, Fault::Late]);
+    executor.try_current(&name).await.unwrap();
+    stage.until_report("an alarm", |report| !report.alarms.is_empty()).await;
+    let mut asked = Box::pin(executor.try_current(&name));
+    while !stage.target.lock().faults["probe"].is_empty() {
+        let early = tokio::time::timeout(Duration::from_millis(1), &mut asked).await;
+        assert!(early.is_err(), "it has not landed: {early:?}");
+    }
+    drop(asked);
+    stage.target.let_land();
+    stage.until_report("what it found", |report| report.alarms.is_empty()).await;
 }
