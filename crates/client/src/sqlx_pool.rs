@@ -101,8 +101,11 @@ impl RotatingPgPool {
             let version = self.follower.turn(&self.pool);
             match self.pool.acquire().await {
                 Err(error) if is_refusal(&error) => {
-                    self.follower.watched.refused(version);
                     let served = served.unwrap_or(version);
+                    // That the target does not take the one that is to come yet says nothing against it.
+                    if version <= served {
+                        self.follower.watched.refused(version);
+                    }
                     // Once for each version that is served, so that two dead values are not tried in turn.
                     if tried_other.replace(served) != Some(served)
                         && self.follower.try_other(&self.pool, version)
