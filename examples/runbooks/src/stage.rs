@@ -132,6 +132,14 @@ impl Stage {
         self.platform.ctl(&words)
     }
 
+    /// Leaves a file in the platform's folder, as somebody else's machine does: whole or not at all.
+    pub(crate) fn leave(&self, file: &str, text: &str) -> Result<()> {
+        let (there, beside) =
+            (self.platform.folder().join(file), self.platform.folder().join("being-written"));
+        self.platform.write("being-written", text)?;
+        std::fs::rename(beside, there).with_context(|| format!("leave {file}"))
+    }
+
     /// Waits until the first version, which makes itself or was handed in, is there.
     pub(crate) fn first_version(&self, name: &str) -> Result<()> {
         self.platform.wait_settled(name, 1).map(drop)
