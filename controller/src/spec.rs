@@ -4,6 +4,7 @@
 //! is not checked again: the executor, the fleet and the drivers take [`Spec`] as it is. Which credentials may stand
 //! beside each other, and which targets exist, is [`claims`]' business.
 
+mod canary;
 pub mod claims;
 mod class;
 mod judge;
@@ -22,6 +23,7 @@ use rekey_rotation::Missing;
 use rekey_settings::Document;
 use serde_json::Value;
 
+pub use canary::Canary;
 pub use class::{TAKEN, Taken};
 pub use judge::{Judge, Share};
 pub use problem::Problem;
@@ -57,6 +59,8 @@ pub struct Spec {
     pub barrier: Option<Barrier>,
     /// What a new version is judged by.
     pub judge: Judge,
+    /// Who has a new version before all others; none: nobody.
+    pub canary: Option<Canary>,
     /// Who gets it.
     pub deliver: Deliver,
     /// Fields that are made of what the driver gives.

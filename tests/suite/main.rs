@@ -10,6 +10,7 @@
 mod application;
 mod aws_iam;
 mod bad_input;
+mod canary;
 mod controller_gone;
 mod door;
 mod files;

@@ -140,6 +140,7 @@ fn too_late_for(ledger: &Ledger) -> String {
         | Phase::CutOver
         | Phase::Installed
         | Phase::Proven
+        | Phase::Canary
         | Phase::Rolling
         | Phase::Grace
         | Phase::Returning

@@ -7,7 +7,7 @@ use super::caller::Caller;
 use super::refusal::Refusal;
 use super::{Admin, show};
 use crate::executor::Report;
-use crate::spec::Spec;
+use crate::spec::{Canary, Spec};
 
 impl Admin {
     pub(super) async fn plan_rotation(
@@ -52,8 +52,9 @@ fn steps(report: &Report) -> Vec<String> {
             "let readers have it; sessions that are open go on".to_owned(),
         ];
     }
-    let mut steps =
-        vec![make, prove, format!("hand it to {counting} sidecars, and wait until each has acknowledged it")];
+    let mut steps = vec![make, prove];
+    steps.extend(report.spec.canary.as_ref().map(canary));
+    steps.push(format!("hand it to {counting} sidecars, and wait until each has acknowledged it"));
     if report.spec.driver.is_followed() {
         return steps;
     }
@@ -69,6 +70,13 @@ fn steps(report: &Report) -> Vec<String> {
         steps.push(format!("end {}: {}", old.handle, plan.end));
     }
     steps
+}
+
+/// Who tries it first.
+fn canary(canary: &Canary) -> String {
+    let Canary { holder, uses, within } = canary;
+    let who = holder.as_ref().map_or("one sidecar".to_owned(), ToString::to_string);
+    format!("hand it to {who} first, until {uses} uses are good there, or none was refused within {within}")
 }
 
 /// Which of these times are not the declaration's own.

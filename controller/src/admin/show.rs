@@ -59,17 +59,30 @@ pub(super) fn rotation(
         next_command: open.map(|report| next_command(name, rotation, report)).unwrap_or_default(),
         earliest_end_ms: open.and_then(|report| report.earliest_end_ms).unwrap_or(0),
         judgement: open.and_then(judgement),
+        canary: rotation.canary.as_ref().map(|it| canary(it, open)),
     }
 }
 
-/// How the uses of the version went that holders move to.
+/// Who has the version before all others, or had it.
+fn canary(canary: &rekey_rotation::Canary, open: Option<&Report>) -> wire::CanaryStatus {
+    let declared = open.and_then(|report| report.spec.canary.as_ref());
+    wire::CanaryStatus {
+        holder: canary.name.clone(),
+        uses: declared.map_or(0, |declared| declared.uses),
+        until_ms: open.and_then(|report| report.canary_until_ms).unwrap_or(0),
+        passed: canary.passed.clone().unwrap_or_default(),
+    }
+}
+
+/// How the uses of the version went that the canary has, or that holders move to.
 fn judgement(report: &Report) -> Option<wire::JudgementStatus> {
     let (judged, judge) = (report.judged?, report.spec.judge);
+    let tries = report.spec.canary.as_ref().filter(|_| report.canary_until_ms.is_some());
     Some(wire::JudgementStatus {
         good: judged.good,
         uses: judged.of,
         bar: judge.good.to_string(),
-        least: judge.least,
+        least: tries.map_or(judge.least, |canary| canary.uses),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Whether the version that everybody is to use does well enough, by what processes tell of their uses.
 
 use rekey_model::Version;
+use rekey_rotation::Tried;
 
 use crate::fleet::UsageReport;
 use crate::spec::Judge;
@@ -57,6 +58,12 @@ impl Judged {
         } else {
             Verdict::Good
         }
+    }
+
+    /// How the uses behind a canary went, by the same bar.
+    pub(super) fn tried(self, judge: Judge) -> Tried {
+        let Self { good, of } = self;
+        Tried { good, uses: of, misses: judge.good.is_missed_by(good, of) }
     }
 
     /// What speaks against `version`, if anything does.

@@ -12,7 +12,9 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use rekey_drivers::{Driver, Listed};
 use rekey_model::{CredentialName, InstanceId, Moment};
-use rekey_rotation::{Event, Facts, Ledger, Listing, Making, Mode, OutOfOrder, Overlap, Policy, Shown};
+use rekey_rotation::{
+    Event, Facts, Ledger, Listing, Making, Mode, OutOfOrder, Overlap, Policy, Shown, Tried,
+};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::act::Trouble;
@@ -316,6 +318,7 @@ async fn blind(tx: &mut Tx, row: &CredentialRow, event: &Event) -> Result<Ledger
         budget: 1,
         settle: long,
         adopts: false,
+        canary: None,
         overlap: Overlap::Both,
         making: Making::Ours,
         slots: None,
@@ -333,6 +336,7 @@ async fn blind(tx: &mut Tx, row: &CredentialRow, event: &Event) -> Result<Ledger
         claims: &claims,
         gate: None,
         mates: &[],
+        tried: Tried::default(),
     };
     let after: Result<Ledger, OutOfOrder> = row.ledger.after(event, &facts);
     Ok(after?)

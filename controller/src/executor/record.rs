@@ -1,6 +1,6 @@
 //! What the audit says of a commit: who did what, and every phase that followed.
 
-use rekey_model::{CredentialName, Version};
+use rekey_model::{CredentialName, InstanceId, RotationId, Version};
 use rekey_rotation::{Event, Ledger, Phase, Rotation};
 
 use crate::audit::{Actor, ActorKind, Entry, Outcome, Verb};
@@ -23,8 +23,8 @@ pub(super) fn entries(
     entries
 }
 
-fn at(rotation: &Rotation) -> (rekey_model::RotationId, Phase) {
-    (rotation.id, rotation.phase)
+fn at(rotation: &Rotation) -> (RotationId, Phase, Option<InstanceId>) {
+    (rotation.id, rotation.phase, rotation.canary.as_ref().and_then(|canary| canary.holder))
 }
 
 /// The record of what was asked for or answered; none for what is only a look.
@@ -104,6 +104,7 @@ fn of_phase(rotation: &Rotation, after: &Ledger) -> Entry {
         | Phase::CutOver
         | Phase::Installed
         | Phase::Proven
+        | Phase::Canary
         | Phase::Grace
         | Phase::StuckRetiring
         | Phase::StuckUndoing
@@ -112,5 +113,7 @@ fn of_phase(rotation: &Rotation, after: &Ledger) -> Entry {
     };
     let mut entry = Entry::new(Actor::controller(), verb, Outcome::Done).because(rotation.phase.to_string());
     entry.version = version;
+    let canary = rotation.canary.as_ref().filter(|_| rotation.phase == Phase::Canary);
+    entry.holder = canary.and_then(|canary| canary.holder);
     entry
 }

@@ -36,7 +36,9 @@ pub struct Report {
     pub troubles: Vec<String>,
     /// Sessions on the version that is being left, as last seen.
     pub sessions: Option<(Version, u32)>,
-    /// How the uses of the version went that holders move to; none where they move to none.
+    /// When the canary's time is over, in milliseconds since 1970 UTC; none: there is no canary.
+    pub canary_until_ms: Option<i64>,
+    /// How the uses of the version went that the canary has, or that holders move to; none where they move to none.
     pub judged: Option<Judged>,
     /// Where somebody else's machine leaves its values, if one does.
     pub place: Option<Place>,
@@ -85,6 +87,7 @@ impl Executor {
             obstacle: seen.ledger.obstacle(&facts),
             troubles: self.0.lanes.troubles(name),
             sessions: self.sessions(name),
+            canary_until_ms: seen.ledger.canary_left(&facts).map(|left| facts.now.wall_ms_after(left)),
             judged: seen.judged(),
             place: self.0.drivers.place(&seen.spec).unwrap_or_default(),
             spec: seen.spec.clone(),

@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rekey_drivers::Class;
-use rekey_model::{CredentialName, Moment, Version};
+use rekey_model::{CredentialName, Moment, SpiffeId, Version};
 use rekey_rotation::{
     Acked, Barrier, Claim, Event, Evidence, Facts, HolderFacts, Ledger, Making, Mode, Overlap, Phase, Policy,
-    Rotation, Schedule, Usage,
+    Rotation, Schedule, Trial, Tried, Usage,
 };
 use serde::Deserialize;
 
@@ -37,6 +37,7 @@ pub(super) struct Seen {
     pub(super) keeps: Vec<CredentialName>,
     gate: Option<String>,
     mates: Vec<String>,
+    tried: Tried,
     policy: Policy,
     holders: Vec<HolderFacts>,
     evidence: Option<Evidence>,
@@ -57,6 +58,7 @@ impl Seen {
             claims: &self.claims,
             gate: self.gate.as_deref(),
             mates: &self.mates,
+            tried: self.tried,
         }
     }
 
@@ -85,28 +87,37 @@ impl Seen {
     pub(super) fn failure(&self) -> Option<Event> {
         let open = self.ledger.open_rotation().filter(|open| open.forward_only.is_none())?;
         let uncut = matches!(open.phase, Phase::Staged | Phase::Barrier);
-        if !uncut && !matches!(open.phase, Phase::Rolling | Phase::Grace) {
+        if !uncut && !matches!(open.phase, Phase::Canary | Phase::Rolling | Phase::Grace) {
             return None;
         }
-        let (order, current) = (self.ledger.order, self.ledger.current?);
-        let said = self.rows.iter().filter(|row| row.gone.is_none()).find_map(|row| {
+        let canary = self.ledger.canary();
+        let (order, new) = (self.ledger.order, canary.map(|(_, next)| next).or(self.ledger.current)?);
+        // Only the canary has it, and speaks of it.
+        let has_it = |row: &&HolderRow| canary.is_none_or(|(holder, _)| holder == row.instance);
+        let said = self.rows.iter().filter(|row| row.gone.is_none()).filter(has_it).find_map(|row| {
             let nacked = row.nacked.as_ref().filter(|nacked| nacked.order == order);
             let refused = row.reported.as_ref().filter(|reported| reported.order == order && !uncut);
             // Who is refused the old version just as well says nothing of the new one.
             let refused = refused.filter(|reported| {
                 let told = report(&reported.report);
-                told.refuses(current) && !open.old.is_some_and(|old| told.refuses(old))
+                told.refuses(new) && !open.old.is_some_and(|old| told.refuses(old))
             });
             nacked
                 .map(|nacked| format!("{} could not apply it: {}", shown(row), nacked.reason))
-                .or_else(|| refused.map(|_| format!("processes behind {} are refused {current}", shown(row))))
+                .or_else(|| refused.map(|_| format!("processes behind {} are refused {new}", shown(row))))
         });
-        let judged = || self.judged()?.against(current, self.spec.judge);
+        // How the canary does is judged where it is decided.
+        let judged = || self.judged().filter(|_| canary.is_none())?.against(new, self.spec.judge);
         Some(Event::Failed { order, why: said.or_else(judged)? })
     }
 
-    /// How the uses of the version went that holders move to; none where they move to none.
+    /// How the uses of the version went that the canary has, or that holders move to; none where they move to none.
     pub(super) fn judged(&self) -> Option<Judged> {
+        let tried = self.ledger.canary().map(|_| Judged { good: self.tried.good, of: self.tried.uses });
+        tried.or_else(|| self.moved())
+    }
+
+    fn moved(&self) -> Option<Judged> {
         let moves = |open: &&Rotation| matches!(open.phase, Phase::Rolling | Phase::Grace);
         let open = self.ledger.open_rotation().filter(moves)?;
         // What a restore left behind is ended without anybody moving.
@@ -165,13 +176,16 @@ impl Executor {
         let class = self.0.drivers.made(&spec);
         let policy = policy(&spec, class, (row.id, &self.0.settings, settle));
         let evidence = self.0.watch.evidence(&row.name);
-        let holders = rows.iter().filter_map(|it| holder(it, &row.ledger, &policy)).collect();
+        let first = spec.canary.as_ref().and_then(|canary| canary.holder.as_ref());
+        let holders = rows.iter().filter_map(|it| holder(it, &row.ledger, (&policy, first))).collect();
+        let tried = tried(&spec, &row.ledger, &rows);
         let listening_since = self.0.listening_since;
         Seen {
             id: row.id,
             keeps: gate::waiting(&spec, &tied),
             gate: gate::why(&spec, &row.ledger, (&tied, now)),
             mates: gate::mates(&spec, &tied),
+            tried,
             spec,
             ledger: row.ledger,
             rows,
@@ -235,6 +249,7 @@ fn policy(
         budget: settings.budget,
         settle,
         adopts: spec.driver.adopt().is_some(),
+        canary: spec.canary.as_ref().map(|it| Trial { uses: it.uses, within: it.within.get() }),
         overlap: spec.barrier.map_or(Overlap::Both, |barrier| Overlap::Neither(barrier_of(&barrier))),
         making: if spec.driver.is_followed() { Making::Followed } else { making(class) },
         slots,
@@ -273,13 +288,18 @@ fn seed(id: CredentialId) -> u64 {
 
 /// A holder's row as the machine knows holders; none for an instance that never said hello. What it was promised holds,
 /// whatever was declared since.
-fn holder(row: &HolderRow, ledger: &Ledger, policy: &Policy) -> Option<HolderFacts> {
+fn holder(
+    row: &HolderRow,
+    ledger: &Ledger,
+    (policy, first): (&Policy, Option<&SpiffeId>),
+) -> Option<HolderFacts> {
     let last_contact = row.last_contact?;
     let acked = row.acked.map(|acked| acked.order);
     let goodbye = (row.session.is_none() && row.lease.is_zero()).then_some(last_contact);
     Some(HolderFacts {
         instance: row.instance,
         name: shown(row),
+        tries_first: first == Some(&row.spiffe),
         since: row.since,
         came_empty: row.came_empty,
         last_contact,
@@ -292,6 +312,15 @@ fn holder(row: &HolderRow, ledger: &Ledger, policy: &Policy) -> Option<HolderFac
         }),
         gone: row.gone.or(goodbye),
     })
+}
+
+/// How the uses behind the canary went, if there is one.
+fn tried(spec: &Spec, ledger: &Ledger, rows: &[HolderRow]) -> Tried {
+    let Some((holder, next)) = ledger.canary() else { return Tried::default() };
+    let old = ledger.open_rotation().and_then(|open| open.old);
+    let told = rows.iter().filter(|row| row.instance == holder && row.gone.is_none());
+    let told = told.filter_map(|row| row.reported.as_ref());
+    Judged::of(next, old, told.map(|reported| report(&reported.report))).tried(spec.judge)
 }
 
 /// What people call a holder: its SPIFFE id, and its host if it tells one.

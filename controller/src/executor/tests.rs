@@ -1,5 +1,6 @@
 //! The executor with a real store, a scripted target and a small fleet, on a clock that is moved by hand.
 
+mod canary;
 mod classes;
 mod driver;
 mod faults;

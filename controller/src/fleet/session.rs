@@ -117,6 +117,12 @@ where
 }
 
 impl Session {
+    /// All that it may have, as it is to see it.
+    fn covering(&self) -> Vec<Arc<View>> {
+        let views = self.fleet.views().covering(&self.who.spiffe);
+        views.iter().map(|view| view.for_holder(self.who.instance)).collect()
+    }
+
     async fn welcome(&self, floor: Generation) -> Result<(), Refusal> {
         let welcome = wire::Welcome {
             lease_ms: self.lease_ms(),
@@ -165,7 +171,7 @@ impl Session {
             }
         }
         // No value goes out; a fence has none. What else is due stays so until the mode is left.
-        for view in self.fleet.views().covering(&self.who.spiffe) {
+        for view in self.covering() {
             self.fence(&view).await?;
         }
         Ok(())
@@ -197,7 +203,7 @@ impl Session {
             return Ok(());
         };
         if view.covers(&self.who.spiffe) {
-            self.tell_together(&view).await?;
+            self.tell_together(&view.for_holder(self.who.instance)).await?;
             if self.partial && !self.fleet.views().covering(&self.who.spiffe).iter().any(|it| it.seen.foreign)
             {
                 self.slot.mark_snapshot();
@@ -259,7 +265,7 @@ impl Session {
     /// Tells everything, as a snapshot; what lost its grant is named in it, so that its dropping is acknowledged.
     async fn tell_all(&mut self) -> Result<(), Refusal> {
         self.sent.clear();
-        let views = self.fleet.views().covering(&self.who.spiffe);
+        let views = self.covering();
         self.withdraw_all_but(&views).await?;
         self.count_for(&views).await?;
         let mut all = Vec::with_capacity(views.len());

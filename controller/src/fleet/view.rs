@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use rekey_model::{CredentialName, Fields, Handle, Incarnation, Label, Moment, Order, SpiffeId, Version};
+use rekey_model::{
+    CredentialName, Fields, Handle, Incarnation, InstanceId, Label, Moment, Order, SpiffeId, Version,
+};
 use rekey_proto::fleet::serving::Offline as WireOffline;
 use rekey_proto::fleet::{Accepted, Change, Previous, Serving, VersionData};
 use rekey_rotation::Ledger;
@@ -27,6 +29,8 @@ pub(super) struct View {
     life: Option<(Moment, Duration)>,
     /// The spec's word on who gets it.
     spec: Spec,
+    /// What one holder is to see instead: it has the new version before all others.
+    canary: Option<(InstanceId, Arc<Self>)>,
     /// The encoded change while some stream still has to send it.
     body: Mutex<Weak<Body>>,
 }
@@ -78,6 +82,20 @@ struct Leaving {
 impl View {
     /// What holders are to see of a credential with this spec and ledger.
     pub(super) fn of(id: CredentialId, ledger: &Ledger, spec: Spec, incarnation: Incarnation) -> Self {
+        let ahead = |(holder, next)| {
+            (holder, Arc::new(Self::serving(id, (ledger, Some(next)), spec.clone(), incarnation)))
+        };
+        let canary = ledger.canary().map(ahead);
+        Self { canary, ..Self::serving(id, (ledger, ledger.current), spec, incarnation) }
+    }
+
+    /// What those are to see who are to serve `serves`.
+    fn serving(
+        id: CredentialId,
+        (ledger, serves): (&Ledger, Option<Version>),
+        spec: Spec,
+        incarnation: Incarnation,
+    ) -> Self {
         let named = |version: Version| ledger.version(version).map(|r| (version, r.handle.clone()));
         let accepted = |version: &Version| ledger.is_alive(*version);
         let wait = spec.barrier.map(|barrier| barrier.wait.get()).filter(|_| ledger.barrier_is_up());
@@ -87,7 +105,7 @@ impl View {
             name: spec.name.clone(),
             incarnation,
             order: ledger.order,
-            current: ledger.current.and_then(named),
+            current: serves.and_then(named),
             fenced: ledger.fenced.clone(),
             owed: ledger.owed,
             foreign: ledger.is_foreign(),
@@ -98,9 +116,20 @@ impl View {
             readers_wait: wait,
         };
         let leaving = ledger.previous.filter(accepted).zip(left).map(leaving);
-        let chosen = ledger.current.and_then(|current| ledger.version(current)).map(|record| record.created);
+        let chosen = serves.and_then(|version| ledger.version(version)).map(|record| record.created);
         let life = chosen.zip(spec.driver.life());
-        Self { id, seen, leaving, life, spec, body: Mutex::default() }
+        Self { id, seen, leaving, life, spec, canary: None, body: Mutex::default() }
+    }
+
+    /// The view of one holder, which is the same for all but the canary.
+    pub(super) fn for_holder(self: &Arc<Self>, holder: InstanceId) -> Arc<Self> {
+        let ahead = self.canary.as_ref().filter(|(canary, _)| *canary == holder);
+        Arc::clone(ahead.map_or(self, |(_, ahead)| ahead))
+    }
+
+    /// Who sees something else, and what.
+    fn ahead(&self) -> Option<(InstanceId, &Seen)> {
+        self.canary.as_ref().map(|(holder, ahead)| (*holder, &ahead.seen))
     }
 
     /// Whether a sidecar with this id may have it.
@@ -120,7 +149,8 @@ impl View {
 
     /// Whether a holder could tell this view from `other`.
     pub(super) fn differs_from(&self, other: &Self) -> bool {
-        self.id != other.id || self.seen != other.seen || self.spec.deliver.to != other.spec.deliver.to
+        let same = self.id == other.id && self.seen == other.seen && self.ahead() == other.ahead();
+        !same || self.spec.deliver.to != other.spec.deliver.to
     }
 
     /// Whether this view takes something away that `older` still had: such a change overtakes all others.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rekey_model::Span;
 use rekey_settings::Section;
 
-use super::{After, Barrier, Grace, Schedule};
+use super::{After, Barrier, Canary, Deliver, Grace, Schedule};
 
 /// No time in a spec is longer: sums of them stay far from every limit of arithmetic.
 const LONGEST: Duration = Duration::from_hours(24 * 3660);
@@ -66,18 +66,27 @@ pub(super) fn barrier(barrier: &Barrier, root: &Section<'_>) {
 
 /// Checks that a rotation can end before the next one is due.
 ///
-/// The margin is what may pass before the floor begins: holders move, applications reconnect (`max_reconnect`). The
-/// jitter only makes a rotation later.
-pub(super) fn schedule(schedule: Option<&Schedule>, grace: &Grace, root: &Section<'_>) {
+/// The margin is what may pass before the floor begins: one holder tries it (`canary.within`), holders move, applications
+/// reconnect (`max_reconnect`). The jitter only makes a rotation later.
+pub(super) fn schedule(
+    schedule: Option<&Schedule>,
+    (grace, canary): (&Grace, Option<&Canary>),
+    root: &Section<'_>,
+) {
     let Some(schedule) = schedule else { return };
     not_too_long("schedule.every", schedule.every, root);
     not_too_long("schedule.jitter", schedule.jitter, root);
-    let least = sum(&[grace.floor, grace.quiet, grace.max_reconnect]);
+    let tried = canary.map_or(Span::new(Duration::ZERO), |canary| canary.within);
+    let least = sum(&[grace.floor, grace.quiet, grace.max_reconnect, tried]);
     if schedule.every <= least {
         root.problem(
             "schedule.every",
             "is too short: the next rotation would be due before the one before could end",
-            format!("write more than {least} (floor + quiet + max_reconnect), or shorten those"),
+            if canary.is_some() {
+                format!("write more than {least} (floor + quiet + max_reconnect + canary.within), or shorten those")
+            } else {
+                format!("write more than {least} (floor + quiet + max_reconnect), or shorten those")
+            },
         );
     }
 }
@@ -101,6 +110,22 @@ pub(super) fn followed(root: &Section<'_>, taken: &[String]) {
             let why = "has no meaning here: it is changed by somebody else, and followed at once";
             root.problem(key, why, "take it out");
         }
+    }
+}
+
+/// Checks that the canary gets the credential, and has time to try it.
+pub(super) fn canary(canary: Option<&Canary>, deliver: Option<&Deliver>, root: &Section<'_>) {
+    let Some(canary) = canary else { return };
+    not_too_long("canary.within", canary.within, root);
+    if canary.within.get().is_zero() {
+        let remedy = "write how long it may take, such as `within: 10m`";
+        root.problem("canary.within", "is zero: nothing would be tried", remedy);
+    }
+    let outside = canary.holder.as_ref().filter(|id| deliver.is_some_and(|deliver| !deliver.covers(id)));
+    if outside.is_some() {
+        let remedy =
+            "name one that is in deliver.to, or leave it out: then the first live one by name is taken";
+        root.problem("canary.holder", "is not in deliver.to: it does not get the credential at all", remedy);
     }
 }
 

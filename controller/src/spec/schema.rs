@@ -47,6 +47,9 @@ pub struct Credential {
     pub barrier: Option<Barrier>,
     /// How well a new version must do. Left out: 99.9 % of at least 1000 uses are to be good.
     pub judge: Option<Judge>,
+    /// Which sidecar has a new version before all others, and how long. Left out: all get it at once. Not where the target
+    /// takes one value at a time, and not in a group.
+    pub canary: Option<Canary>,
     /// Who gets it.
     pub deliver: Option<Deliver>,
     /// Fields made of those that the driver gives, such as
@@ -125,6 +128,21 @@ pub struct Judge {
     /// Of how many uses, at the least: fewer are not judged. With few, one refusal may miss the share. Left out: 1000.
     #[schemars(range(min = 1))]
     pub least: Option<u64>,
+}
+
+/// How one sidecar tries a new version before all others get it. When enough of its uses were good, all get it; when too few
+/// were, it goes back by itself, and the others never had it. Not for the replacement of a revoked version.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Canary {
+    /// The sidecar, by SPIFFE id; it must be in `deliver.to`. Left out, or not connected: the first connected one by name.
+    #[schemars(extend("examples" = ["spiffe://rekey.local/sidecar/orders/a"]))]
+    pub holder: Option<String>,
+    /// How many uses behind it are judged, by `judge.good`.
+    #[schemars(range(min = 1))]
+    pub uses: u64,
+    /// How long it waits for so many. Then fewer are enough if none of them was refused; one that was sends it back.
+    pub within: Span,
 }
 
 /// Who gets a credential.

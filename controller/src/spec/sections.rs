@@ -9,7 +9,7 @@ use rekey_model::{FieldName, Grant, Label, Span};
 use rekey_rotation::Missing;
 use rekey_settings::Section;
 
-use super::{After, Barrier, Deliver, Grace, Offline, Schedule, Spec, Taken, judge, rules};
+use super::{After, Barrier, Deliver, Grace, Offline, Schedule, Spec, Taken, canary, judge, rules};
 use crate::template::Template;
 
 /// The most sidecars or groups of sidecars that one credential goes to.
@@ -40,13 +40,15 @@ pub(super) fn spec(root: &Section<'_>, taken: Vec<String>) -> Option<Spec> {
     }
     let (grace, barrier) = ending(root, driver.as_ref().map(|driver| driver.facts().strategy), &taken);
     let judge = judge::read(root);
+    let canary = canary::read(root, driver.as_ref());
     let deliver = deliver(root);
     let fields =
         root.optional_section("fields").map(|it| read_fields(&it, driver.as_ref())).unwrap_or_default();
     if let Some(grace) = &grace {
-        rules::schedule(schedule.as_ref(), grace, root);
+        rules::schedule(schedule.as_ref(), (grace, canary.as_ref()), root);
     }
     rules::after(after.as_ref(), root);
+    rules::canary(canary.as_ref(), deliver.as_ref(), root);
     Some(Spec {
         name: name?,
         owner: owner?,
@@ -61,6 +63,7 @@ pub(super) fn spec(root: &Section<'_>, taken: Vec<String>) -> Option<Spec> {
         grace: grace?,
         barrier,
         judge,
+        canary,
         deliver: deliver?,
         fields,
     })

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::claims::{self, Known};
 use super::{Offline, Problem, Spec, schema};
 
+mod canary;
 mod single;
 
 /// A spec with everything in it.
@@ -390,9 +391,20 @@ fn shapes_of<'s>(schema: &'s Value, section: &'s Value) -> Vec<&'s Value> {
 
 #[test]
 fn the_schema_and_the_reader_know_the_same_keys() {
-    for pointer in ["", "/postgres", "/postgres/adopt", "/schedule", "/grace", "/judge", "/after", "/deliver"]
-    {
-        let spec = with(&format!("{pointer}/zzzzzzzzzzzz"), json!(1));
+    let sections = [
+        "",
+        "/postgres",
+        "/postgres/adopt",
+        "/schedule",
+        "/grace",
+        "/judge",
+        "/after",
+        "/canary",
+        "/deliver",
+    ];
+    for pointer in sections {
+        let mut spec = with("/canary", json!({ "uses": 20, "within": "10m" }));
+        set(&mut spec, &format!("{pointer}/zzzzzzzzzzzz"), json!(1));
         let remedy = problems(&spec)[0].remedy.clone();
         let mut read: Vec<&str> = remedy.split_once("known here: ").unwrap().1.split(", ").collect();
         read.sort_unstable();

@@ -48,6 +48,12 @@ pub fn alone(spec: &Spec) -> Vec<Problem> {
         let remedy = "take it out; nobody can say when a person will have made its next value";
         problems.push(Problem::new("group", "has no meaning here: a person makes the values", remedy));
     }
+    if spec.canary.is_some() {
+        let message = format!(
+            "cannot stand beside `group: {group}`: whoever has the new value of one has the new values of all"
+        );
+        problems.push(Problem::new("canary", message, "keep one of them"));
+    }
     if spec.pair.is_some() {
         let message =
             format!("cannot stand beside `group: {group}`, which begins with all others of its group");

@@ -104,6 +104,7 @@ fn sentence(record: &Record) -> String {
         ("choose", _) => format!("{what}: {version} was chosen and is being made."),
         ("promote", "Returning") => format!("{what} goes back to {version}: the new version did not do."),
         ("promote", _) => format!("{what} has a new current version, {version}; its users move to it now."),
+        ("phase", "Canary") => format!("One sidecar has {version} of {what} before all others."),
         ("phase", "Done") => {
             format!("The rotation of {what} is done: {version} is current and the old one has ended.")
         }

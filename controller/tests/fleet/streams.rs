@@ -228,6 +228,39 @@ async fn what_changes_together_is_told_in_a_row_and_after_a_refusal_all_of_it_an
 }
 
 #[tokio::test]
+async fn only_the_canary_sees_the_new_version_whoever_joins_or_comes_back() {
+    let world = World::new().await;
+    world.declare("orders/db", &[ALL]).await;
+    world.promote("orders/db", 1, "first").await;
+    let [canary, other] = [
+        Sidecar::join(&world, ORDERS).await,
+        Sidecar::join(&world, "spiffe://rekey.local/sidecar/orders/b").await,
+    ];
+    let ((mut ahead, _), (mut behind, _)) = (canary.follow().await, other.follow().await);
+    world.try_first(("orders/db", 2, "second"), canary.instance).await;
+    for (stream, seen) in [(&mut ahead, "second"), (&mut behind, "first")] {
+        let change = stream.change().await;
+        assert_eq!((change.order, password(&change)), (2, seen));
+    }
+    let joined = Sidecar::join(&world, "spiffe://rekey.local/sidecar/orders/c").await;
+    for (sidecar, seen) in [(&joined, "first"), (&other, "first"), (&canary, "second")] {
+        let (_stream, snapshot) = sidecar.follow().await;
+        assert_eq!((snapshot[0].order, password(&snapshot[0])), (2, seen), "in a new session");
+    }
+    let ((mut ahead, _), (mut behind, _)) = (canary.follow().await, other.follow().await);
+    world.try_first(("orders/db", 2, "second"), other.instance).await;
+    for (stream, seen) in [(&mut ahead, "first"), (&mut behind, "second")] {
+        let change = stream.change().await;
+        assert_eq!((change.order, password(&change)), (3, seen), "another has it first");
+    }
+    world.change("orders/db", |row| row.ledger.rotation = None).await;
+    world.promote("orders/db", 2, "second").await;
+    for stream in [&mut ahead, &mut behind] {
+        while password(&stream.change().await) != "second" {}
+    }
+}
+
+#[tokio::test]
 async fn a_version_that_the_target_refuses_to_processes_is_written_down() {
     let world = World::new().await;
     world.declare("orders/db", &[ALL]).await;

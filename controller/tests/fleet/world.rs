@@ -10,12 +10,12 @@ use rekey_controller::fleet::{Fleet, FleetConfig, FleetParts};
 use rekey_controller::seal::{Column, Kek, Place, Seal, Subject};
 use rekey_controller::store::{CredentialRow, HolderRow, Store, StoreConfig, Tie, TieKind, TokenRow, Tx};
 use rekey_controller::tokens::JoinToken;
-use rekey_model::{CredentialName, Fields, Order, SecretBytes, Stage, TrustDomain, Version};
-use rekey_rotation::{Ledger, VersionRecord};
+use rekey_model::{CredentialName, Fields, InstanceId, Order, SecretBytes, Stage, TrustDomain, Version};
+use rekey_rotation::{Canary, Company, Ledger, Phase, Rotation, VersionRecord, Why};
 use rekey_runtime::accept::Accept;
 use rekey_runtime::serve::{Drain, Knobs, serve};
 use rekey_runtime::tls::{ClientAuth, Dial, Identity, Roots};
-use rekey_runtime::{CancellationToken, Clock, Connections, Limits, Listener, ServerTls, Tasks};
+use rekey_runtime::{CancellationToken, Clock, Connections, Limits, Listener, ServerTls, Tasks, random};
 use serde_json::json;
 
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -159,9 +159,58 @@ impl World {
         tx.commit().await.unwrap();
     }
 
-    async fn promote_in(&self, tx: &mut Tx, (credential, version, password): (&str, u64, &str)) {
+    async fn promote_in(&self, tx: &mut Tx, one: (&str, u64, &str)) {
+        let (mut row, version) = self.made_in(tx, one).await;
+        row.ledger.previous = row.ledger.current.replace(version);
+        row.ledger.order = row.ledger.order.next();
+        tx.save(&mut row).await.unwrap();
+    }
+
+    /// Has one holder try `version` with `password`, as a canary does, and the others stay with the current one.
+    pub async fn try_first(&self, one: (&str, u64, &str), holder: InstanceId) {
+        let mut tx = self.store.begin().await.unwrap();
+        let (mut row, version) = self.made_in(&mut tx, one).await;
+        let now = self.clock.now();
+        row.ledger.rotation = Some(Rotation {
+            id: random::id(),
+            phase: Phase::Canary,
+            next: Some(version),
+            old: row.ledger.current,
+            why: Why::TooOld,
+            replacement: false,
+            started: now,
+            promoted: None,
+            turned: Some(now),
+            counted: 2,
+            all_acked: None,
+            grace_since: None,
+            last_discount: None,
+            no_holders: false,
+            refusals: 0,
+            ended: None,
+            last_error: None,
+            failed: false,
+            forward_only: None,
+            cut_over: None,
+            company: Company::Alone,
+            canary: Some(Canary { holder: Some(holder), name: String::new(), since: now, passed: None }),
+        });
+        row.ledger.order = row.ledger.order.next();
+        tx.save(&mut row).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// Makes a version, as the target has it and nobody serves it yet.
+    async fn made_in(
+        &self,
+        tx: &mut Tx,
+        (credential, version, password): (&str, u64, &str),
+    ) -> (CredentialRow, Version) {
         let mut row = tx.load(&name(credential)).await.unwrap().unwrap();
         let version = Version::new(version).unwrap();
+        if row.ledger.versions.contains_key(&version) {
+            return (row, version);
+        }
         let place = Place {
             installation: self.store.installation(),
             subject: Subject::Version(row.id, version),
@@ -187,9 +236,7 @@ impl World {
             stray: false,
         };
         row.ledger.versions.insert(version, record);
-        row.ledger.previous = row.ledger.current.replace(version);
-        row.ledger.order = row.ledger.order.next();
-        tx.save(&mut row).await.unwrap();
+        (row, version)
     }
 
     /// Declares credentials that change together.

@@ -277,7 +277,7 @@ impl Ledger {
     /// The version that the holders could go back to.
     pub(crate) fn way_back(&self, event: &Event) -> Result<Version, OutOfOrder> {
         let open = self.open_rotation().ok_or(OutOfOrder::NoRotation)?;
-        if !matches!(open.phase, Phase::Rolling | Phase::Grace) {
+        if !matches!(open.phase, Phase::Canary | Phase::Rolling | Phase::Grace) {
             return Err(self.no_edge(event));
         }
         let next = open.next.unwrap_or(Version::FIRST);

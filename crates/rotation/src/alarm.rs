@@ -1,5 +1,7 @@
 //! What needs somebody's attention.
 
+use std::time::Duration;
+
 use rekey_model::Version;
 
 use crate::emergency::Emergency;
@@ -152,8 +154,12 @@ impl Ledger {
         let mut alarms = Vec::new();
         let mut alarm = |kind, message, next_command| alarms.push(Alarm { kind, message, next_command });
         let told = facts.now.at_least_since(open.turned.unwrap_or(open.started));
-        if matches!(open.phase, Phase::Staged | Phase::Rolling | Phase::Grace | Phase::Returning) {
-            if told > facts.policy.deadline {
+        let canary = self.canary().and(facts.policy.canary).map_or(Duration::ZERO, |trial| trial.within);
+        if matches!(
+            open.phase,
+            Phase::Staged | Phase::Canary | Phase::Rolling | Phase::Grace | Phase::Returning
+        ) {
+            if told > facts.policy.deadline.saturating_add(canary) {
                 let waits = self.waiting_for(facts).join("; ");
                 alarm(
                     AlarmKind::GraceOverdue,

@@ -72,7 +72,8 @@ pub enum Step {
         /// The version.
         version: Version,
     },
-    /// Try again and again whether the version works that everybody moves to, while they can go back.
+    /// Try again and again whether the version works that everybody moves to, or that the canary has, while they can go
+    /// back.
     Try {
         /// The version.
         version: Version,
@@ -117,10 +118,11 @@ impl Ledger {
         steps
     }
 
-    /// The version that everybody moves to, as long as they can go back to the one before.
+    /// The version that everybody moves to, or the canary has, as long as they can go back to the one before.
     fn on_trial(&self) -> Option<Version> {
         let moves = |open: &&Rotation| matches!(open.phase, Phase::Rolling | Phase::Grace);
-        let open = self.open_rotation().filter(moves).filter(|open| open.promoted.is_some())?;
+        let all = self.open_rotation().filter(moves).filter(|open| open.promoted.is_some());
+        let open = all.or(self.open_rotation().filter(|open| open.phase == Phase::Canary))?;
         open.next.filter(|_| open.old.is_some_and(|old| self.is_servable(old)))
     }
 
@@ -129,7 +131,8 @@ impl Ledger {
         // While holders move or somebody is waited for, all is as it is meant to be; else something is half done.
         let waits = |open: &Rotation| matches!(open.phase, Phase::Planned | Phase::Retiring);
         let whole = |open: &Rotation| {
-            matches!(open.phase, Phase::Rolling | Phase::Grace) || Self::is_given(facts) && waits(open)
+            matches!(open.phase, Phase::Canary | Phase::Rolling | Phase::Grace)
+                || Self::is_given(facts) && waits(open)
         };
         let settled = self.open_rotation().is_none_or(whole);
         let version = self.current.filter(|_| settled && !self.is_foreign())?;
@@ -204,6 +207,7 @@ impl Ledger {
             Phase::Returning => next.map(|version| Step::Sample { version }),
             Phase::Staged
             | Phase::Barrier
+            | Phase::Canary
             | Phase::Retiring
             | Phase::Undoing
             | Phase::StuckRetiring
@@ -267,6 +271,7 @@ impl Ledger {
                 }
             }
             Phase::Proven => vec![format!("the target to accept {next} without end")],
+            Phase::Canary => self.canary_waits_for(open, facts),
             Phase::Rolling => self.unmet_acks(facts),
             Phase::Grace => match open.old.filter(|old| self.is_alive(*old)) {
                 Some(old) => match self.unmet(old, next, facts) {
@@ -316,12 +321,16 @@ impl Ledger {
         let calm = match self.open_rotation().map(|open| open.phase) {
             Some(Phase::Barrier) => BARRIER,
             // Acknowledgements and samples are looked at when they come; what is left is silence and time.
-            Some(Phase::Rolling) => (policy.lease / 20).clamp(Duration::from_millis(50), CALM),
+            Some(Phase::Canary | Phase::Rolling) => {
+                (policy.lease / 20).clamp(Duration::from_millis(50), CALM)
+            }
             Some(Phase::Grace | Phase::Returning) => policy.sample_every().min(CALM),
             Some(Phase::Planned | Phase::Retiring | Phase::Undoing) if Self::is_given(facts) => CALM,
             Some(_) => OPEN,
             None => self.begins_in(facts).map_or(IDLE, |due| due.clamp(Duration::from_millis(10), IDLE)),
         };
+        let canary = self.canary_left(facts).filter(|left| !left.is_zero());
+        let calm = canary.map_or(calm, |left| calm.min(left));
         let verify = self.verify_in(facts).map(|(_, left)| left).filter(|left| !left.is_zero());
         let calm = verify.map_or(calm, |left| calm.min(left));
         let ending = self.endings.iter().map(|(version, ending)| self.look_at(*version, ending, facts)).min();

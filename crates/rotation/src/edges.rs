@@ -39,7 +39,8 @@ impl Ledger {
         match open.phase {
             Phase::Chosen if self.is_lost(&open, facts) => self.give_up(&open, facts),
             Phase::Chosen | Phase::Staged | Phase::Barrier => self.prepare_cut(&open, facts),
-            Phase::Proven if self.may_promote(&open) && !open.is_grouped() => self.promote(&open, facts),
+            Phase::Proven if self.may_promote(&open) && !open.is_grouped() => self.lead(&open, facts),
+            Phase::Canary => self.follow_canary(&open, facts),
             Phase::Rolling if self.all_acked(facts) => self.enter_grace(facts),
             Phase::Grace if old.is_none_or(|old| !self.is_alive(old)) => {
                 self.all_acked(facts) && self.close(Phase::Done, facts.now)
@@ -94,7 +95,7 @@ impl Ledger {
         ending.is_none_or(|ending| ending.state == EndingState::Ended)
     }
 
-    /// Proven → Rolling: everybody is to use `next`.
+    /// Proven or Canary → Rolling: everybody is to use `next`.
     pub(crate) fn promote(&mut self, open: &Rotation, facts: &Facts<'_>) -> bool {
         let Some(next) = open.next else { return false };
         if Self::is_followed(facts) {
@@ -148,12 +149,17 @@ impl Ledger {
         })
     }
 
-    /// Rolling or Grace → Returning: the holders go back to `old`, which is alive.
+    /// Canary, Rolling or Grace → Returning: the holders go back to `old`, which is alive.
     pub(crate) fn turn_back(&mut self, old: Version, why: &str, now: Moment) -> bool {
-        let next = self.open_rotation().and_then(|open| open.next);
-        self.restage(next, Stage::Previous);
-        self.previous = next;
-        self.make_current(old, now);
+        if self.canary().is_some() {
+            // It is what all others use.
+            self.order = self.order.next();
+        } else {
+            let next = self.open_rotation().and_then(|open| open.next);
+            self.restage(next, Stage::Previous);
+            self.previous = next;
+            self.make_current(old, now);
+        }
         self.update(|rotation| {
             rotation.phase = Phase::Returning;
             rotation.turned = Some(now);

@@ -143,7 +143,7 @@ impl Ledger {
         }
         self.previous = self.previous.filter(|previous| !hit.contains(previous));
         self.order = self.order.next();
-        self.bend_rotation(hit, replace, facts.now);
+        self.bend_rotation(hit, replace, facts);
         self.resting = self.current.is_none() && !self.owed;
     }
 
@@ -159,8 +159,9 @@ impl Ledger {
     }
 
     /// What becomes of the open rotation: one line a cell of the table that `tests/emergencies.rs` checks.
-    fn bend_rotation(&mut self, hit: &BTreeSet<Version>, replace: bool, now: Moment) {
+    fn bend_rotation(&mut self, hit: &BTreeSet<Version>, replace: bool, facts: &Facts<'_>) {
         let Some(open) = self.open_rotation().cloned() else { return };
+        let now = facts.now;
         let next = open.next.is_some_and(|next| hit.contains(&next));
         let old = open.old.is_some_and(|old| hit.contains(&old));
         match (open.phase, next, old) {
@@ -175,6 +176,7 @@ impl Ledger {
                 false,
                 true,
             ) => self.become_replacement(&open, replace, now),
+            (Phase::Canary, false, true) => self.promote_canary(&open, facts),
             (Phase::Rolling | Phase::Grace, true, false) => self.fall_back(open.old, Phase::Abandoned, now),
             (Phase::Rolling | Phase::Grace, false, true) => {
                 self.update(|rotation| rotation.old = None);
@@ -189,6 +191,7 @@ impl Ledger {
                 | Phase::CutOver
                 | Phase::Installed
                 | Phase::Proven
+                | Phase::Canary
                 | Phase::Rolling
                 | Phase::Grace
                 | Phase::Returning
@@ -215,6 +218,13 @@ impl Ledger {
             self.intend(open.next, Cause::Undo, now);
             self.close_cut(Phase::Abandoned, now);
         }
+    }
+
+    /// `old` was cut while one holder used `next`: that beats nothing, so everybody does. There is no way back.
+    fn promote_canary(&mut self, open: &Rotation, facts: &Facts<'_>) {
+        self.update(|rotation| rotation.old = None);
+        let open = Rotation { old: None, ..open.clone() };
+        self.let_all_have_it(&open, "the version before it was revoked", facts);
     }
 
     /// What was current is cut, its sibling lives: holders use that, which beats nothing.

@@ -27,6 +27,8 @@ pub struct Facts<'a> {
     pub evidence: Option<&'a Evidence>,
     /// What holders said of earlier lives of the store, and nobody has taken in yet.
     pub claims: &'a [Claim],
+    /// How the uses of the new version went behind the canary; all zero where there is none.
+    pub tried: Tried,
     /// Why nothing may begin because of another credential; none: nothing of that kind. A replacement begins all the same.
     pub gate: Option<&'a str>,
     /// Where the others stand that its open rotation goes together with, one each: only to be shown.
@@ -71,6 +73,8 @@ pub struct Policy {
     pub settle: Duration,
     /// Whether the application's login of today is to be handed in as version 1.
     pub adopts: bool,
+    /// What one holder is to show of a new version before all others get it; none: all get it at once.
+    pub canary: Option<Trial>,
     /// Whether two versions can be valid at once.
     pub overlap: Overlap,
     /// Who makes the secret, and what follows where the answer is lost.
@@ -81,6 +85,26 @@ pub struct Policy {
     pub verify_every: Duration,
     /// How long the controller has to run before it first does: different for each credential.
     pub verify_after: Duration,
+}
+
+/// What one holder is to show of a new version before all others get it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trial {
+    /// After how many uses it is judged, at the least one.
+    pub uses: u64,
+    /// After how long it is judged by fewer: then none of them may have been refused.
+    pub within: Duration,
+}
+
+/// How the uses of a new version went behind the canary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Tried {
+    /// Uses that the target accepted.
+    pub good: u64,
+    /// All uses.
+    pub uses: u64,
+    /// Whether fewer were good than are asked for.
+    pub misses: bool,
 }
 
 /// Whether two versions can be valid at once.
@@ -161,6 +185,8 @@ pub struct HolderFacts {
     pub instance: InstanceId,
     /// What people call it.
     pub name: String,
+    /// Whether it is the one that was declared to have new versions before all others.
+    pub tries_first: bool,
     /// When its hello was committed that began its present, unbroken possession of the credential.
     pub since: Moment,
     /// Whether it held nothing of this credential when it said that hello.

@@ -216,7 +216,7 @@ impl Ledger {
                 });
                 self.close(Phase::Abandoned, facts.now);
             }
-            Some(Phase::Rolling | Phase::Grace) => match self.way_back(&Event::Look) {
+            Some(Phase::Canary | Phase::Rolling | Phase::Grace) => match self.way_back(&Event::Look) {
                 Ok(old) => drop(self.turn_back(old, why, facts.now)),
                 Err(_no_way) => drop(self.update(|rotation| {
                     rotation.forward_only = Some(why.to_owned());

@@ -9,6 +9,7 @@ mod after;
 mod alarm;
 mod alone;
 mod begin;
+mod canary;
 mod cutover;
 mod due;
 mod edges;
@@ -32,11 +33,12 @@ pub use emergency::{Emergency, EmergencyId, EmergencyKind, Fencing};
 pub use ending::{Cause, Ending, EndingState};
 pub use event::{AtTarget, Event, Why};
 pub use facts::{
-    Acked, Barrier, Evidence, Facts, HolderFacts, Making, Missing, Mode, Overlap, Policy, Schedule, Usage,
+    Acked, Barrier, Evidence, Facts, HolderFacts, Making, Missing, Mode, Overlap, Policy, Schedule, Trial,
+    Tried, Usage,
 };
 pub use guard::Unmet;
 pub use ledger::{AfterRestore, Hold, Ledger, Unchecked, VersionRecord};
-pub use phase::{Company, CutOver, Phase, Rotation};
+pub use phase::{Canary, Company, CutOver, Phase, Rotation};
 pub use refusal::OutOfOrder;
 pub use restore::{Claim, Listing, Shown};
 

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use rekey_model::{Moment, RotationId, Version};
+use rekey_model::{InstanceId, Moment, RotationId, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::event::Why;
+use crate::facts::HolderFacts;
 
 /// Where a rotation stands. Its edges are in `after.rs`, and as a table in `tests/table.rs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -25,6 +26,8 @@ pub enum Phase {
     Installed,
     /// `next` works as a client needs it; its expiry is being lifted.
     Proven,
+    /// One holder is to use `next`, all others what they have.
+    Canary,
     /// Everybody is to use `next`; not everybody has said so.
     Rolling,
     /// Everybody uses `next`; `old` still works, until the evidence says that nobody needs it.
@@ -47,7 +50,7 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in the order of the table.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Planned,
         Self::Chosen,
         Self::Staged,
@@ -55,6 +58,7 @@ impl Phase {
         Self::CutOver,
         Self::Installed,
         Self::Proven,
+        Self::Canary,
         Self::Rolling,
         Self::Grace,
         Self::Retiring,
@@ -103,6 +107,7 @@ impl Phase {
             Self::CutOver => "CutOver",
             Self::Installed => "Installed",
             Self::Proven => "Proven",
+            Self::Canary => "Canary",
             Self::Rolling => "Rolling",
             Self::Grace => "Grace",
             Self::Retiring => "Retiring",
@@ -140,9 +145,9 @@ pub struct Rotation {
     pub started: Moment,
     /// When `next` became current; none before.
     pub promoted: Option<Moment>,
-    /// When the holders were last told to change, by the promotion or the return.
+    /// When holders were last told to change: one by the canary, all by the promotion or the return.
     pub turned: Option<Moment>,
-    /// How many holders counted at the promotion.
+    /// How many holders counted at the promotion, or when the canary was told.
     pub counted: u32,
     /// When the last holder that counts had acknowledged `next`, by the controller's clock.
     pub all_acked: Option<Moment>,
@@ -168,6 +173,9 @@ pub struct Rotation {
     /// Whether it began together with those of other credentials, and goes forward or back with them ([`crate::group`]).
     #[serde(default)]
     pub company: Company,
+    /// Who had `next` before all others, where that was declared.
+    #[serde(default)]
+    pub canary: Option<Canary>,
 }
 
 /// Whether a rotation goes by itself.
@@ -179,6 +187,27 @@ pub enum Company {
     Alone,
     /// It goes together with those of other credentials.
     Grouped,
+}
+
+/// The holder that has a new version before all others.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Canary {
+    /// Which, last; none: nobody was there to try it.
+    pub holder: Option<InstanceId>,
+    /// What people call it.
+    pub name: String,
+    /// When it was told.
+    pub since: Moment,
+    /// What spoke for telling everybody; none: it goes on, or was taken back.
+    pub passed: Option<String>,
+}
+
+impl Canary {
+    /// One that is told now.
+    pub(crate) fn told(holder: Option<&HolderFacts>, now: Moment) -> Self {
+        let name = holder.map(|holder| holder.name.clone()).unwrap_or_default();
+        Self { holder: holder.map(|holder| holder.instance), name, since: now, passed: None }
+    }
 }
 
 /// How a cut is prepared, where the new value kills the old one.
@@ -221,6 +250,7 @@ impl Rotation {
             forward_only: None,
             cut_over: None,
             company: Company::Alone,
+            canary: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Tests of the whole machine. What concerns one file only stands at that file's end.
 
+mod canary;
 mod emergencies;
 mod errors;
 mod explore;

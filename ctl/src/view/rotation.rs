@@ -28,15 +28,25 @@ pub struct Rotation {
     next_command: String,
     earliest_end: Option<At>,
     judgement: Option<Judgement>,
+    canary: Option<Canary>,
 }
 
-/// How the uses of the version went that holders move to.
+/// How the uses of the version went that the canary has, or that holders move to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Judgement {
     good: u64,
     uses: u64,
     bar: String,
     least: u64,
+}
+
+/// The holder that has a version before all others, or had it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Canary {
+    holder: String,
+    uses: Option<u64>,
+    until: Option<At>,
+    passed: String,
 }
 
 impl Rotation {
@@ -56,6 +66,7 @@ impl Rotation {
             next_command: wire.next_command,
             earliest_end: At::said(wire.earliest_end_ms),
             judgement: wire.judgement.map(Judgement::of),
+            canary: wire.canary.map(Canary::of),
         }
     }
 
@@ -102,6 +113,9 @@ impl Rotation {
         for what in &self.waiting_for {
             text += &format!("waits for: {}\n", printable(what));
         }
+        if let Some(canary) = &self.canary {
+            text += &canary.line(now);
+        }
         if let Some(Judgement { good, uses, bar, least }) = &self.judgement {
             let bar = printable(bar);
             text += &format!("good uses: {good} of {uses}; {bar} are asked for, of at least {least}\n");
@@ -113,6 +127,31 @@ impl Rotation {
             text += &format!("next: {}\n", printable(&self.next_command));
         }
         text
+    }
+}
+
+impl Canary {
+    fn of(wire: wire::CanaryStatus) -> Self {
+        let wire::CanaryStatus { holder, uses, until_ms, passed } = wire;
+        Self { holder, uses: (uses != 0).then_some(uses), until: At::said(until_ms), passed }
+    }
+
+    /// As one line of text.
+    fn line(&self, now: Option<At>) -> String {
+        let (holder, passed) = (printable(&self.holder), printable(&self.passed));
+        match (self.holder.is_empty(), self.passed.is_empty()) {
+            (true, _) => format!("canary: none; {passed}\n"),
+            (false, false) => format!("canary: {holder}; {passed}\n"),
+            (false, true) => {
+                let uses = self.uses.map(|uses| format!(" for {}", count(uses, "use", "uses")));
+                let until = self.until.zip(now).map(|(at, now)| format!(", until {}", at.told_at(now)));
+                format!(
+                    "canary: {holder} has it first{}{}\n",
+                    uses.unwrap_or_default(),
+                    until.unwrap_or_default()
+                )
+            }
+        }
     }
 }
 

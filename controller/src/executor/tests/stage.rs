@@ -32,6 +32,8 @@ pub(super) struct Stage {
     pub(super) holders: Vec<(InstanceId, SessionId, bool)>,
     /// What the processes behind each live holder told of their uses.
     pub(super) uses: Vec<VersionReport>,
+    /// Behind which holder only; none: behind each.
+    behind: Option<usize>,
     seal: Seal,
     life: Option<Life>,
     pub(super) store: Store,
@@ -88,6 +90,7 @@ impl Stage {
             lease: LEASE,
             holders: Vec::new(),
             uses: Vec::new(),
+            behind: None,
             seal,
             life: None,
             store,
@@ -131,8 +134,13 @@ impl Stage {
     }
 
     async fn join(&mut self) {
+        self.join_as("spiffe://rekey.local/sidecar/orders/a").await;
+    }
+
+    /// One more holder, live from now on.
+    pub(super) async fn join_as(&mut self, spiffe: &str) -> InstanceId {
         let (instance, session): (InstanceId, SessionId) = (random::id(), random::id());
-        let spiffe = "spiffe://rekey.local/sidecar/orders/a".parse().unwrap();
+        let spiffe = spiffe.parse().unwrap();
         let mut tx = self.store.begin().await.unwrap();
         tx.join(instance, &spiffe, &Leaf::default()).await.unwrap();
         let granted = [Granted { credential: self.name.clone(), held: None }];
@@ -148,6 +156,12 @@ impl Stage {
         tx.hello(&hello).await.unwrap();
         tx.commit().await.unwrap();
         self.holders.push((instance, session, true));
+        instance
+    }
+
+    /// What the processes tell of their uses behind one holder only, or behind each.
+    pub(super) fn uses_are(&mut self, behind: Option<usize>, uses: &[VersionReport]) {
+        (self.behind, self.uses) = (behind, uses.to_vec());
     }
 
     /// A second credential that no sidecar may have, with its first version current.
@@ -359,8 +373,6 @@ impl Stage {
         let mode = self.store.meta().await.unwrap().mode;
         let ledger = self.ledger().await;
         let untold = ledger.is_foreign() || mode == Mode::ReconcileOnly;
-        let current =
-            ledger.current.and_then(|current| ledger.version(current).map(|r| (current, r.handle.clone())));
         let mut tx = self.store.begin().await.unwrap();
         for (index, (instance, session, speaks)) in self.holders.iter().enumerate() {
             if !speaks {
@@ -372,6 +384,8 @@ impl Stage {
                 tx.renew(*instance, *session, LEASE).await.unwrap();
                 continue;
             }
+            let named = |version| ledger.version(version).map(|r| (version, r.handle.clone()));
+            let current = ledger.served_by(*instance).and_then(named);
             match &current {
                 Some((_, handle)) => drop(self.target.lock().served.insert(key, handle.to_string())),
                 None => drop(self.target.lock().served.remove(&key)),
@@ -381,8 +395,9 @@ impl Stage {
             tx.renew(*instance, *session, LEASE).await.unwrap();
             if ledger.order > Order(0) {
                 tx.acks(*instance, *session, &[ack]).await.unwrap();
-                let report =
-                    serde_json::to_value(UsageReport { versions: self.uses.clone(), silent: 0 }).unwrap();
+                let tells = self.behind.is_none_or(|behind| behind == index);
+                let versions = if tells { self.uses.clone() } else { Vec::new() };
+                let report = serde_json::to_value(UsageReport { versions, silent: 0 }).unwrap();
                 tx.usage(*instance, *session, &self.name, (ledger.order, &report)).await.unwrap();
             }
         }

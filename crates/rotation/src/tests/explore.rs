@@ -17,6 +17,7 @@ use crate::Making;
 pub(super) struct Scenario {
     name: &'static str,
     making: Making,
+    canary: bool,
     budgets: &'static [(&'static str, u8)],
     most: usize,
 }
@@ -25,80 +26,128 @@ const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "plain",
         making: Making::Ours,
+        canary: false,
         budgets: &[("rotate", 1), ("fail", 1), ("crash", 1), ("lost", 1), ("poison", 1)],
         most: 100_000,
     },
     Scenario {
         name: "holders",
         making: Making::Ours,
+        canary: false,
         budgets: &[("rotate", 1), ("lease", 1), ("restart", 1), ("fail", 1)],
         most: 40_000,
     },
     Scenario {
         name: "hold",
         making: Making::Ours,
+        canary: false,
         budgets: &[("rotate", 1), ("hold", 1), ("fail", 1), ("stuck", 1)],
         most: 40_000,
     },
     Scenario {
         name: "twice",
         making: Making::Ours,
+        canary: false,
         budgets: &[("rotate", 2), ("fail", 1), ("crash", 1)],
         most: 40_000,
     },
     Scenario {
         name: "emergency",
         making: Making::Ours,
+        canary: false,
         budgets: &[("rotate", 1), ("revoke", 1), ("fail", 1)],
         most: 40_000,
     },
     Scenario {
         name: "emergency, lost answers",
         making: Making::Ours,
+        canary: false,
         budgets: &[("rotate", 1), ("revoke", 1), ("crash", 1), ("lost", 1)],
         most: 40_000,
     },
     Scenario {
         name: "emergency, stuck and held",
         making: Making::Ours,
+        canary: false,
         budgets: &[("rotate", 1), ("revoke", 1), ("stuck", 1), ("hold", 1)],
         most: 40_000,
     },
     Scenario {
         name: "two emergencies",
         making: Making::Ours,
+        canary: false,
         budgets: &[("rotate", 1), ("revoke", 2)],
         most: 40_000,
     },
     Scenario {
         name: "class C",
         making: Making::Listed,
+        canary: false,
         budgets: &[("rotate", 1), ("crash", 1), ("lost", 2), ("poison", 1)],
         most: 100_000,
     },
     Scenario {
         name: "class C, emergency",
         making: Making::Listed,
+        canary: false,
         budgets: &[("rotate", 1), ("revoke", 1), ("crash", 1), ("lost", 1)],
         most: 60_000,
     },
     Scenario {
         name: "given",
         making: Making::Given,
+        canary: false,
         budgets: &[("rotate", 1), ("fail", 1), ("crash", 1), ("hold", 1), ("poison", 1)],
         most: 60_000,
     },
     Scenario {
         name: "followed",
         making: Making::Followed,
+        canary: false,
         budgets: &[("rotate", 1), ("fail", 1), ("revoke", 1), ("crash", 1), ("hold", 1)],
         most: 60_000,
     },
     Scenario {
         name: "given, emergency",
         making: Making::Given,
+        canary: false,
         budgets: &[("rotate", 1), ("revoke", 1), ("crash", 1), ("hold", 1)],
         most: 60_000,
+    },
+    Scenario {
+        name: "canary",
+        making: Making::Ours,
+        canary: true,
+        budgets: &[("rotate", 1), ("fail", 1), ("lease", 1)],
+        most: 40_000,
+    },
+    Scenario {
+        name: "canary, held",
+        making: Making::Ours,
+        canary: true,
+        budgets: &[("rotate", 1), ("fail", 1), ("hold", 1), ("stuck", 1)],
+        most: 40_000,
+    },
+    Scenario {
+        name: "canary, restarts",
+        making: Making::Ours,
+        canary: true,
+        budgets: &[("rotate", 1), ("restart", 1), ("crash", 1)],
+        most: 40_000,
+    },
+    Scenario {
+        name: "canary, emergency",
+        making: Making::Ours,
+        canary: true,
+        budgets: &[("rotate", 1), ("revoke", 1)],
+        most: 40_000,
+    },
+    Scenario {
+        name: "canary, emergency, away",
+        making: Making::Ours,
+        canary: true,
+        budgets: &[("rotate", 1), ("revoke", 1), ("lease", 1)],
+        most: 40_000,
     },
 ];
 
@@ -172,4 +221,29 @@ fn versions_that_are_followed_break_no_invariant() {
 #[test]
 fn an_emergency_where_somebody_gives_the_versions_breaks_no_invariant() {
     check("given, emergency");
+}
+
+#[test]
+fn one_holder_first_breaks_no_invariant() {
+    check("canary");
+}
+
+#[test]
+fn a_canary_that_is_held_breaks_no_invariant() {
+    check("canary, held");
+}
+
+#[test]
+fn a_canary_that_starts_anew_breaks_no_invariant() {
+    check("canary, restarts");
+}
+
+#[test]
+fn an_emergency_during_a_canary_breaks_no_invariant() {
+    check("canary, emergency");
+}
+
+#[test]
+fn an_emergency_during_a_canary_that_goes_away_breaks_no_invariant() {
+    check("canary, emergency, away");
 }

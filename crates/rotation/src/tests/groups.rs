@@ -249,6 +249,7 @@ fn side(ledger: &Ledger) -> Option<bool> {
         Phase::Staged
         | Phase::Barrier
         | Phase::CutOver
+        | Phase::Canary
         | Phase::Returning
         | Phase::Undoing
         | Phase::StuckUndoing

@@ -26,6 +26,7 @@ pub(super) enum Deed {
     Join,
     Resume,
     Mode(bool),
+    Tries(u64, u64),
     Drive,
 }
 
@@ -46,6 +47,7 @@ pub(super) fn deed() -> impl Strategy<Value = Deed> {
         1 => Just(Deed::Join),
         1 => Just(Deed::Resume),
         1 => any::<bool>().prop_map(Deed::Mode),
+        1 => (0_u64..4, 0_u64..2).prop_map(|(good, bad)| Deed::Tries(good, good + bad)),
         12 => Just(Deed::Drive),
     ]
 }
@@ -63,6 +65,11 @@ fn making() -> impl Strategy<Value = (Making, Option<u32>)> {
         1 => Just(Making::Token { life, expires: Some(life) }),
     ];
     (making, prop_oneof![2 => Just(None), 1 => Just(Some(2))])
+}
+
+/// What a canary is to show, where there is one.
+fn canary() -> impl Strategy<Value = Option<Trial>> {
+    prop::option::of(Just(Trial { uses: 2, within: std::time::Duration::from_secs(3) }))
 }
 
 impl World {
@@ -89,6 +96,7 @@ impl World {
             | Deed::Silence(_)
             | Deed::Leave(_)
             | Deed::Join
+            | Deed::Tries(..)
             | Deed::Mode(_) => {
                 self.surroundings(deed);
                 Event::Look
@@ -107,6 +115,7 @@ impl World {
                 self.holders[index].gone = Some(super::world::at(self.now));
             }
             Deed::Join if self.holders.len() < 5 => self.join("joiner"),
+            Deed::Tries(good, uses) => self.tries(good, uses),
             Deed::Mode(normal) => self.mode = if normal { Mode::Normal } else { Mode::ReconcileOnly },
             Deed::Ack(_) | Deed::Quiet | Deed::Leave(_) | Deed::Join => {}
             Deed::Begin
@@ -217,6 +226,10 @@ fn holds_between(before: &Ledger, after: &Ledger, event: &Event, world: &World) 
         assert_eq!(*event, Event::CleanedUp { version: **version }, "I8");
         assert!(after.version(**version).unwrap().ended.is_some(), "I8");
     }
+    assert!(
+        before.canary() == after.canary() || after.order > before.order,
+        "another holder is to see another version, and the order did not change: {event:?}"
+    );
     holds_of_endings(before, after, world);
     holds_of_choices(before, after, world);
 }
@@ -252,13 +265,20 @@ fn later(from: Stage, to: Stage) -> bool {
     from.may_become(Stage::Previous) && Stage::Previous.may_become(to)
 }
 
+/// Whether a version was in use: by everybody, or by a canary.
+pub(super) fn was_used(ledger: &Ledger, version: Version) -> bool {
+    let last = ledger.rotation.as_ref().filter(|last| last.next == Some(version));
+    let tried = last.and_then(|last| last.canary.as_ref()?.holder).is_some();
+    tried || ledger.version(version).is_some_and(|record| record.promoted.is_some())
+}
+
 /// I3 and I5: what is decided to end was not needed, or was cut by a person.
 fn holds_of_endings(before: &Ledger, after: &Ledger, world: &World) {
     let fresh: BTreeSet<&Version> =
         after.endings.keys().filter(|it| !before.endings.contains_key(it)).collect();
     for version in fresh {
         let ending = &after.endings[version];
-        let was_used = before.version(*version).is_some_and(|record| record.promoted.is_some());
+        let was_used = was_used(before, *version);
         if ending.cause == Cause::Emergency || !was_used {
             continue;
         }
@@ -277,10 +297,12 @@ proptest! {
     fn no_sequence_of_events_breaks_what_must_hold(
         seeded in any::<bool>(),
         making in making(),
+        canary in canary(),
         deeds in prop::collection::vec(deed(), 1..60),
     ) {
         let mut world = if seeded { World::settled() } else { World::empty() };
         (world.policy.making, world.policy.slots) = making;
+        world.policy.canary = canary;
         for deed in &deeds {
             let Some(event) = world.event_of(deed) else { continue };
             let before = world.ledger.clone();
@@ -308,10 +330,12 @@ proptest! {
     #[test]
     fn once_the_faults_stop_every_rotation_and_emergency_ends(
         making in making(),
+        canary in canary(),
         deeds in prop::collection::vec(deed(), 1..40),
     ) {
         let mut world = World::settled();
         (world.policy.making, world.policy.slots) = making;
+        world.policy.canary = canary;
         for deed in &deeds {
             if let Some(event) = world.event_of(deed) {
                 drop(world.try_event(&event));

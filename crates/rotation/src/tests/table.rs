@@ -8,7 +8,7 @@ use crate::*;
 /// A column: the event, and how the world is brought to meet it. Nothing acknowledges or shows anything by itself.
 type Column = (&'static str, fn(&mut World) -> Event);
 
-const COLUMNS: [Column; 30] = [
+const COLUMNS: [Column; 32] = [
     ("begin", World::beginning),
     ("choose", World::choosing),
     ("lost", |w| Event::Lost { version: w.next(), attempt: 0, why: String::new() }),
@@ -33,6 +33,15 @@ const COLUMNS: [Column; 30] = [
         w.all_ack();
         w.wait(super::world::FLOOR + 1);
         w.show_quiet_if_open();
+        Event::Look
+    }),
+    ("canary good", |w| {
+        w.all_ack();
+        w.tries(10, 10);
+        Event::Look
+    }),
+    ("canary bad", |w| {
+        w.tries(9, 10);
         Event::Look
     }),
     ("failed", |w| Event::Failed { order: w.ledger.order, why: "nack".to_owned() }),

@@ -14,6 +14,9 @@ pub(super) const ALONE: u64 = 5_000;
 pub(super) const SETTLE: u64 = 500;
 pub(super) const SLACK: u64 = 10;
 
+/// What a canary is to show.
+pub(super) const TRIAL: Trial = Trial { uses: 10, within: Duration::from_secs(4) };
+
 /// A barrier for a value that we choose.
 pub(super) const KNOWN: Barrier = Barrier {
     known: true,
@@ -36,6 +39,8 @@ pub(super) struct World {
     pub(super) claims: Vec<Claim>,
     pub(super) listing: Listing,
     pub(super) gate: Option<&'static str>,
+    /// How the uses behind the canary went.
+    pub(super) tried: Tried,
     /// The next random number.
     pub(super) drawn: u128,
 }
@@ -63,6 +68,7 @@ pub(super) fn policy() -> Policy {
         budget: 2,
         settle: ms(SETTLE),
         adopts: false,
+        canary: None,
         overlap: Overlap::Both,
         making: Making::Ours,
         slots: None,
@@ -85,6 +91,7 @@ impl World {
             claims: Vec::new(),
             listing: Listing::CannotTell,
             gate: None,
+            tried: Tried::default(),
             drawn: 1,
         };
         world.join("a");
@@ -144,8 +151,12 @@ impl World {
             return Self::single_in(phase, KNOWN);
         }
         let mut world = Self::settled();
+        if phase == Phase::Canary {
+            world.policy.canary = Some(TRIAL);
+        }
         let path = [Phase::Planned, Phase::Chosen, Phase::Installed, Phase::Proven, Phase::Rolling];
-        match path.iter().position(|step| *step == phase) {
+        let told = if phase == Phase::Canary { Phase::Rolling } else { phase };
+        match path.iter().position(|step| *step == told) {
             Some(steps) => world.go(steps),
             None => world.go_beyond(phase),
         }
@@ -295,6 +306,7 @@ impl World {
             claims: &self.claims,
             gate: self.gate,
             mates: &[],
+            tried: self.tried,
         }
     }
 
@@ -337,6 +349,7 @@ impl World {
         self.holders.push(HolderFacts {
             instance,
             name: name.to_owned(),
+            tries_first: false,
             since: at(self.now),
             came_empty: true,
             last_contact: at(self.now),
@@ -371,6 +384,11 @@ impl World {
         for index in 0..self.holders.len() {
             self.ack(index);
         }
+    }
+
+    /// The uses behind the canary: so many good ones of so many.
+    pub(super) fn tries(&mut self, good: u64, uses: u64) {
+        self.tried = Tried { good, uses, misses: good < uses };
     }
 
     /// The target has shown no session on what is being left for the whole quiet window.

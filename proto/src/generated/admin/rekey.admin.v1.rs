@@ -371,12 +371,31 @@ pub struct RotationStatus {
     /// What the operator can type now; empty: nothing is needed.
     #[prost(string, tag = "11")]
     pub next_command: ::prost::alloc::string::String,
-    /// How the uses of `next` went so far; absent: holders do not move to it.
+    /// How the uses of `next` went so far, behind the canary as long as that has it alone; absent: holders do not move to it.
     #[prost(message, optional, tag = "12")]
     pub judgement: ::core::option::Option<JudgementStatus>,
     /// When the version that is being left may be ended at the earliest, as far as clocks decide it; 0: none is being left.
     #[prost(int64, tag = "13")]
     pub earliest_end_ms: i64,
+    /// Who has the version before all others, or had it; absent: nobody.
+    #[prost(message, optional, tag = "14")]
+    pub canary: ::core::option::Option<CanaryStatus>,
+}
+/// The holder that has a new version before all others.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CanaryStatus {
+    /// What people call it; empty: nobody was connected to try it.
+    #[prost(string, tag = "1")]
+    pub holder: ::prost::alloc::string::String,
+    /// How many uses are judged; 0: it is over. How many there were, and how many of them good, is in the judgement.
+    #[prost(uint64, tag = "2")]
+    pub uses: u64,
+    /// When its time is over; 0: it is over.
+    #[prost(int64, tag = "3")]
+    pub until_ms: i64,
+    /// What spoke for telling everybody; empty: it goes on, or was taken back.
+    #[prost(string, tag = "4")]
+    pub passed: ::prost::alloc::string::String,
 }
 /// How the uses of a version went that holders move to, and what is asked of them.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

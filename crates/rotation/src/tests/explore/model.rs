@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rekey_model::{Handle, InstanceId, Order, Version};
 
 use super::super::world::{at, policy};
+use super::Scenario;
 use crate::*;
 
 /// When everything happens; and long before that.
@@ -76,11 +77,15 @@ pub(super) struct State {
     pub(super) budgets: BTreeMap<&'static str, u8>,
     /// Versions that somebody revoked, whatever the ledger says.
     pub(super) revoked: BTreeSet<Version>,
+    /// Whether one holder has a new version first, and what the processes behind it told: all good, or not.
+    pub(super) canary: bool,
+    pub(super) told: Option<bool>,
 }
 
 impl State {
     /// Version 1 is current, both sidecars serve it.
-    pub(super) fn start(making: Making, budgets: &[(&'static str, u8)]) -> Self {
+    pub(super) fn start(scenario: &Scenario) -> Self {
+        let (making, budgets) = (scenario.making, scenario.budgets);
         let one = Version::FIRST;
         let sidecar = Sidecar {
             session: 1,
@@ -104,6 +109,8 @@ impl State {
             target: BTreeMap::from([(one, true)]),
             budgets: budgets.iter().copied().collect(),
             revoked: BTreeSet::new(),
+            canary: scenario.canary,
+            told: None,
         };
         let mut policy = state.policy(false);
         policy.adopts = true;
@@ -127,13 +134,20 @@ impl State {
             listening_since: at(LONG_AGO),
             evidence: evidence.as_ref(),
             claims: &[],
+            tried: self.told.map_or(Tried::default(), |good| Tried {
+                good: u64::from(good),
+                uses: 1,
+                misses: !good,
+            }),
             gate: None,
             mates: &[],
         })
     }
 
     fn policy(&self, unsettled: bool) -> Policy {
-        Policy { making: self.making, ..explored_policy(unsettled) }
+        let trial = Trial { uses: 1, within: std::time::Duration::MAX };
+        let canary = self.canary.then_some(trial);
+        Policy { making: self.making, canary, ..explored_policy(unsettled) }
     }
 
     /// What the target calls everything that it has.
@@ -165,6 +179,9 @@ impl State {
         let policy = self.policy(!settled);
         let ledger = self.with_facts(&policy, |facts| self.ledger.after(event, facts)).ok()?;
         let mut next = Self { ledger, ..self.clone() };
+        if next.ledger.canary() != self.ledger.canary() {
+            next.told = None;
+        }
         next.give_up();
         next.die();
         Some(next)
@@ -206,6 +223,9 @@ impl State {
             if sidecar.fenced.contains(&serves) {
                 return Some(format!("I16 holder {index} serves {serves} after it took its fence"));
             }
+            if sidecar.order == ledger.order && ledger.served_by(named_holder(index)) != Some(serves) {
+                return Some(format!("holder {index} serves {serves}, which it is not to have yet"));
+            }
         }
         if let Some(current) = ledger.current {
             if ledger.fenced.contains(&current) || ledger.endings.contains_key(&current) {
@@ -246,11 +266,17 @@ impl State {
     }
 }
 
+/// The instance at a place among the sidecars.
+pub(super) fn named_holder(index: usize) -> InstanceId {
+    InstanceId::from_bits(index as u128 + 1)
+}
+
 impl Sidecar {
     fn facts(&self, number: u128) -> HolderFacts {
         HolderFacts {
             instance: InstanceId::from_bits(number),
             name: String::new(),
+            tries_first: false,
             since: at(LONG_AGO),
             came_empty: false,
             last_contact: if self.row_live { at(NOW) } else { at(LONG_AGO) },

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use rekey_model::{RotationId, Version};
 
+use super::super::properties::was_used;
 use super::super::world::at;
-use super::model::{Call, Down, NOW, Sidecar, State, Up, Verb, named};
+use super::model::{Call, Down, NOW, Sidecar, State, Up, Verb, named, named_holder};
 use crate::*;
 
 /// What happened, whether it took something from a budget, and the state then, or what was wrong with the step.
@@ -18,6 +19,7 @@ impl State {
             self.operator(&mut moves);
             self.executor(&mut moves);
             self.controller_hears(&mut moves);
+            self.canary_tells(&mut moves);
         } else {
             let started = Self { up: true, ..self.clone() };
             moves.push(("start".to_owned(), false, Ok(started.after(&Event::Resumed).unwrap())));
@@ -153,7 +155,7 @@ impl State {
         let decided =
             next.ledger.endings.iter().filter(|(version, _)| !self.ledger.endings.contains_key(version));
         for (version, ending) in decided.filter(|(_, ending)| ending.cause != Cause::Emergency) {
-            let was_used = self.ledger.version(*version).is_some_and(|record| record.promoted.is_some());
+            let was_used = was_used(&self.ledger, *version);
             if was_used && self.ledger.held.is_some() {
                 return Err(format!("I5 {version} is ended ({:?}) while held", ending.cause));
             }
@@ -289,7 +291,7 @@ impl State {
             let view = Down {
                 session: sidecar.row_session,
                 order: self.ledger.order,
-                current: self.ledger.current,
+                current: self.ledger.served_by(named_holder(index)),
                 fenced: self.ledger.fenced.clone(),
             };
             let behind = sidecar.row_acked.is_none_or(|acked| acked < self.ledger.order);
@@ -302,6 +304,20 @@ impl State {
             }
             for said in &sidecar.up {
                 with(&format!("{said:?} of"), &|it| it.hear(said));
+            }
+        }
+    }
+
+    /// The processes behind the canary have used what it has, and tell how that went.
+    fn canary_tells(&self, moves: &mut Vec<Move>) {
+        let Some((canary, next)) = self.ledger.canary().filter(|_| self.told.is_none()) else { return };
+        let has_it = |(index, it): (usize, &Sidecar)| {
+            named_holder(index) == canary && it.lease && it.serves == Some(next)
+        };
+        if self.sidecars.iter().enumerate().any(has_it) {
+            moves.push(("uses went well".to_owned(), false, Ok(Self { told: Some(true), ..self.clone() })));
+            if let Some(spent) = self.spend("fail") {
+                moves.push(("uses went badly".to_owned(), true, Ok(Self { told: Some(false), ..spent })));
             }
         }
     }

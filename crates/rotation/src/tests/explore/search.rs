@@ -32,7 +32,7 @@ struct Search {
 
 pub(super) fn explore(scenario: &Scenario) -> Found {
     let mut search = Search::default();
-    let start = State::start(scenario.making, scenario.budgets);
+    let start = State::start(scenario);
     search.enter(&start, 0, String::new());
     let mut layer = vec![(0, start)];
     while !layer.is_empty() && search.steps.len() < scenario.most {
