@@ -19,11 +19,11 @@ runbooks: ## Run five teams' manual procedures as declared credentials, on real 
 	@scripts/runbooks.sh
 
 test: ## Format, lints, tidy and all tests against what apt and cargo give
-	@scripts/setup.sh postgresql pgbouncer redis mariadb prometheus moto
+	@scripts/setup.sh postgresql pgbouncer redis mariadb rabbitmq prometheus moto
 	@scripts/test.sh
 
 interop: ## PostgreSQL 18, OpenBao, Kubernetes: real parts beyond apt (needs Maven, Go; first build 12 min)
-	@scripts/setup.sh postgresql pgbouncer redis mariadb prometheus moto
+	@scripts/setup.sh postgresql pgbouncer redis mariadb rabbitmq prometheus moto
 	@scripts/interop.sh
 
 bench: ## Ratios side by side in one run, into target/bench/local.json

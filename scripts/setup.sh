@@ -16,6 +16,7 @@ for part in "$@"; do
     mariadb) command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server) ;;
     pgbouncer) command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer) ;;
     prometheus) { command -v promtool && command -v prometheus; } >/dev/null || missing+=(prometheus) ;;
+    rabbitmq) ls /usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server >/dev/null 2>&1 || missing+=(rabbitmq-server) ;;
     moto) python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv) ;;
     *) echo "setup.sh: no such part: $part" >&2; exit 2 ;;
   esac
@@ -36,11 +37,12 @@ fi
 command -v apt-get >/dev/null || { echo "Missing: ${missing[*]} (by their Debian names). Install them, then run this again." >&2; exit 1; }
 echo "installing: ${missing[*]}"
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-# Of Prometheus nothing beside it is wanted, and no server is to run because of us.
+# Of Prometheus nothing beside it is wanted.
 lean=()
 case " ${missing[*]} " in *" prometheus "*) lean=(--no-install-recommends) ;; esac
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${lean[@]}" "${missing[@]}" >/dev/null
-if [ ${#lean[@]} -gt 0 ] && command -v systemctl >/dev/null; then
-  "${as_root[@]}" systemctl disable --now prometheus >/dev/null 2>&1 || true
-fi
+# Each test starts its own server, beside any other: these need not run because of us.
+for service in prometheus rabbitmq-server; do
+  case " ${missing[*]} " in *" $service "*) "${as_root[@]}" systemctl disable --now "$service" >/dev/null 2>&1 || true ;; esac
+done
 cached "$@"

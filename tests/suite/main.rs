@@ -27,6 +27,7 @@ mod pair;
 mod poison;
 mod pooled;
 mod prometheus;
+mod rabbitmq;
 mod redis;
 mod restore;
 mod revoke;

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HOST, HeaderValue, RETRY_AFTER};
@@ -44,6 +46,19 @@ pub(crate) struct Answer {
     pub(crate) date: Option<String>,
 }
 
+/// Who asks.
+#[derive(Clone, Copy)]
+pub(crate) enum Login<'a> {
+    /// Whoever has this token.
+    Bearer(&'a SecretBytes),
+    /// A user, and its password.
+    Basic(&'a str, &'a SecretBytes),
+}
+
+/// A connection, plain or in TLS.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Wire for S {}
+
 /// Scheme, host and port of a server; none where it is more than that, or less.
 pub(crate) fn route(server: &str) -> Option<(&'static str, String, u16)> {
     let uri: hyper::Uri = server.parse().ok()?;
@@ -62,15 +77,15 @@ pub(crate) fn route(server: &str) -> Option<(&'static str, String, u16)> {
 }
 
 impl Http {
-    /// Sends `body` as JSON, and a bearer's token where one is given. `path` is what follows the port.
+    /// Sends `body` as JSON. `path` is what follows the port.
     pub(crate) async fn ask(
         &self,
         method: Method,
         path: &str,
-        token: Option<&SecretBytes>,
+        login: Login<'_>,
         body: Option<&serde_json::Value>,
     ) -> Result<Answer, Failed> {
-        self.send(self.request(method, path, token, body)?).await
+        self.send(self.request(method, path, login, body)?).await
     }
 
     /// The server as the `Host` header names it.
@@ -82,14 +97,19 @@ impl Http {
 
     /// Sends a request that is made already, with its `Host` header.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, Failed> {
+        self.exchange(self.open().await?, request).await
+    }
+
+    /// A connection, secured where TLS is spoken; nothing was sent over it yet.
+    pub(crate) async fn open(&self) -> Result<Box<dyn Wire>, Failed> {
         let socket = self.within(TcpStream::connect((self.host.as_str(), self.port))).await?;
         let socket = socket.map_err(|error| Failed::Away(error.to_string()))?;
-        let Some(tls) = &self.tls else { return self.exchange(socket, request).await };
+        let Some(tls) = &self.tls else { return Ok(Box::new(socket)) };
         let name = tls.server_name.clone().unwrap_or_else(|| self.host.clone());
         let name = ServerName::try_from(name).map_err(|_not| Failed::no("the host is no name for TLS"))?;
         let connector = TlsConnector::from(std::sync::Arc::clone(&tls.config));
         match self.within(connector.connect(name, socket)).await? {
-            Ok(stream) => self.exchange(stream, request).await,
+            Ok(stream) => Ok(Box::new(stream)),
             Err(error)
                 if error
                     .get_ref()
@@ -105,21 +125,15 @@ impl Http {
         &self,
         method: Method,
         path: &str,
-        token: Option<&SecretBytes>,
+        login: Login<'_>,
         body: Option<&serde_json::Value>,
     ) -> Result<Request<Full<Bytes>>, Failed> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(HOST, self.authority())
-            .header(ACCEPT, "application/json");
-        if let Some(token) = token {
-            let bearer = Zeroizing::new([b"Bearer ".as_slice(), token.expose()].concat());
-            let value = HeaderValue::from_bytes(&bearer);
-            let mut value = value.map_err(|_not| Failed::no("a token is printable ASCII without spaces"))?;
-            value.set_sensitive(true);
-            request = request.header(AUTHORIZATION, value);
-        }
+            .header(ACCEPT, "application/json")
+            .header(AUTHORIZATION, login.header()?);
         let body = body.map(|body| Bytes::from(body.to_string()));
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
@@ -134,15 +148,11 @@ impl Http {
         timeout(self.connect, work).await.map_err(late)
     }
 
-    async fn exchange(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Answer, Failed> {
+    async fn exchange(&self, wire: Box<dyn Wire>, request: Request<Full<Bytes>>) -> Result<Answer, Failed> {
         let lost = |error: hyper::Error| Failed::Lost(format!("the answer was lost: {error}"));
         let both = async {
             let (mut sender, connection) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+                hyper::client::conn::http1::handshake(TokioIo::new(wire)).await.map_err(lost)?;
             let answered = async {
                 let answer = sender.send_request(request).await.map_err(lost)?;
                 let status = answer.status().as_u16();
@@ -163,6 +173,23 @@ impl Http {
         };
         let late = |_elapsed| Err(Failed::Lost(format!("no answer after {:?}", self.request)));
         timeout(self.request, both).await.unwrap_or_else(late)
+    }
+}
+
+impl Login<'_> {
+    fn header(self) -> Result<HeaderValue, Failed> {
+        let text = match self {
+            Self::Bearer(token) => [b"Bearer ".as_slice(), token.expose()].concat(),
+            Self::Basic(user, password) => {
+                let both = Zeroizing::new([user.as_bytes(), b":", password.expose()].concat());
+                let both = Zeroizing::new(STANDARD.encode(&*both));
+                [b"Basic ".as_slice(), both.as_bytes()].concat()
+            }
+        };
+        let value = HeaderValue::from_bytes(&Zeroizing::new(text));
+        let mut value = value.map_err(|_not| Failed::no("a token is printable ASCII without spaces"))?;
+        value.set_sensitive(true);
+        Ok(value)
     }
 }
 

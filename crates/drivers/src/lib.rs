@@ -18,6 +18,7 @@ pub mod pgbouncer;
 mod place;
 mod plug;
 pub mod postgres;
+pub mod rabbitmq;
 pub mod redis;
 mod scram;
 mod table;

@@ -166,6 +166,12 @@ pub static ALL: &[Kind] = &[
         class: Class::H,
         plug: &Hidden::<crate::hand_in::Plug>(PhantomData),
     },
+    Kind {
+        name: crate::rabbitmq::NAME,
+        strategies: &[Strategy::DualAccount],
+        class: Class::A,
+        plug: &Hidden::<crate::rabbitmq::Plug>(PhantomData),
+    },
 ];
 
 /// The row of the driver with this name.

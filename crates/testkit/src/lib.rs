@@ -24,6 +24,7 @@ pub mod platform;
 pub mod postgres;
 pub mod process;
 pub mod prometheus;
+pub mod rabbitmq;
 pub mod redis;
 pub mod system;
 pub mod weather;

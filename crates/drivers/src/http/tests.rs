@@ -65,10 +65,11 @@ fn server(script: Script) -> (Http, JoinHandle<String>) {
 }
 
 async fn ask(server: &Http, changes: bool) -> Result<Answer, DriverError> {
-    let body = serde_json::json!("BODY");
+    let (password, body) = (SecretBytes::from("secret".to_owned()), serde_json::json!("BODY"));
     let touched = Touched::default();
     let asked = Box::pin(async {
-        let answer = server.ask(Method::POST, "/here?a=b", None, Some(&body)).await?;
+        let answer =
+            server.ask(Method::POST, "/here?a=b", Login::Basic("me", &password), Some(&body)).await?;
         let failed = || Failed::answered(answer.status, "said").asked_to_wait(answer.retry_after);
         if (200..300).contains(&answer.status) { Ok(answer) } else { Err(failed()) }
     });
@@ -142,6 +143,7 @@ async fn an_answer_that_comes_twice_is_one_answer() {
     let asked = server.join().unwrap();
     assert!(asked.starts_with("POST /here?a=b HTTP/1.1\r\n"), "{asked}");
     assert!(asked.contains(&format!("host: {}", place.authority())), "{asked}");
+    assert!(asked.contains("authorization: Basic bWU6c2VjcmV0\r\n"), "{asked}");
 }
 
 #[test]

@@ -7,20 +7,21 @@ use zeroize::Zeroize;
 
 use super::Kubernetes;
 use crate::answer::Failed;
-use crate::http::{Answer, Http};
+use crate::http::{Answer, Http, Login};
 
 impl Kubernetes {
     /// A request as the rotator.
     pub(super) async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Body, Failed> {
         let what = format!("{method} {path}");
-        let answer = Box::pin(self.target.http.ask(method, path, Some(&self.target.token), body)).await;
+        let login = Login::Bearer(&self.target.token);
+        let answer = Box::pin(self.target.http.ask(method, path, login, body)).await;
         answer.and_then(|answer| read(&answer)).map_err(|failed| failed.during(&what))
     }
 
     /// A request as the consumer, over its route.
     pub(super) async fn ask_as(&self, token: &SecretBytes, path: &str, body: &Value) -> Result<Body, Failed> {
         let route: &Http = &self.target.consumer;
-        let answer = Box::pin(route.ask(Method::POST, path, Some(token), Some(body))).await;
+        let answer = Box::pin(route.ask(Method::POST, path, Login::Bearer(token), Some(body))).await;
         answer.and_then(|answer| read(&answer))
     }
 

@@ -15,5 +15,6 @@ mod mysql;
 mod pgbouncer;
 mod postgres;
 mod proxy;
+mod rabbitmq;
 mod redis;
 mod table;
