@@ -74,6 +74,7 @@ pub static ROWS: &[Row] = &[
     cloud_aegis::C9,
     flashfusion::D1,
     flashfusion::D3,
+    flashfusion::D4,
     sentryagent::E2,
     sentryagent::E6,
 ];

@@ -65,9 +65,18 @@ impl Stage {
 
     /// The socket of the system's sidecar, which is started when it is first asked for.
     pub(crate) fn sidecar(&mut self, system: &str) -> Result<PathBuf> {
-        let name = format!("{system}-a");
+        self.sidecar_called(system, "a")
+    }
+
+    /// The socket of another sidecar of the system.
+    pub(crate) fn second_sidecar(&mut self, system: &str) -> Result<PathBuf> {
+        self.sidecar_called(system, "b")
+    }
+
+    fn sidecar_called(&mut self, system: &str, which: &str) -> Result<PathBuf> {
+        let name = format!("{system}-{which}");
         if self.sidecars.insert(name.clone()) {
-            self.platform.start_sidecar(&name, &format!("{system}/a"), &format!("{system}/*"))?;
+            self.platform.start_sidecar(&name, &format!("{system}/{which}"), &format!("{system}/*"))?;
         }
         Ok(self.platform.socket(&name))
     }
