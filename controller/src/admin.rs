@@ -9,6 +9,7 @@ mod caller;
 mod checks;
 mod declare;
 mod differ;
+mod drifted;
 mod drive;
 mod given;
 mod guard;

@@ -66,8 +66,10 @@ pub enum Command {
         after_help = "Examples:\n  rekeyctl apply -f credentials/ --dry-run\n  rekeyctl apply -f orders.yaml -f billing.yaml\n  cat orders.yaml | rekeyctl apply -f -"
     )]
     Apply(Apply),
-    /// Hands in the password of the login that an application uses today; it becomes version 1.
+    /// Hands in the password that a login has today: version 1, or the next one where somebody changed it.
     ///
+    /// Where an account takes one password at a time and somebody else changed it, the alarm `current_fails` stands: what
+    /// works now can be handed in. It is tried first, and given to everybody; nothing is changed at the target.
     /// The password is asked for without echo, or read from --password-file or from a pipe. It is never an argument.
     #[command(
         after_help = "Examples:\n  rekeyctl adopt orders/db\n  rekeyctl adopt orders/db --password-file /run/secrets/orders\n  pass show orders | rekeyctl adopt orders/db"

@@ -232,3 +232,38 @@ fn the_target_is_not_changed_while_a_sidecar_does_not_answer() {
     };
     assert!(poll(PATIENCE, done), "{:#}", status(&story));
 }
+
+#[test]
+fn a_password_that_somebody_changed_is_adopted_while_the_current_one_is_refused() {
+    let story = begin("single-drifted", 1, "hold");
+    let adopt = |password: &str| {
+        write_private(&story.system.folder().join("of-now"), password).unwrap();
+        let output = story.system.operator().output(&["adopt", FIXED, "--password-file", "of-now"]).unwrap();
+        let said = [output.stdout.as_slice(), &output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let (code, said) = adopt("of-today");
+    assert!(code == Some(10) && said.contains("there is nothing to adopt"), "{code:?}: {said}");
+    let application = Application::start(&story, Reads::Get);
+    application.let_work(25);
+    assert!(application.end().is_empty());
+    story.system.database.postgres.sql("ALTER ROLE orders_fixed PASSWORD 'of-somebody'");
+    let (code, said) = adopt("of-nobody");
+    assert_eq!(code, Some(3), "{said}");
+    assert_eq!(status(&story)["current"], 1, "nobody got it");
+    let failing = |status: &Value| status["alarms"].to_string().contains("current_fails");
+    assert!(failing(&status(&story)), "{:#}", status(&story));
+    let (code, said) = adopt("of-somebody");
+    assert!(code == Some(0) && said.contains("v2"), "{code:?}: {said}");
+    let now = status(&story);
+    assert!(now["current"] == 2 && !failing(&now), "{now:#}");
+    assert_eq!(now["versions"][0]["stage"], "retired", "{now:#}");
+    assert!(poll(PATIENCE, || read_password(&story.system.socket("sidecar-1"), FIXED) == "of-somebody"));
+    let application = Application::start(&story, Reads::Get);
+    application.let_work(25);
+    let failures = application.end();
+    assert!(failures.is_empty(), "{failures:#?}");
+    // It is theirs to rotate from here on as before.
+    rotate(&story);
+    assert_eq!(status(&story)["current"], 3);
+}

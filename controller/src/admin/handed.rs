@@ -1,11 +1,11 @@
-//! Adoption: the password of the login that an application uses today becomes version 1, once it was seen to work.
+//! Adoption: the password of the login that an application uses today becomes version 1, once it was seen to work. What is
+//! handed in later is in [`super::drifted`].
 
 use std::sync::Arc;
 
 use rekey_drivers::{DriverError, Intent};
 use rekey_model::{CredentialName, SecretBytes, Version};
 use rekey_proto::admin as wire;
-use rekey_rotation::OutOfOrder;
 
 use super::caller::Caller;
 use super::refusal::Refusal;
@@ -29,7 +29,7 @@ impl Admin {
             return Err(Refusal::invalid("password", "has 1 to 4096 bytes"));
         }
         match self.take_in(caller, &name, password).await {
-            Ok(()) => Ok(wire::AdoptResponse { version: Version::FIRST.get() }),
+            Ok(version) => Ok(wire::AdoptResponse { version: version.get() }),
             Err(refusal) => {
                 self.record_refused(caller, (&name, Verb::Adopt), &refusal).await?;
                 Err(refusal)
@@ -43,25 +43,24 @@ impl Admin {
         caller: &Caller,
         name: &CredentialName,
         password: SecretBytes,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Version, Refusal> {
         let row =
             self.0.store.credential(name).await?.ok_or_else(|| Refusal::no_credential(name.as_str()))?;
         let spec = Spec::parse(&row.spec).map_err(|_problems| Refusal::Spec(name.clone()))?;
+        if !row.ledger.versions.is_empty() {
+            return self.take_drifted(caller, (row, spec), password).await;
+        }
         let Some(adopt) = spec.driver.adopt() else {
             let message =
                 format!("{name} declares no `adopt`: add the login to its declaration, and apply it");
             return Err(Refusal::invalid("name", message));
         };
-        if !row.ledger.versions.is_empty() {
-            let why = OutOfOrder::NoEdge { event: "adopt", phase: None };
-            return Err(Refusal::OutOfOrder(name.clone(), why));
-        }
         let driver = self.0.drivers.driver(&spec)?;
         let intent = Intent::chosen(Version::FIRST, adopt.clone(), Arc::new(password));
         let installed = driver.install(&intent).await.map_err(|error| target(&error))?;
         driver.probe(&installed.fields, None).await.map_err(|error| target(&error))?;
         let adopted = self.0.executor.adopt(&spec, &installed.fields, caller.actor()).await;
-        adopted.map(|_outcome| ()).map_err(|error| Refusal::of_commit(name, error))
+        adopted.map(|_outcome| Version::FIRST).map_err(|error| Refusal::of_commit(name, error))
     }
 
     /// Somebody tried a secret, which is to be seen. A refusal's text holds none.

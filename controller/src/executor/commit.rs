@@ -1,5 +1,6 @@
 //! One transaction: rows, decision, ledger, audit, history. The only way in which a ledger changes.
 
+use rekey_drivers::Intent;
 use rekey_model::{CredentialName, Fields, RotationId, Version};
 use rekey_rotation::{Event, Facts, Ledger, OutOfOrder, group};
 use rekey_runtime::random;
@@ -81,8 +82,29 @@ impl Executor {
         let adopt = proven.driver.adopt().filter(|_| same);
         let adopt = adopt.ok_or(OutOfOrder::NoEdge { event: "adopt", phase: None })?;
         let sealed = self.seal_given(&seen, Version::FIRST, fields)?;
-        let event = Event::Adopt { handle: adopt.clone() };
+        let event = Event::Adopt { handle: adopt.clone(), version: None };
         self.commit_with(name, &event, &actor, Some((Version::FIRST, &sealed))).await
+    }
+
+    /// Records what works now, whose `fields` were seen to work with `proven`, as the next version of an account that takes
+    /// one value, which somebody else has changed. Refused if there is another version since, or another declaration.
+    pub async fn adopt_next(
+        &self,
+        proven: &Spec,
+        (intent, fields): (&Intent, &Fields),
+        actor: Actor,
+    ) -> Result<Outcome, CommitError> {
+        let name = &proven.name;
+        let seen = self.see(name).await?.ok_or_else(|| CommitError::NoSuchCredential(name.clone()))?;
+        if let Some(known) = self.which(&seen, fields).await? {
+            return Err(CommitError::Known(known));
+        }
+        let (version, handle) = (intent.version, intent.handle.clone());
+        let same = seen.spec.driver.target() == proven.driver.target();
+        same.then_some(()).ok_or(OutOfOrder::NoEdge { event: "adopt", phase: None })?;
+        let sealed = self.seal_given(&seen, version, fields)?;
+        let event = Event::Adopt { handle, version: Some(version) };
+        self.commit_with(name, &event, &actor, Some((version, &sealed))).await
     }
 
     /// Commits an event together with the sealed secret that it is about.
@@ -117,10 +139,12 @@ impl Executor {
         let mut tx = self.0.store.begin().await?;
         let row = tx.load(name).await?.ok_or_else(|| CommitError::NoSuchCredential(name.clone()))?;
         let seen = self.see_in(&mut tx, row.clone()).await?;
-        if let Event::Adopt { handle } = event
-            && seen.spec.driver.adopt() != Some(handle)
-        {
-            return Err(OutOfOrder::NoEdge { event: "adopt", phase: None }.into());
+        if let Event::Adopt { handle, version } = event {
+            let right = match version {
+                None => seen.spec.driver.adopt() == Some(handle),
+                Some(version) => seen.spec.driver.may_be_called(*version, handle),
+            };
+            right.then_some(()).ok_or(OutOfOrder::NoEdge { event: "adopt", phase: None })?;
         }
         let mut together = vec![(row, seen)];
         self.join_group(&mut tx, &mut together, event).await?;

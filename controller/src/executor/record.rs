@@ -32,7 +32,9 @@ fn of_event(event: &Event, actor: &Actor, after: &Ledger) -> Option<Entry> {
     let next = after.rotation.as_ref().and_then(|rotation| rotation.next);
     let (verb, version, reason) = match event {
         Event::Look | Event::Resumed => return None,
-        Event::Adopt { handle } => (Verb::Adopt, Some(Version::FIRST), handle.to_string()),
+        Event::Adopt { handle, version } => {
+            (Verb::Adopt, Some(version.unwrap_or(Version::FIRST)), handle.to_string())
+        }
         Event::Begin { why, .. } => (Verb::Rotate, None, why.to_string()),
         Event::Choose { version, handle, .. } if !is_own(actor) => {
             (Verb::HandIn, Some(*version), handle.to_string())

@@ -4,7 +4,7 @@ use rekey_model::{Handle, Moment, RotationId, Stage, Version};
 
 use crate::ending::{Cause, EndingState};
 use crate::event::{AtTarget, Event, Why};
-use crate::facts::{Facts, Mode};
+use crate::facts::{Facts, Mode, Overlap};
 use crate::ledger::{Hold, Ledger, VersionRecord};
 use crate::phase::{Phase, Rotation};
 use crate::refusal::OutOfOrder;
@@ -26,7 +26,8 @@ impl Ledger {
         let now = facts.now;
         match event {
             E::Look => Ok(()),
-            E::Adopt { handle } => self.adopt(handle, facts),
+            E::Adopt { handle, version: None } => self.adopt(handle, facts),
+            E::Adopt { handle, version: Some(version) } => self.adopt_next(*version, handle, facts),
             E::Begin { rotation, why } => self.begin(*rotation, why, facts),
             E::Choose { rotation, version, .. } => self.choose((*rotation, *version), event, facts),
             E::Resumed => {
@@ -100,6 +101,26 @@ impl Ledger {
         self.versions.insert(Version::FIRST, record);
         self.last_version = self.last_version.max(Some(Version::FIRST));
         self.make_current(Version::FIRST, facts.now);
+        Ok(())
+    }
+
+    /// The value of an account that takes one was changed by somebody else: what works now is the next version, at once.
+    fn adopt_next(&mut self, version: Version, handle: &Handle, facts: &Facts<'_>) -> Changed {
+        if let Some(obstacle) = self.obstacle(facts) {
+            return Err(obstacle);
+        }
+        let name_is_new = self.versions.values().all(|record| record.handle != *handle);
+        let takes_one = facts.policy.overlap != Overlap::Both;
+        if self.current.is_none() || version != self.next_version() || !name_is_new || !takes_one {
+            return Err(OutOfOrder::NoEdge { event: "adopt", phase: None });
+        }
+        let mut record = VersionRecord::chosen(handle, facts.now);
+        record.lasting = true;
+        record.proven = Some(facts.now);
+        self.versions.insert(version, record);
+        self.last_version = Some(version);
+        self.dies(self.current, facts.now);
+        self.make_current(version, facts.now);
         Ok(())
     }
 

@@ -162,15 +162,19 @@ impl Ledger {
 
     /// `CutOver` → Installed: the target has `next`, so what was there before is dead.
     pub(crate) fn cut_is_over(&mut self, next: Version, now: Moment) {
-        let old = self.open_rotation().and_then(|open| open.old);
-        self.restage(old, Stage::Previous);
-        self.restage(old, Stage::Retired);
-        if let Some(record) = old.and_then(|old| self.versions.get_mut(&old)) {
-            record.ended = record.ended.or(Some(now));
-        }
+        self.dies(self.open_rotation().and_then(|open| open.old), now);
         if let Some(record) = self.versions.get_mut(&next) {
             // Such a target knows no expiry of a value that is not in use.
             record.lasting = true;
+        }
+    }
+
+    /// The target takes `version` no longer, without a call that ends it.
+    pub(crate) fn dies(&mut self, version: Option<Version>, now: Moment) {
+        self.restage(version, Stage::Previous);
+        self.restage(version, Stage::Retired);
+        if let Some(record) = version.and_then(|version| self.versions.get_mut(&version)) {
+            record.ended = record.ended.or(Some(now));
         }
     }
 

@@ -13,10 +13,14 @@ use crate::restore::Listing;
 pub enum Event {
     /// Nothing but time, acknowledgements, reports or evidence: take every edge that has become free.
     Look,
-    /// The application's login of today, handed in and seen to work, is version 1.
+    /// The application's login of today, handed in and seen to work, is version 1. Or somebody changed the only value that
+    /// an account takes, and the one that works now is handed in: it is the next version, and the one before is dead.
     Adopt {
         /// Its name at the target.
         handle: Handle,
+        /// The number of the next version; none: it is the first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<Version>,
     },
     /// A rotation begins.
     Begin {

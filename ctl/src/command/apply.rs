@@ -27,14 +27,15 @@ pub(super) async fn apply(args: Apply, mut session: Session) -> Outcome {
 }
 
 pub(super) async fn adopt(args: Adopt, mut session: Session) -> Outcome {
-    let question = format!("Password that the login adopted by {} has today:", args.name);
+    let question = format!("Password that the login of {} has today:", args.name);
     let password = handed_in(args.password_file.as_deref(), ("password", &question))?;
     let request = AdoptRequest { name: args.name.to_string(), password: password.expose().to_vec() };
     let answer = session.clone().call(session.client.adopt(request)).await?;
-    let done = Done::new("adopted", args.name.as_str()).noting(format!(
-        "v{} is current; the first rotation replaces it: `rekeyctl rotate {}`",
-        answer.version, args.name
-    ));
+    let note = match answer.version {
+        1 => format!("v1 is current; the first rotation replaces it: `rekeyctl rotate {}`", args.name),
+        version => format!("v{version} is current; sidecars get it now: `rekeyctl who {}`", args.name),
+    };
+    let done = Done::new("adopted", args.name.as_str()).noting(note);
     session.output.show(&done)?;
     Ok(Exit::Ok)
 }

@@ -52,7 +52,7 @@ fn e02_nobody_who_never_was_need_agree_unless_a_login_was_adopted() {
     let mut adopted = World::empty();
     adopted.holders.clear();
     adopted.policy.adopts = true;
-    adopted.ok(&Event::Adopt { handle: "legacy".parse().unwrap() });
+    adopted.ok(&Event::Adopt { handle: "legacy".parse().unwrap(), version: None });
     adopted.make_next();
     adopted.look();
     assert_eq!(adopted.phase(), Some(Phase::Rolling), "the adopted login has users that nobody counts");

@@ -71,7 +71,7 @@ fn a_new_credential_gets_its_first_version_and_one_to_adopt_waits_for_its_passwo
     assert_eq!(world.ledger.due(&world.facts()), []);
     let begin = world.beginning();
     assert_eq!(world.try_event(&begin), Err(OutOfOrder::NotAdopted));
-    world.ok(&Event::Adopt { handle: "legacy".parse().unwrap() });
+    world.ok(&Event::Adopt { handle: "legacy".parse().unwrap(), version: None });
     assert_eq!(world.ledger.current, Some(v(1)));
     assert!(world.ledger.alarms(&world.facts()).iter().any(|it| it.kind == AlarmKind::AdoptedAlive));
 }

@@ -486,3 +486,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_somebody_else_changed_is_adopted_at_once_where_nothing_stands_in_the_way() {
+    let adopt =
+        |version, name: &str| Event::Adopt { handle: name.parse().unwrap(), version: Some(v(version)) };
+    let mut world = World::settled();
+    assert!(
+        matches!(world.try_event(&adopt(2, "other")), Err(OutOfOrder::NoEdge { .. })),
+        "two can be valid"
+    );
+    world.policy.overlap = Overlap::Neither(KNOWN);
+    let mut open = world.clone();
+    open.begin();
+    assert!(matches!(open.try_event(&adopt(2, "other")), Err(OutOfOrder::Open { .. })));
+    let taken = world.ledger.version(v(1)).unwrap().handle.clone();
+    for wrong in [adopt(3, "other"), adopt(1, "other"), adopt(2, taken.as_str())] {
+        assert!(matches!(world.try_event(&wrong), Err(OutOfOrder::NoEdge { .. })), "{wrong:?}");
+    }
+    let order = world.ledger.order;
+    world.ok(&adopt(2, "other"));
+    assert_eq!((world.ledger.current, world.ledger.previous, world.phase()), (Some(v(2)), None, None));
+    assert!(world.ledger.order > order && world.ledger.version(v(1)).unwrap().ended.is_some());
+    assert!(world.ledger.endings.is_empty(), "there is nothing to end");
+    assert_eq!(world.ledger.next_version(), v(3));
+}

@@ -114,7 +114,7 @@ impl State {
         };
         let mut policy = state.policy(false);
         policy.adopts = true;
-        let adopt = Event::Adopt { handle: "app_v1".parse().unwrap() };
+        let adopt = Event::Adopt { handle: "app_v1".parse().unwrap(), version: None };
         state.ledger = state.with_facts(&policy, |facts| state.ledger.after(&adopt, facts)).unwrap();
         state.ledger.versions.get_mut(&one).unwrap().adopted = false;
         state
