@@ -219,12 +219,18 @@ impl Session {
         Ok(())
     }
 
-    /// Tells one credential as it is, and with it what of its group it was not told yet: they are one decision.
+    /// Tells one credential as it is, and with it what of its group it was not told yet: they are one decision. If one of
+    /// them cannot be shown, none of them is.
     async fn tell_together(&mut self, view: &Arc<View>) -> Result<(), Refusal> {
         let mut together = self.fleet.views().together(view, &self.who.spiffe);
-        together.retain(|it| self.sent.get(&it.seen.name) != Some(&it.seen.order));
+        together.retain(|it| {
+            let (name, order) = (&it.seen.name, Some(&it.seen.order));
+            let refused = *name != view.seen.name && self.refused.get(name) == order;
+            self.sent.get(name) != order && !refused
+        });
         self.count_for(&together).await?;
-        let mut bodies = Vec::with_capacity(together.len());
+        let most = together.len();
+        let mut bodies = Vec::with_capacity(most);
         for view in together {
             match self.body(&view).await? {
                 Some(body) => bodies.push((view, body)),
@@ -232,12 +238,20 @@ impl Session {
             }
         }
         let mut left = bodies.len();
+        if left < most {
+            return Ok(());
+        }
         for (view, body) in bodies {
             left = left.saturating_sub(1);
             self.change(&view, body, left > 0).await?;
             self.note_sent(&view);
         }
         Ok(())
+    }
+
+    /// Whether it was told this with others of its group already.
+    fn was_sent(&self, view: &View) -> bool {
+        self.sent.get(&view.seen.name) == Some(&view.seen.order)
     }
 
     async fn change(&mut self, view: &View, body: Arc<Body>, more: bool) -> Result<(), Refusal> {
@@ -276,18 +290,21 @@ impl Session {
             }
         }
         self.partial = all.len() < views.len() || self.fleet.views().hides(self.held.keys());
-        for name in &self.withdrawn {
-            let view = self.fleet.views().view(name).filter(|view| !view.covers(&self.who.spiffe));
-            all.extend(view.map(|view| (Arc::clone(&view), view.withdrawal())));
-        }
+        let lost = self.withdrawn.iter().filter_map(|name| self.fleet.views().view(name));
+        let lost: Vec<Arc<View>> = lost.filter(|view| !view.covers(&self.who.spiffe)).collect();
         if self.partial {
             // What cannot be shown here is kept by those who have it: a snapshot would take it from them.
-            for (view, body) in all {
-                self.change(&view, body, false).await?;
-                self.note_sent(&view);
+            for view in &views {
+                if !self.was_sent(view) {
+                    self.tell_together(view).await?;
+                }
+            }
+            for view in lost {
+                self.change(&view, view.withdrawal(), false).await?;
             }
             return Ok(());
         }
+        all.extend(lost.into_iter().map(|view| (Arc::clone(&view), view.withdrawal())));
         self.granted = views.iter().map(|view| view.seen.name.clone()).collect();
         let changes = u32::try_from(all.len()).unwrap_or(u32::MAX);
         self.send(Frame::plain(Down::SnapshotBegin(wire::SnapshotBegin { changes }))).await?;

@@ -29,6 +29,8 @@ pub(super) struct View {
     life: Option<(Moment, Duration)>,
     /// The spec's word on who gets it.
     spec: Spec,
+    /// Whether it changes together with others now.
+    is_grouped: bool,
     /// What one holder is to see instead: it has the new version before all others.
     canary: Option<(InstanceId, Arc<Self>)>,
     /// The encoded change while some stream still has to send it.
@@ -118,7 +120,8 @@ impl View {
         let leaving = ledger.previous.filter(accepted).zip(left).map(leaving);
         let chosen = serves.and_then(|version| ledger.version(version)).map(|record| record.created);
         let life = chosen.zip(spec.driver.life());
-        Self { id, seen, leaving, life, spec, canary: None, body: Mutex::default() }
+        let is_grouped = ledger.is_grouped();
+        Self { id, seen, leaving, life, spec, is_grouped, canary: None, body: Mutex::default() }
     }
 
     /// The view of one holder, which is the same for all but the canary.
@@ -137,9 +140,9 @@ impl View {
         !self.seen.deleted && self.spec.deliver.covers(id)
     }
 
-    /// The word of those that it changes with.
+    /// The word of those that it changes with now: outside of a rotation of all of them each is told alone.
     pub(super) fn group(&self) -> Option<&Label> {
-        self.spec.group.as_ref()
+        self.spec.group.as_ref().filter(|_| self.is_grouped)
     }
 
     /// Whether `handle` is what this credential's versions, or the login that it adopts, are called.

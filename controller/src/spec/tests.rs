@@ -298,6 +298,13 @@ fn whoever_says_the_same_word_is_tied_and_too_many_are_refused() {
     let single = json!({ "target": "orders-pg", "database": "orders", "role": "orders_fixed" });
     let single = grouped("orders/d", &[("/postgres", single), ("/grace", Value::Null)]);
     assert_eq!(ties::alone(&single)[0].field, "group");
+    let token =
+        json!({ "target": "cluster", "namespace": "orders", "service_account": "worker", "life": "1h" });
+    let token = grouped(
+        "orders/e",
+        &[("/postgres", Value::Null), ("/kubernetes-token", token), ("/fields", json!({}))],
+    );
+    assert_eq!(ties::alone(&token)[0].field, "group", "it cannot wait for the others");
     let mut classed = with("/class", json!("databases"));
     set(&mut classed, "/environment", json!("staging"));
     let production = Spec::parse(&with("/class", json!("databases"))).unwrap();

@@ -48,6 +48,14 @@ pub fn alone(spec: &Spec) -> Vec<Problem> {
         let remedy = "take it out; nobody can say when a person will have made its next value";
         problems.push(Problem::new("group", "has no meaning here: a person makes the values", remedy));
     }
+    if spec.driver.life().is_some() {
+        let remedy = "take it out; a group waits for each of its members, however long that takes";
+        problems.push(Problem::new(
+            "group",
+            "has no meaning here: its target ends each value in time",
+            remedy,
+        ));
+    }
     if spec.canary.is_some() {
         let message = format!(
             "cannot stand beside `group: {group}`: whoever has the new value of one has the new values of all"

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use rekey_controller::store::CredentialRow;
 use rekey_model::{Order, Version};
 use rekey_proto::fleet::{CredentialUsage, Held, Nack, Renew, Usage, VersionUsage, down, up};
-use rekey_rotation::Alone;
+use rekey_rotation::{Alone, Company};
 use tonic::Code;
 
 use crate::sidecar::{Sidecar, password};
@@ -91,7 +92,7 @@ async fn a_fence_is_told_with_its_version_and_with_nothing_to_serve() {
     world.promote("orders/db", 1, "first").await;
     let sidecar = Sidecar::join(&world, ORDERS).await;
     let (mut stream, _) = sidecar.follow().await;
-    let cut = |row: &mut rekey_controller::store::CredentialRow| {
+    let cut = |row: &mut CredentialRow| {
         row.ledger.fenced.insert(Version::FIRST);
         (row.ledger.current, row.ledger.owed) = (None, true);
         row.ledger.order = row.ledger.order.next();
@@ -225,6 +226,19 @@ async fn what_changes_together_is_told_in_a_row_and_after_a_refusal_all_of_it_an
         again.map(|(name, order, more)| (name.to_owned(), order, more)),
         "the others were not taken with it"
     );
+    // One that it refuses keeps nothing back that goes alone, as after an emergency.
+    let nack = Nack { name: "orders/b".into(), incarnation: 1, order: 1, reason: "no".to_owned() };
+    stream.say(up::Message::Nack(nack)).await;
+    world.holders("orders/b", |h| h[0].nacked.is_some()).await;
+    let alone = |row: &mut CredentialRow| row.ledger.rotation.as_mut().unwrap().company = Company::Alone;
+    world.change("orders/a", alone).await;
+    world.promote("orders/a", 3, "replacement").await;
+    let change = stream.change().await;
+    assert_eq!((change.name.as_str(), change.order, change.more), ("orders/a", 3, false));
+    // Nor does it come along again while it says the same.
+    world.promote("orders/c", 4, "fourth").await;
+    let change = stream.change().await;
+    assert_eq!((change.name.as_str(), change.order, change.more), ("orders/c", 4, false));
 }
 
 #[tokio::test]

@@ -170,12 +170,23 @@ impl World {
     pub async fn try_first(&self, one: (&str, u64, &str), holder: InstanceId) {
         let mut tx = self.store.begin().await.unwrap();
         let (mut row, version) = self.made_in(&mut tx, one).await;
+        let canary =
+            Canary { holder: Some(holder), name: String::new(), since: self.clock.now(), passed: None };
+        let open = self.open_in(Phase::Canary, row.ledger.current);
+        row.ledger.rotation = Some(Rotation { next: Some(version), canary: Some(canary), ..open });
+        row.ledger.order = row.ledger.order.next();
+        tx.save(&mut row).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// A rotation that is open in this phase.
+    fn open_in(&self, phase: Phase, old: Option<Version>) -> Rotation {
         let now = self.clock.now();
-        row.ledger.rotation = Some(Rotation {
+        Rotation {
             id: random::id(),
-            phase: Phase::Canary,
-            next: Some(version),
-            old: row.ledger.current,
+            phase,
+            next: None,
+            old,
             why: Why::TooOld,
             replacement: false,
             started: now,
@@ -193,11 +204,8 @@ impl World {
             forward_only: None,
             cut_over: None,
             company: Company::Alone,
-            canary: Some(Canary { holder: Some(holder), name: String::new(), since: now, passed: None }),
-        });
-        row.ledger.order = row.ledger.order.next();
-        tx.save(&mut row).await.unwrap();
-        tx.commit().await.unwrap();
+            canary: None,
+        }
     }
 
     /// Makes a version, as the target has it and nobody serves it yet.
@@ -239,13 +247,15 @@ impl World {
         (row, version)
     }
 
-    /// Declares credentials that change together.
+    /// Declares credentials that change together, in the midst of that.
     pub async fn declare_group(&self, names: &[&str], to: &[&str]) {
         for name in names {
             self.declare(name, to).await;
             let mut tx = self.store.begin().await.unwrap();
             let mut row = tx.load(&self::name(name)).await.unwrap().unwrap();
             row.spec["group"] = "database".into();
+            let open = self.open_in(Phase::Rolling, None);
+            row.ledger.rotation = Some(Rotation { company: Company::Grouped, ..open });
             tx.save(&mut row).await.unwrap();
             let tie = Tie { kind: TieKind::Group, word: "database".to_owned() };
             tx.tie(row.id, &[tie]).await.unwrap();

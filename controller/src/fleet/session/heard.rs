@@ -70,13 +70,15 @@ impl Session {
 
     async fn refused(&mut self, nack: Nack) -> Result<(), Refusal> {
         let ours = nack.incarnation == self.fleet.views().incarnation();
-        let again = self.refused.get(&nack.name).is_some_and(|order| nack.order <= *order);
-        if !ours || again || !self.may_speak_of(&nack.name, nack.order)? {
+        if !ours || !self.may_speak_of(&nack.name, nack.order)? {
+            return Ok(());
+        }
+        // What came with it was not taken either: the next word is about all of them.
+        self.sent.clear();
+        if self.refused.get(&nack.name).is_some_and(|order| nack.order <= *order) {
             return Ok(());
         }
         self.refused.insert(nack.name.clone(), nack.order);
-        // What came with it was not taken either: the next word is about all of them.
-        self.sent.clear();
         let Nack { name, order, reason, .. } = nack;
         let nacked = store::Nacked { order, reason: reason.clone() };
         let entry = Box::new(entry(&self.who, Verb::Nack, &name).because(reason));
