@@ -1,4 +1,4 @@
-//! One transaction: rows, decision, ledger, audit, history. The only way in which a ledger changes.
+//! One transaction: rows, decision, ledger, audit, history. The way in which everything that happens changes a ledger.
 
 use rekey_drivers::Intent;
 use rekey_model::{CredentialName, Fields, RotationId, Version};
@@ -62,8 +62,7 @@ pub struct Outcome {
 }
 
 impl Executor {
-    /// Commits what follows from `event` at this credential, with the audit record of `actor`. The one way in which any
-    /// part of the controller changes a ledger. An event from which nothing follows changes nothing, and is no error.
+    /// Commits what follows from `event` at this credential, with the audit record of `actor`. An event from which nothing follows changes nothing, and is no error.
     pub async fn commit(
         &self,
         name: &CredentialName,
@@ -163,7 +162,7 @@ impl Executor {
             // What the others do besides beginning follows, and is told by the phase that they come to.
             let about = of.0.name == *name || matches!(event, Event::Begin { .. });
             let (event, secret) = if about { (event, secret) } else { (&Event::Look, None) };
-            save(&mut tx, of, after, (event, actor), secret).await?;
+            save(&mut tx, &of.0, after, (event, actor), secret).await?;
         }
         tx.commit().await?;
         for other in &freed {
@@ -239,20 +238,20 @@ impl Executor {
 }
 
 /// Saves what was decided about one credential, with its audit, its secret and its history.
-async fn save(
+pub(super) async fn save(
     tx: &mut Tx,
-    (row, seen): &(CredentialRow, Seen),
+    before: &CredentialRow,
     after: Ledger,
     (event, actor): (&Event, &Actor),
     secret: Option<(Version, &Sealed)>,
 ) -> Result<(), CommitError> {
-    let mut row = CredentialRow { ledger: after, ..row.clone() };
+    let mut row = CredentialRow { ledger: after, ..before.clone() };
     tx.save(&mut row).await?;
-    keep_secrets(tx, &row, event, secret).await?;
-    for entry in &record::entries(&row.name, event, actor, (&seen.ledger, &row.ledger)) {
+    keep_secrets(tx, (before, &row.ledger), secret).await?;
+    for entry in &record::entries(&row.name, event, actor, (&before.ledger, &row.ledger)) {
         tx.audit(entry).await?;
     }
-    let now = row.ledger.rotation.as_ref().filter(|now| seen.ledger.rotation.as_ref() != Some(now));
+    let now = row.ledger.rotation.as_ref().filter(|now| before.ledger.rotation.as_ref() != Some(now));
     if let Some(rotation) = now {
         tx.record_rotation(row.id, rotation).await?;
     }
@@ -289,30 +288,25 @@ fn may_be_forgotten(seen: &Seen) -> bool {
     seen.ledger.is_forgettable() && told
 }
 
-/// Stores the secret of this commit, and removes one that is of no use any more.
-pub(super) async fn keep_secrets(
+/// Stores the secret of this commit, and removes those that are of no use any more: of versions that are over, and that
+/// nothing is left of at the target.
+async fn keep_secrets(
     tx: &mut Tx,
-    row: &CredentialRow,
-    event: &Event,
+    (before, after): (&CredentialRow, &Ledger),
     secret: Option<(Version, &Sealed)>,
 ) -> Result<(), StoreError> {
     if let Some((version, sealed)) = secret {
         // What was only chosen gives way to what the driver answered, in one transaction.
-        tx.drop_secret(row.id, version).await?;
-        tx.put_secret(row.id, version, sealed).await?;
+        tx.drop_secret(before.id, version).await?;
+        tx.put_secret(before.id, version, sealed).await?;
     }
-    if let Event::CleanedUp { version } = event {
-        tx.drop_secret(row.id, *version).await?;
-    }
-    if let Event::Reconciled { .. } | Event::Listed { .. } = event {
-        // Versions that ended in a life of the store that was lost.
-        let ledger = &row.ledger;
-        let over = ledger.versions.iter().filter(|(version, record)| {
-            record.stray && record.stage.is_final() && !ledger.endings.contains_key(version)
-        });
-        for (version, _) in over {
-            tx.drop_secret(row.id, *version).await?;
-        }
+    let is_over = |ledger: &Ledger, version: Version| {
+        let ended = ledger.version(version).is_some_and(|record| record.stage.is_final());
+        ended && !ledger.endings.contains_key(&version)
+    };
+    let now_over = after.versions.keys().filter(|it| is_over(after, **it) && !is_over(&before.ledger, **it));
+    for version in now_over {
+        tx.drop_secret(before.id, *version).await?;
     }
     Ok(())
 }

@@ -18,8 +18,8 @@ use rekey_rotation::{
 use tokio::sync::broadcast::error::RecvError;
 
 use super::act::Trouble;
-use super::commit::keep_secrets;
-use super::{AFTER_FAILURE, Causes, CommitError, Executor, record};
+use super::commit::save;
+use super::{AFTER_FAILURE, Causes, CommitError, Executor};
 use crate::audit::{Actor, Entry, Outcome, Verb};
 use crate::spec::Spec;
 use crate::store::{Changed, CredentialId, CredentialRow, InstanceRow, LifeId, StoreError, Tx};
@@ -212,16 +212,7 @@ impl Executor {
             Err(CommitError::Spec(_)) => blind(tx, &row, &event).await?,
             Err(error) => return Err(error),
         };
-        for entry in &record::entries(&name, &event, &Actor::controller(), (&row.ledger, &after)) {
-            tx.audit(entry).await?;
-        }
-        let rotation = after.rotation.clone().filter(|now| row.ledger.rotation.as_ref() != Some(now));
-        let mut row = CredentialRow { ledger: after, ..row };
-        tx.save(&mut row).await?;
-        keep_secrets(tx, &row, &event, None).await?;
-        if let Some(rotation) = rotation {
-            tx.record_rotation(row.id, &rotation).await?;
-        }
+        save(tx, &row, after, (&event, &Actor::controller()), None).await?;
         Ok(tx.drop_claims(&name).await?)
     }
 
@@ -287,17 +278,12 @@ impl Executor {
             return Ok(row.ledger);
         }
         let after = row.ledger.after(&Event::Heard, &seen.facts())?;
-        let mut row = CredentialRow { ledger: after, ..row };
-        if row.ledger != seen.ledger {
-            let between = (&seen.ledger, &row.ledger);
-            for entry in &record::entries(name, &Event::Heard, &Actor::controller(), between) {
-                tx.audit(entry).await?;
-            }
-            tx.save(&mut row).await?;
+        if row.ledger != after {
+            save(&mut tx, &row, after.clone(), (&Event::Heard, &Actor::controller()), None).await?;
         }
         tx.drop_claims(name).await?;
         tx.commit().await?;
-        Ok(row.ledger)
+        Ok(after)
     }
 }
 
