@@ -106,7 +106,7 @@ pub struct Settings {
     pub brake_divisor: u32,
     /// How many refusals of one secret value are borne.
     pub budget: u32,
-    /// How often a current version is tried while no rotation is open.
+    /// How often a current version is tried at the latest.
     pub verify: Duration,
 }
 
@@ -230,6 +230,11 @@ impl Executor {
                 () = self.0.clock.sleep(wait) => {}
             }
         }
+    }
+
+    /// Does now what waits for its next look or its next try: it was declared anew, and that counts at once.
+    pub fn look_now(&self, name: &CredentialName) {
+        self.0.lanes.retry_now(name);
     }
 
     /// Looks at everything once: also what the life before left behind.

@@ -87,6 +87,8 @@ impl Admin {
             tx.rollback().await?;
         } else {
             tx.commit().await?;
+            let updated = credentials.iter().filter(|one| one.change() == Change::Updated);
+            updated.filter_map(|one| one.name.parse().ok()).for_each(|name| self.0.executor.look_now(&name));
         }
         Ok(wire::ApplyResponse { credentials, problems: Vec::new() })
     }

@@ -1,6 +1,5 @@
 //! What a rotation would do, who holds the credential, what would break. Changes nothing.
 
-use rekey_model::Version;
 use rekey_proto::admin as wire;
 
 use super::caller::Caller;
@@ -19,6 +18,9 @@ impl Admin {
         let report = self.0.executor.report(&name).await.map_err(|e| Refusal::of_commit(&name, e))?;
         let report = report.ok_or_else(|| Refusal::no_credential(name.as_str()))?;
         let mut obstacles: Vec<String> = show::obstacle(&report).into_iter().collect();
+        if report.spec.driver.is_followed() {
+            obstacles.push(Refusal::followed(&name).to_string());
+        }
         if let Err(error) = self.0.drivers.driver(&report.spec) {
             obstacles.push(format!("the target cannot be used: {error}"));
         }
@@ -34,7 +36,7 @@ impl Admin {
 fn steps(report: &Report) -> Vec<String> {
     let (ledger, grace) = (&report.ledger, &report.spec.grace);
     let plan = &report.spec.driver.facts().plan;
-    let next = ledger.last_version.map_or(Version::FIRST, Version::next);
+    let next = ledger.next_version();
     let counting = report.holders.iter().filter(|holder| holder.counts).count();
     let make = format!("make {next}: {}", plan.make.replace("{next}", &next.to_string()));
     let prove = format!("prove it: {}", plan.prove);

@@ -236,8 +236,10 @@ pub(super) fn next_step(name: &CredentialName, why: &OutOfOrder) -> String {
         OutOfOrder::Gated { .. } => format!("`rekeyctl plan rotate {name}` says when nothing is in its way"),
         OutOfOrder::Owed | OutOfOrder::Deleted => format!("follow it with `rekeyctl status {name} --watch`"),
         OutOfOrder::Reconciling => "`rekeyctl reconcile` says what it waits for".to_owned(),
-        OutOfOrder::NoRotation => format!("`rekeyctl rotate {name}` begins one"),
-        OutOfOrder::NoWayBack { .. } => format!("when this one has ended: `rekeyctl rotate {name}`"),
+        OutOfOrder::NoRotation => format!("`rekeyctl plan rotate {name}` says what begins one"),
+        OutOfOrder::NoWayBack { .. } => {
+            format!("when this one has ended, another takes its place: `rekeyctl plan rotate {name}`")
+        }
         OutOfOrder::NotAdopted => format!("hand it in with `rekeyctl adopt {name}`"),
         OutOfOrder::Unchecked { .. } => {
             format!("it is asked again by itself, and now by `rekeyctl retry {name}`")
