@@ -274,7 +274,7 @@ async fn patience_has_an_end_and_the_error_says_what_was_wrong() {
     let started = Instant::now();
     let Err(PoolError::Backend(error)) = pool.get().await else { panic!("a login succeeded") };
     assert!(matches!(error, ConnectError::Refused { version, .. } if version.get() == 1), "{error:?}");
-    assert!(started.elapsed() < Duration::from_secs(2));
+    assert!(started.elapsed() < Duration::from_secs(20));
 
     stage.fake.refuse("orders/db", read_error::Reason::Revoked);
     eventually("the fence", || stage.orders.load().is_err()).await;
