@@ -43,7 +43,7 @@ pub struct Config {
     pub rejoin_window: Duration,
     /// How long a sidecar counts as live after it was heard.
     pub lease: Duration,
-    /// How often a current version is tried while no rotation is open.
+    /// How often a current version is tried at the latest.
     pub verify: Duration,
     /// What every declaration must have, and what it may take from a class.
     pub policy: Policy,

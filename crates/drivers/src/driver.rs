@@ -21,8 +21,7 @@ pub type Source = Box<dyn Error + Send + Sync>;
 /// Every verb may be repeated: twice is once. No call outlives the deadline that the driver states for it at the
 /// target, so that after [`Driver::settle`] no earlier call can land any more.
 ///
-/// Only [`Driver::check`], [`Driver::log_in`], [`Driver::list`] and [`Driver::survey`] have a default that may be right;
-/// the first and the third say that nothing is known. A driver that stands before others (several targets for one credential, a wrapper) passes on every verb, these
+/// Some verbs have a default that may be right: each says what it does. A driver that stands before others (several targets for one credential, a wrapper) passes on every verb, these
 /// included: `check` of several is what all of them lack together, and so it is with what a survey finds shut or strange.
 pub trait Driver: Send + Sync + fmt::Debug {
     /// Looks as the rotator whether everything is there that rotations of this account need, and changes nothing. What

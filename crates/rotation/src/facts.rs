@@ -81,7 +81,7 @@ pub struct Policy {
     pub making: Making,
     /// How many values the target takes at the most, those that are being ended too; none: more than are ever needed.
     pub slots: Option<u32>,
-    /// How often the current version is tried while no rotation is open.
+    /// How often the current version is tried at the latest; more often while holders move to it.
     pub verify_every: Duration,
     /// How long the controller has to run before it first does: different for each credential.
     pub verify_after: Duration,

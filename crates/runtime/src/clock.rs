@@ -98,14 +98,6 @@ impl Clock {
         self.change(|now| now.wall_ms = now.wall_ms.saturating_add(ms));
     }
 
-    /// Puts a manual clock into another boot, which began this long ago.
-    pub fn reboot(&self, uptime: Duration) {
-        self.change(|now| {
-            now.boot = BootId(now.boot.0.wrapping_add(1));
-            now.boot_ms = u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX);
-        });
-    }
-
     fn change(&self, change: impl FnOnce(&mut Moment)) {
         if let Kind::Manual(now) = &self.0 {
             now.send_modify(change);
