@@ -223,7 +223,9 @@ impl State {
             if sidecar.fenced.contains(&serves) {
                 return Some(format!("I16 holder {index} serves {serves} after it took its fence"));
             }
-            if sidecar.order == ledger.order && ledger.served_by(named_holder(index)) != Some(serves) {
+            let canary = ledger.canary().filter(|(holder, _)| *holder == named_holder(index));
+            let to_serve = canary.map(|(_, next)| next).or(ledger.current);
+            if sidecar.order == ledger.order && to_serve != Some(serves) {
                 return Some(format!("holder {index} serves {serves}, which it is not to have yet"));
             }
         }
