@@ -85,8 +85,6 @@ fn counts_down(stage: &mut Stage, name: &str, measured: &mut Measured) -> Result
     ensure!(comes(|| left().is_some_and(|left| left < first)), "the time does not fall: {:?}", left());
     let short: Vec<&str> = FILE.lines().filter(|line| !line.starts_with("grace:")).collect();
     stage.declare(&short.join("\n"))?;
-    // With an hour as `quiet` the server is asked every six minutes, and next when that time is over; after a start at once.
-    stage.platform.configure(|_as_it_is| ())?;
     stage.platform.wait_settled(name, version)?;
     measured
         .note(format!("the old one might end in {} minutes at the earliest, and that fell", first / 60_000));
