@@ -137,7 +137,9 @@ impl Refusal {
             CommitError::Spec(name) => Self::Spec(name),
             CommitError::Store(error) => Self::Store(error),
             CommitError::Target(error) => Self::from(error),
-            known @ CommitError::Known(_) => Self::invalid("value", known.to_string()),
+            known @ (CommitError::Known(_) | CommitError::Revoked(_)) => {
+                Self::invalid("value", known.to_string())
+            }
             CommitError::Derive(why) => Self::invalid("fields", why.to_string()),
             error @ (CommitError::Seal(_) | CommitError::Unsealed(_) | CommitError::Stopped) => {
                 Self::Internal(error.to_string())

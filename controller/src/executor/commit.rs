@@ -44,6 +44,9 @@ pub enum CommitError {
     /// What was handed in is a version that there is already.
     #[error("that is {0}, which was handed in before")]
     Known(Version),
+    /// What was handed in is a version that nobody may ever get again.
+    #[error("that is {0}, which was revoked: make another one")]
+    Revoked(Version),
     /// The controller ends, or a fault stopped what was asked for.
     #[error("it was stopped before it was done")]
     Stopped,
@@ -95,9 +98,8 @@ impl Executor {
     ) -> Result<Outcome, CommitError> {
         let name = &proven.name;
         let seen = self.see(name).await?.ok_or_else(|| CommitError::NoSuchCredential(name.clone()))?;
-        if let Some(known) = self.which(&seen, fields).await? {
-            return Err(CommitError::Known(known));
-        }
+        let secret = intent.secret.as_ref().ok_or(CommitError::Unsealed(intent.version))?;
+        self.refuse_known(&seen, (secret, fields)).await?;
         let (version, handle) = (intent.version, intent.handle.clone());
         let same = seen.spec.driver.target() == proven.driver.target();
         same.then_some(()).ok_or(OutOfOrder::NoEdge { event: "adopt", phase: None })?;
@@ -288,8 +290,17 @@ fn may_be_forgotten(seen: &Seen) -> bool {
     seen.ledger.is_forgettable() && told
 }
 
+/// Whether the value of a version that is over is still to be known: it was revoked, and values of this credential come
+/// from outside too (handed in, followed, or adopted where one was changed), so that it could come once more.
+fn is_remembered(row: &CredentialRow, after: &Ledger, version: Version) -> bool {
+    // Where the declaration does not read nobody can tell.
+    let theirs =
+        |spec: Spec| spec.driver.is_followed() || spec.driver.by_hand().is_some() || spec.barrier.is_some();
+    after.fenced.contains(&version) && Spec::parse(&row.spec).map_or(true, theirs)
+}
+
 /// Stores the secret of this commit, and removes those that are of no use any more: of versions that are over, and that
-/// nothing is left of at the target.
+/// nothing is left of at the target. What was revoked is kept where it could come in once more.
 async fn keep_secrets(
     tx: &mut Tx,
     (before, after): (&CredentialRow, &Ledger),
@@ -305,7 +316,7 @@ async fn keep_secrets(
         ended && !ledger.endings.contains_key(&version)
     };
     let now_over = after.versions.keys().filter(|it| is_over(after, **it) && !is_over(&before.ledger, **it));
-    for version in now_over {
+    for version in now_over.filter(|version| !is_remembered(before, after, **version)) {
         tx.drop_secret(before.id, *version).await?;
     }
     Ok(())

@@ -11,6 +11,7 @@ use rekey_model::{CredentialName, Fields, SecretBytes, Version};
 use rekey_rotation::{Alarm, AlarmKind, Phase, Why};
 
 use super::act::Trouble;
+use super::given::Known;
 use super::secrets::draw_handle;
 use super::seen::Seen;
 use super::{Causes, CommitError, Executor};
@@ -145,10 +146,19 @@ impl Executor {
                 return Ok(Looked::Refused(format!("{at} has what cannot be used: {why}; ask {}", place.by)));
             }
         };
-        if let Some(version) = self.which(seen, &fields).await? {
-            let over = seen.ledger.endings.contains_key(&version);
-            let why = format!("{at} still has {version}, which was revoked: ask {} for another", place.by);
-            return Ok(if over { Looked::Not(why) } else { Looked::Known });
+        match self.which(seen, (value, &fields)).await? {
+            None => {}
+            // It is on its way out, and may come again when it is gone.
+            Some(Known::Here(version)) if seen.ledger.endings.contains_key(&version) => {
+                return Ok(Looked::Later);
+            }
+            Some(Known::Here(_)) => return Ok(Looked::Known),
+            Some(Known::Revoked(version)) => {
+                return Ok(Looked::Not(format!(
+                    "{at} still has {version}, which was revoked: ask {} for another",
+                    place.by
+                )));
+            }
         }
         if comes_first(seen) || self.0.follows.rests(name, value, self.0.clock.elapsed()) {
             return Ok(Looked::Later);

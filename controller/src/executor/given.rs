@@ -15,6 +15,7 @@ use super::secrets::draw_handle;
 use super::seen::Seen;
 use super::{CommitError, Executor};
 use crate::audit::Actor;
+use crate::fields::CHOSEN;
 use crate::template;
 
 /// How long after a first refusal a second one counts: a provider may refuse everybody for a moment.
@@ -31,6 +32,15 @@ pub struct Given {
     pub version: Version,
     /// The rotation.
     pub rotation: RotationId,
+}
+
+/// What is known of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// It is this version, which may still work.
+    Here(Version),
+    /// It is this one, which nobody may ever get again.
+    Revoked(Version),
 }
 
 /// What follows from a value that is handed in.
@@ -76,18 +86,51 @@ impl Executor {
         let why = Why::Asked { reason: String::new(), by: String::new(), request: String::new() };
         events(&seen, value, why)?;
         template::derive(fields, &seen.spec.fields).map_err(CommitError::Derive)?;
-        self.which(&seen, fields).await?.map_or(Ok(()), |version| Err(CommitError::Known(version)))
+        self.refuse_known(&seen, (value, fields)).await
     }
 
-    /// The version that has these very values, of those that may still work.
-    pub(super) async fn which(&self, seen: &Seen, fields: &Fields) -> Result<Option<Version>, CommitError> {
+    /// Refuses a value that is a version already, or was one that was revoked.
+    pub(super) async fn refuse_known(
+        &self,
+        seen: &Seen,
+        value: (&SecretBytes, &Fields),
+    ) -> Result<(), CommitError> {
+        match self.which(seen, value).await? {
+            None => Ok(()),
+            Some(Known::Here(version)) => Err(CommitError::Known(version)),
+            Some(Known::Revoked(version)) => Err(CommitError::Revoked(version)),
+        }
+    }
+
+    /// The version that `value` is, of which consumers would get `fields`; none: it is new. What was revoked stays so for
+    /// as long as the credential is there, and is known by the secret alone, whatever was declared since. Others are
+    /// looked for while they may still work.
+    pub(super) async fn which(
+        &self,
+        seen: &Seen,
+        (value, fields): (&SecretBytes, &Fields),
+    ) -> Result<Option<Known>, CommitError> {
+        let mut here = None;
         for (version, record) in &seen.ledger.versions {
+            let fenced = seen.ledger.fenced.contains(version);
             let there = !record.stage.is_final() || seen.ledger.endings.contains_key(version);
-            if there && self.is_same(seen, *version, fields).await? {
-                return Ok(Some(*version));
+            if !fenced && !there {
+                continue;
+            }
+            let known = match self.fields(seen.id, *version).await {
+                Ok(known) => known,
+                // One that has no secret here is another.
+                Err(CommitError::Unsealed(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            if fenced && has_secret(&known, (value, fields)) {
+                return Ok(Some(Known::Revoked(*version)));
+            }
+            if !fenced && is_same(&known, (value, fields)) {
+                here = here.or(Some(Known::Here(*version)));
             }
         }
-        Ok(None)
+        Ok(here)
     }
 
     /// Makes `value`, which was seen to work, the next version, and begins a rotation if none waits for it. It is proven
@@ -125,17 +168,6 @@ impl Executor {
 
     async fn seen_of(&self, name: &CredentialName) -> Result<Seen, CommitError> {
         self.see(name).await?.ok_or_else(|| CommitError::NoSuchCredential(name.clone()))
-    }
-
-    /// Whether `version` has these very values. One that has no secret here is another.
-    async fn is_same(&self, seen: &Seen, version: Version, fields: &Fields) -> Result<bool, CommitError> {
-        match self.fields(seen.id, version).await {
-            Ok(known) => Ok(fields
-                .iter()
-                .all(|(name, value)| known.get(name.as_str()).is_some_and(|known| known.same_as(value)))),
-            Err(CommitError::Unsealed(_)) => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 
     /// What the provider says of a version now. None: it has no secret here, and cannot be asked about.
@@ -193,6 +225,21 @@ impl Seen {
     fn waits_to_be_given(&self) -> bool {
         self.is_given() && self.ledger.open_rotation().is_some_and(|open| open.phase == Phase::Planned)
     }
+}
+
+/// Whether what is sealed of a version has `value` as its secret: as it was chosen, or in a field that would be nothing
+/// but `value` again.
+fn has_secret(known: &Fields, (value, fields): (&SecretBytes, &Fields)) -> bool {
+    let holds = |name: &str| known.get(name).is_some_and(|known| known.same_as(value));
+    holds(CHOSEN) || fields.iter().any(|(name, field)| field.same_as(value) && holds(name.as_str()))
+}
+
+/// Whether what is sealed of a version is what consumers would get of `value`; one that is only chosen will be.
+fn is_same(known: &Fields, (value, fields): (&SecretBytes, &Fields)) -> bool {
+    if let Some(chosen) = known.get(CHOSEN) {
+        return chosen.same_as(value);
+    }
+    fields.iter().all(|(name, value)| known.get(name.as_str()).is_some_and(|known| known.same_as(value)))
 }
 
 /// What follows from a value that is handed in now: refused whole, or all of it may be committed.

@@ -4,6 +4,7 @@ mod canary;
 mod classes;
 mod driver;
 mod faults;
+mod follow;
 mod given;
 mod judge;
 mod life;

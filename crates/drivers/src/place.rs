@@ -28,6 +28,11 @@ pub struct Place {
 pub(crate) struct Places(BTreeMap<Label, Place>);
 
 impl Place {
+    /// The place where `by` leaves a value: `file`, or its `key` where that is a file of variables.
+    pub fn new(file: PathBuf, key: Option<String>, by: String) -> Self {
+        Self { file, key, by }
+    }
+
     /// The place, for people.
     pub fn shown(&self) -> String {
         let file = self.file.display();
@@ -70,7 +75,7 @@ impl Places {
             }
             match (name.parse::<Label>(), file.zip(by)) {
                 (Ok(name), Some((file, by))) => {
-                    places.insert(name, Place { file: folder.join(file), key, by });
+                    places.insert(name, Place::new(folder.join(file), key, by));
                 }
                 (Ok(_), None) => {}
                 (Err(error), _) => one.problem("", error.to_string(), "choose another name"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rekey_drivers::{
     Class, Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Lack, Later, Listed,
-    ListedVersion, Proof, Session, Sessions, Source, Usage,
+    ListedVersion, Place, Proof, Session, Sessions, Source, Usage,
 };
 use rekey_model::{Fields, Handle, SecretBytes, Version};
 use tokio::sync::Notify;
@@ -76,9 +76,22 @@ impl Default for Rules {
     }
 }
 
+/// What somebody else makes: nothing is made here.
+#[derive(Debug)]
+pub(super) struct Theirs {
+    /// The login that consumers get.
+    pub(super) login: &'static str,
+    /// The values that work. Where the provider cannot be asked: all.
+    pub(super) works: Vec<&'static str>,
+    /// Whether nobody is there where a version is to be made beyond the first.
+    pub(super) stalls: bool,
+    pub(super) place: Place,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) rules: Rules,
+    pub(super) theirs: Option<Theirs>,
     /// How many secrets the target has made.
     pub(super) made: u32,
     /// Since the controller's start.
@@ -174,6 +187,10 @@ impl Drivers for Target {
         Ok(Arc::new(self.clone()))
     }
 
+    fn place(&self, _spec: &Spec) -> Result<Option<Place>, TargetError> {
+        Ok(self.lock().theirs.as_ref().map(|theirs| theirs.place.clone()))
+    }
+
     fn made(&self, _spec: &Spec) -> (Class, Option<u32>) {
         let state = self.lock();
         (state.rules.class, state.rules.slots)
@@ -194,6 +211,13 @@ impl State {
     }
 
     fn make(&mut self, intent: &Intent) -> Result<Installed, DriverError> {
+        if let Some(theirs) = &self.theirs {
+            if theirs.stalls && intent.version != Version::FIRST {
+                return Err(DriverError::Unavailable(source("nobody there")));
+            }
+            let fields = answer(theirs.login, intent.secret.as_ref().unwrap().expose().to_vec()).fields;
+            return Ok(Installed { fields, handle: intent.handle.clone() });
+        }
         match self.rules.class {
             Class::A | Class::H => Ok(self.make_ours(intent)),
             Class::B { .. } | Class::C | Class::D { .. } => self.make_theirs(intent),
@@ -264,6 +288,10 @@ impl State {
     }
 
     fn enter(&self, name: &Handle, secret: &[u8]) -> Result<(), DriverError> {
+        if let Some(theirs) = &self.theirs {
+            let works = theirs.works.iter().any(|value| value.as_bytes() == secret);
+            return if works { Ok(()) } else { Err(DriverError::Refused(source("login refused"))) };
+        }
         match self.roles.get(name.as_str()) {
             Some(role) if role.accepted && role.secret == secret => Ok(()),
             Some(_) | None => Err(DriverError::Refused(source("login refused"))),
@@ -329,6 +357,9 @@ impl Driver for Target {
 
     fn probe<'a>(&'a self, fields: &'a Fields, _old: Option<&'a Handle>) -> DriverFuture<'a, Proof> {
         Box::pin(async move {
+            if fields.get("password").is_none() {
+                return Err(DriverError::Refused(source("there is nothing to log in with")));
+            }
             let (name, secret) = name_and_secret(fields);
             self.call("probe", &name.clone(), move |state| {
                 state.enter(&name, &secret)?;
@@ -365,6 +396,7 @@ impl Driver for Target {
                 role.lasting = expiry == Expiry::Never;
                 Ok(())
             }
+            None if state.theirs.is_some() => Ok(()),
             None => Err(DriverError::Refused(source("no such role"))),
         }))
     }

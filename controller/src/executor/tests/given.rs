@@ -249,3 +249,28 @@ async fn nothing_is_handed_in_where_rekey_makes_the_versions_or_while_held() {
     let refused = hand_in(&stage, "two").await.unwrap_err();
     assert!(matches!(refused, CommitError::OutOfOrder(OutOfOrder::Held { .. })), "{refused}");
 }
+
+#[tokio::test]
+async fn what_was_revoked_is_never_handed_in_again() {
+    let by_hand = json!({ "target": "clerk", "name": "clerk", "page": "https://clerk.example" });
+    let parts = [("postgres", json!(null)), ("hand-in", by_hand), ("fields", json!({}))];
+    let mut stage = Stage::begun_as(RULES, &parts).await;
+    hand_in(&stage, "one").await.unwrap();
+    stage.until("v1", |ledger| ledger.current == Some(v(1)) && ledger.open_rotation().is_none()).await;
+    stage.target.lock().emergency = true;
+    let (reason, by) = ("leak".to_owned(), "alice".to_owned());
+    let event = Event::Revoke { id: random::id(), version: None, reason, by, replace: true };
+    stage.commit(event).await.unwrap();
+    let asked = stage.clock.now();
+    stage.commit(Event::Ended { version: v(1), asked, sessions: 0 }).await.unwrap();
+    stage.until("cleaned up", |ledger| ledger.endings.is_empty()).await;
+    let secret = |value: &str| SecretBytes::new(value.as_bytes().to_vec());
+    for value in ["one", "two"] {
+        let fields = [("username", secret("whoever")), ("password", secret(value))];
+        let fields = Fields::new(fields.map(|(name, value)| (name.parse().unwrap(), value)).into()).unwrap();
+        match stage.executor().may_be_given(&stage.name, (&secret(value), &fields)).await {
+            Err(CommitError::Revoked(version)) => assert_eq!((value, version), ("one", v(1))),
+            may => assert!(may.is_ok() && value == "two", "{value}: {may:?}"),
+        }
+    }
+}

@@ -120,6 +120,15 @@ impl Stage {
         Self::with(rules, spec()).await
     }
 
+    /// The same with these parts of its declaration.
+    pub(super) async fn begun_as(rules: Rules, parts: &[(&str, serde_json::Value)]) -> Self {
+        let mut spec = spec();
+        for (key, value) in parts {
+            spec[*key] = value.clone();
+        }
+        Self::with(rules, spec).await
+    }
+
     /// The same where the account takes one value at a time.
     pub(super) async fn settled_single() -> Self {
         Self::with(Rules { one_value: true, ..Rules::default() }, spec_of_one_value()).await.settle().await

@@ -1,0 +1,173 @@
+//! What somebody else's machine leaves in a file: what works is taken, and what was revoked never again.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use rekey_drivers::{Class, Place};
+use rekey_model::Version;
+use rekey_rotation::{Event, Phase};
+use rekey_runtime::random;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::driver::{Rules, Theirs};
+use super::stage::Stage;
+
+const RULES: Rules = Rules { class: Class::H, slots: None, exclusive: true, one_value: false };
+
+fn v(number: u64) -> Version {
+    Version::new(number).unwrap()
+}
+
+/// A credential whose values somebody else leaves in a file.
+struct Scene {
+    stage: Stage,
+    folder: TempDir,
+}
+
+impl Scene {
+    /// `value` is there, works, and is v1.
+    async fn begin(value: &'static str) -> Self {
+        let parts = [
+            ("postgres", json!(null)),
+            (
+                "hand-in",
+                json!({ "target": "dev", "name": "token", "page": "https://dev.example", "follow": "token" }),
+            ),
+            ("grace", json!(null)),
+            ("fields", json!({})),
+        ];
+        let mut scene = Self { stage: Stage::begun_as(RULES, &parts).await, folder: TempDir::new().unwrap() };
+        scene.leave(value);
+        let place = Place::new(scene.folder.path().join("token"), None, "the script".to_owned());
+        {
+            let mut target = scene.stage.target.lock();
+            // What works is not for us to say.
+            target.meddled = true;
+            target.theirs = Some(Theirs { login: "orders", works: vec![value], stalls: false, place });
+        }
+        scene.until_on(1).await;
+        scene
+    }
+
+    fn leave(&self, value: &str) {
+        let path = self.folder.path().join("token");
+        fs::write(&path, value).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn works(&self, values: &[&'static str]) {
+        self.stage.target.lock().theirs.as_mut().unwrap().works = values.to_vec();
+    }
+
+    async fn until_on(&mut self, version: u64) {
+        let is = |ledger: &rekey_rotation::Ledger| {
+            ledger.current == Some(v(version)) && ledger.open_rotation().is_none() && !ledger.owed
+        };
+        for _ in 0..40 {
+            if is(&self.stage.ledger().await) {
+                return;
+            }
+            self.pass(Duration::from_secs(3)).await;
+        }
+        self.stage.until(&format!("v{version}"), is).await;
+    }
+
+    async fn pass(&mut self, time: Duration) {
+        self.stage.clock.advance(time);
+        for _ in 0..20 {
+            self.stage.step().await;
+        }
+    }
+
+    async fn revoke(&self, version: Option<Version>) {
+        let (id, reason, by) = (random::id(), "leak".to_owned(), "alice".to_owned());
+        let event = Event::Revoke { id, version, reason, by, replace: true };
+        self.stage.commit(event).await.unwrap();
+    }
+
+    fn told(&self) -> String {
+        let alarm = self.stage.executor().0.follows.alarm(&self.stage.name);
+        alarm.map(|alarm| alarm.message).unwrap_or_default()
+    }
+
+    /// v2, which is in the file, was revoked and is over: it is not taken again, and what comes after it is.
+    async fn never_again(mut self) {
+        self.stage.until("v2 is over", |ledger| !ledger.endings.contains_key(&v(2))).await;
+        for login in ["orders", "orders", "elsewhere"] {
+            self.stage.target.lock().theirs.as_mut().unwrap().login = login;
+            for _ in 0..5 {
+                self.pass(Duration::from_secs(3)).await;
+            }
+            let ledger = self.stage.ledger().await;
+            assert_eq!((ledger.last_version, ledger.current), (Some(v(2)), None), "{}", self.told());
+            assert!(
+                self.told().contains("still has v2, which was revoked: ask the script"),
+                "{}",
+                self.told()
+            );
+        }
+        self.stage.crash().await;
+        self.stage.start();
+        self.pass(Duration::from_secs(3)).await;
+        assert_eq!(self.stage.ledger().await.last_version, Some(v(2)));
+        self.works(&["three"]);
+        self.leave("three");
+        self.until_on(3).await;
+        self.works(&["three", "two"]);
+        self.leave("two");
+        for _ in 0..5 {
+            self.pass(Duration::from_secs(3)).await;
+        }
+        assert_eq!(self.stage.ledger().await.current, Some(v(3)));
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_value_that_nobody_can_ask_about_is_not_followed_again() {
+    let mut scene = Scene::begin("one").await;
+    scene.works(&["one", "two", "three"]);
+    scene.leave("two");
+    scene.until_on(2).await;
+    scene.revoke(None).await;
+    let ended = Event::Ended { version: v(2), asked: scene.stage.clock.now(), sessions: 0 };
+    scene.stage.commit(ended).await.unwrap();
+    scene.never_again().await;
+}
+
+#[tokio::test]
+async fn a_revoked_value_that_works_again_is_not_followed_again() {
+    let mut scene = Scene::begin("one").await;
+    scene.works(&["two"]);
+    scene.leave("two");
+    scene.until_on(2).await;
+    scene.works(&[]);
+    scene.revoke(None).await;
+    for _ in 0..3 {
+        scene.pass(Duration::from_secs(11)).await;
+    }
+    scene.works(&["two"]);
+    scene.never_again().await;
+}
+
+#[tokio::test]
+async fn a_value_that_was_revoked_before_it_was_delivered_is_not_followed_either() {
+    let mut scene = Scene::begin("one").await;
+    scene.works(&["two"]);
+    scene.stage.target.lock().theirs.as_mut().unwrap().stalls = true;
+    scene.leave("two");
+    for _ in 0..10 {
+        scene.pass(Duration::from_secs(1)).await;
+    }
+    assert_eq!(scene.stage.phase().await, Some(Phase::Chosen));
+    scene.revoke(Some(v(2))).await;
+    let ended = Event::Ended { version: v(2), asked: scene.stage.clock.now(), sessions: 0 };
+    scene.stage.commit(ended).await.unwrap();
+    scene.stage.until("v2 is over", |ledger| !ledger.endings.contains_key(&v(2))).await;
+    for _ in 0..10 {
+        scene.pass(Duration::from_secs(3)).await;
+    }
+    assert_eq!(scene.stage.ledger().await.last_version, Some(v(2)), "{}", scene.told());
+    assert!(scene.told().contains("v2, which was revoked"), "{}", scene.told());
+}
