@@ -16,6 +16,7 @@ use super::secrets::draw_handle;
 use super::seen::Seen;
 use super::{Causes, CommitError, Executor};
 use crate::audit::Actor;
+use crate::template;
 
 /// How often a place is looked at.
 const EVERY: Duration = Duration::from_secs(2);
@@ -160,6 +161,9 @@ impl Executor {
                 )));
             }
         }
+        if let Err(why) = template::derive(&fields, &seen.spec.fields) {
+            return Ok(Looked::Refused(format!("{at} has what cannot be used: {why}; ask {}", place.by)));
+        }
         if comes_first(seen) || self.0.follows.rests(name, value, self.0.clock.elapsed()) {
             return Ok(Looked::Later);
         }
@@ -208,12 +212,14 @@ async fn form(
     }
 }
 
-/// Whether another value cannot be taken now: one is on its way to be proven, or one has failed just now.
+/// Whether another value cannot be taken now: one is on its way out, or one has failed just now.
 fn comes_first(seen: &Seen) -> bool {
     let now = seen.facts().now;
     seen.ledger.rotation.as_ref().is_some_and(|last| {
-        let moves = matches!(last.phase, Phase::Planned | Phase::Rolling | Phase::Grace);
+        let forward =
+            [Phase::Planned, Phase::Chosen, Phase::Installed, Phase::Proven, Phase::Rolling, Phase::Grace];
         let failed = last.ended.filter(|_| last.failed);
-        last.phase.is_open() && !moves || failed.is_some_and(|at| now.at_least_since(at) < AFTER_FAILURE)
+        last.phase.is_open() && !forward.contains(&last.phase)
+            || failed.is_some_and(|at| now.at_least_since(at) < AFTER_FAILURE)
     })
 }

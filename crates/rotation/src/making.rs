@@ -89,12 +89,18 @@ impl Ledger {
         facts.policy.making == Making::Followed
     }
 
-    /// Rolling or Grace → Abandoned: what everybody was to use is dead, because it was changed again, and the next one is
-    /// here. Whoever has not moved yet moves to that.
+    /// Chosen to Grace → Abandoned: what everybody is to use, or was to, is dead, because it was changed again, and the next
+    /// one is here. Whoever has not moved yet moves to that; what nobody had yet ends.
     pub(crate) fn overtaken(&mut self, event: &Event, facts: &Facts<'_>) -> Result<(), OutOfOrder> {
-        let moves = |open: &Rotation| matches!(open.phase, Phase::Rolling | Phase::Grace);
-        if !Self::is_followed(facts) || !self.open_rotation().is_some_and(moves) {
+        let unproven = [Phase::Chosen, Phase::Installed, Phase::Proven];
+        let moves = [Phase::Rolling, Phase::Grace];
+        let goes_on = |open: &&Rotation| unproven.contains(&open.phase) || moves.contains(&open.phase);
+        let open = self.open_rotation().filter(|_| Self::is_followed(facts)).filter(goes_on);
+        let Some((phase, next)) = open.map(|open| (open.phase, open.next)) else {
             return Err(self.no_edge(event));
+        };
+        if unproven.contains(&phase) {
+            self.intend(next, Cause::Undo, facts.now);
         }
         self.update(|rotation| rotation.last_error = Some("it was changed again".to_owned()));
         self.close(Phase::Abandoned, facts.now);

@@ -152,6 +152,25 @@ async fn a_revoked_value_that_works_again_is_not_followed_again() {
 }
 
 #[tokio::test]
+async fn a_value_that_was_changed_again_before_it_was_proven_keeps_nothing_back() {
+    let mut scene = Scene::begin("one").await;
+    scene.works(&["two"]);
+    scene.stage.target.lock().theirs.as_mut().unwrap().stalls = true;
+    scene.leave("two");
+    for _ in 0..10 {
+        scene.pass(Duration::from_secs(1)).await;
+    }
+    assert_eq!(scene.stage.phase().await, Some(Phase::Chosen));
+    // Nobody ever learns whether the second one would have worked.
+    scene.works(&["three"]);
+    scene.leave("three");
+    scene.pass(Duration::from_secs(3)).await;
+    scene.stage.target.lock().theirs.as_mut().unwrap().stalls = false;
+    scene.until_on(3).await;
+    scene.stage.until("v2 is over", |ledger| !ledger.endings.contains_key(&v(2))).await;
+}
+
+#[tokio::test]
 async fn a_value_that_was_revoked_before_it_was_delivered_is_not_followed_either() {
     let mut scene = Scene::begin("one").await;
     scene.works(&["two"]);

@@ -176,6 +176,33 @@ fn what_was_followed_before_is_dead_and_nobody_waits_for_its_end() {
 }
 
 #[test]
+fn what_is_changed_again_before_it_is_proven_is_not_waited_for() {
+    for phase in [Phase::Chosen, Phase::Installed, Phase::Proven] {
+        let mut world = followed();
+        world.begin();
+        world.choose();
+        if phase != Phase::Chosen {
+            world.installed();
+        }
+        if phase == Phase::Proven {
+            world.ok(&Event::Hold { reason: "freeze".to_owned(), by: "test".to_owned() });
+            world.probed();
+            world.lifted();
+            world.ok(&Event::Overtaken);
+            world.ok(&Event::Release);
+        } else {
+            assert_eq!(world.phase(), Some(phase));
+            world.ok(&Event::Overtaken);
+        }
+        assert_eq!((world.phase(), world.ledger.current), (None, Some(v(1))), "{phase}");
+        assert!(world.ledger.endings.contains_key(&v(2)), "{phase}: nobody had it, and it ends");
+        world.begin();
+        world.choose();
+        assert_eq!(world.next(), v(3));
+    }
+}
+
+#[test]
 fn what_is_changed_again_waits_for_nobody() {
     let mut world = followed();
     world.make_next();
