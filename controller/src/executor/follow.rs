@@ -23,7 +23,7 @@ const EVERY: Duration = Duration::from_secs(2);
 /// How long apart a new value is read twice: whoever writes it may be in the middle of that.
 const TWICE: Duration = Duration::from_millis(200);
 /// The longest that a value which was refused is not tried again.
-const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_mins(1);
 /// How long nothing is taken after a rotation that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
@@ -81,10 +81,14 @@ impl Follows {
         }
     }
 
-    /// Keeps what is wrong; says whether it is news.
+    /// Keeps what is wrong, and what was refused last; says whether it is news.
     fn note(&self, name: &CredentialName, why: &str, refused: Option<Refused>) -> bool {
-        let before = self.lock().insert(name.clone(), Obstacle { why: why.to_owned(), refused });
-        before.is_none_or(|before| before.why != why)
+        let mut obstacles = self.lock();
+        let before = obstacles.remove(name);
+        let is_news = before.as_ref().is_none_or(|before| before.why != why);
+        let refused = refused.or(before.and_then(|before| before.refused));
+        obstacles.insert(name.clone(), Obstacle { why: why.to_owned(), refused });
+        is_news
     }
 
     /// For how long a value is left alone that was refused now: longer each time, while it is the same.
@@ -102,6 +106,12 @@ impl Follows {
 }
 
 impl Executor {
+    /// What was left is looked at now, also if it was refused a moment ago.
+    pub(super) fn look_at_place_now(&self, name: &CredentialName) {
+        self.0.follows.hurry(name);
+        self.look_now(name);
+    }
+
     /// Looks whether somebody else's machine has left another value, and takes it if it works; says when to look again.
     pub(super) async fn look_at_place(&self, seen: &Seen) -> Result<Duration, Trouble> {
         let Some(place) = self.0.drivers.place(&seen.spec)? else { return Ok(EVERY) };

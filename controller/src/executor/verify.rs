@@ -74,8 +74,7 @@ impl Executor {
         let outcome = driver.probe(&fields, None).await;
         let as_it_should_be = self.look_for_drift(seen, &*driver, (version, &outcome)).await?;
         if seen.is_followed() && matches!(outcome, Err(DriverError::Refused(_))) {
-            self.0.follows.hurry(&seen.spec.name);
-            self.look_at_place(seen).await?;
+            self.look_at_place_now(&seen.spec.name);
         }
         match outcome {
             Ok(_proof) if as_it_should_be => Ok(every),

@@ -106,7 +106,9 @@ fn is_name(key: &str) -> bool {
 fn value_of(key: &str, text: &[u8]) -> Result<SecretBytes, &'static str> {
     let mut found = None;
     for line in text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii) {
-        let line = line.strip_prefix(b"export ").map_or(line, <[u8]>::trim_ascii);
+        let exported =
+            line.strip_prefix(b"export").filter(|rest| rest.first().is_some_and(u8::is_ascii_whitespace));
+        let line = exported.map_or(line, <[u8]>::trim_ascii);
         let Some(rest) = line.strip_prefix(key.as_bytes()) else { continue };
         let Some(value) = rest.trim_ascii_start().strip_prefix(b"=") else { continue };
         if found.replace(value.trim_ascii()).is_some() {
@@ -126,7 +128,7 @@ fn bare(value: &[u8]) -> Result<&[u8], &'static str> {
     let plain = |byte: &u8| match quote {
         Some(b'\'') => !b"'\\".contains(byte),
         Some(_) => !b"\"\\$`".contains(byte),
-        None => byte.is_ascii_graphic() && !b"'\"\\$`#".contains(byte),
+        None => byte.is_ascii_graphic() && !b"'\"\\$`#;&|<>()~*?".contains(byte),
     };
     if inner.is_empty() {
         return Err("it is empty");
@@ -154,6 +156,7 @@ mod tests {
             ("TOKEN=one", "one"),
             ("# TOKEN=no\nA=b\r\nexport TOKEN = one \r\nTOKEN_2=no\n", "one"),
             ("TOKEN='o n#e$'", "o n#e$"),
+            ("export\tTOKEN=one\nexportTOKEN=no", "one"),
             ("TOKEN=\"o n#e\"", "o n#e"),
             ("TOKEN=a=b==", "a=b=="),
         ] {
@@ -170,6 +173,9 @@ mod tests {
             "TOKEN=''",
             "TOKEN=a b",
             "TOKEN=a#b",
+            "TOKEN=a;b",
+            "TOKEN=~/b",
+            "TOKEN=old\nexport\tTOKEN=new",
             "TOKEN=$HOME",
             "TOKEN='a",
             "TOKEN=a'b'",
