@@ -65,7 +65,8 @@ pub struct Outcome {
 }
 
 impl Executor {
-    /// Commits what follows from `event` at this credential, with the audit record of `actor`. An event from which nothing follows changes nothing, and is no error.
+    /// Commits what follows from `event` at this credential, with the audit record of `actor`. An event from which nothing
+    /// follows changes nothing, and is no error.
     pub async fn commit(
         &self,
         name: &CredentialName,
@@ -202,9 +203,7 @@ impl Executor {
             }
         }
         let together: Vec<&Seen> = std::iter::once(seen).chain(&others).collect();
-        let members: Vec<(&Ledger, Facts<'_>)> =
-            together.iter().map(|seen| (&seen.ledger, seen.facts())).collect();
-        let after = group::after(&members, 0, &Event::Look, &[]);
+        let after = group::after(&members(together.iter().copied()), 0, &Event::Look, &[]);
         Ok(after.is_ok_and(|after| after.iter().zip(together).any(|(after, seen)| *after != seen.ledger)))
     }
 
@@ -267,10 +266,14 @@ fn group_of(seen: &Seen, event: &Event) -> Option<(CredentialName, Tie)> {
     Some((seen.spec.name.clone(), tie))
 }
 
+/// Those that are decided together, as the machine takes them.
+fn members<'s>(together: impl Iterator<Item = &'s Seen>) -> Vec<(&'s Ledger, Facts<'s>)> {
+    together.map(|seen| (&seen.ledger, seen.facts())).collect()
+}
+
 /// What follows from an event at the first of those that are decided together.
 fn decide(together: &[(CredentialRow, Seen)], event: &Event) -> Result<Vec<Ledger>, CommitError> {
-    let members: Vec<(&Ledger, Facts<'_>)> =
-        together.iter().map(|(_, seen)| (&seen.ledger, seen.facts())).collect();
+    let members = members(together.iter().map(|(_, seen)| seen));
     let ids: Vec<RotationId> = together.iter().map(|_| random::id()).collect();
     group::after(&members, 0, event, &ids).map_err(|refused| {
         let other = together.get(refused.member).filter(|_| refused.member > 0);
