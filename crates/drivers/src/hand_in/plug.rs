@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rekey_model::{Handle, Label, SecretBytes, Span, Version};
-use rekey_settings::{Section, read_text};
+use rekey_settings::Section;
 
 use super::settings::{Account, Probe, TargetSettings};
 use super::{FIELD, HandIn, NAME};
 use crate::by_hand::ByHand;
 use crate::place::Places;
-use crate::target::{TlsSettings, built, note};
+use crate::target::{TlsSettings, built, note, opened_for_nobody};
 use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Place, Plan, Strategy};
 
 /// A provider as the config describes it, and where values are left that somebody else rotates there.
@@ -118,11 +118,7 @@ impl crate::Plug for Plug {
     fn driver(provider: &Provider, account: &Account, owner: Owner) -> Result<Arc<dyn Driver>, BuildError> {
         let Provider { settings, follows } = provider;
         account.follow.as_ref().map(|place| follows.find(place)).transpose()?;
-        let authority = settings.tls.ca_file.as_deref().map(|path| {
-            read_text(path).map_err(|error| BuildError::File(format!("{}: {error}", path.display())))
-        });
-        let authority = authority.transpose()?;
-        let target = settings.with(authority.as_deref().map(str::as_bytes)).map_err(BuildError::Mismatch)?;
+        let target = opened_for_nobody(&settings.tls, |_nobody, authority| settings.with(authority))?;
         built(HandIn::new(target, account.clone(), &owner))
     }
 }
