@@ -53,7 +53,7 @@ pub use self::verify::Tried;
 
 use self::agenda::{Agenda, LONGEST};
 use self::drift::Drift;
-use self::follow::Follows;
+use self::follow::{Follows, Readings};
 use self::given::Refusals;
 use self::lanes::{Lane, Lanes, Task};
 use self::reconcile::Reconcile;
@@ -135,6 +135,7 @@ struct Inner {
     drift: Drift,
     refusals: Refusals,
     follows: Follows,
+    readings: Readings,
     unsure: Unsure,
     settles: Settles,
     reports: Semaphore,
@@ -177,6 +178,7 @@ impl Executor {
             drift: Drift::default(),
             refusals: Refusals::default(),
             follows: Follows::default(),
+            readings: Readings::default(),
             unsure: Unsure::default(),
             settles,
             reports: Semaphore::new(REPORTS),

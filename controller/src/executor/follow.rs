@@ -2,6 +2,8 @@
 //! is new there is tried as a consumer would use it. What works goes to everybody at once, because the value before it is
 //! dead; what does not goes to nobody, and is told.
 
+mod reading;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,6 +19,8 @@ use super::seen::Seen;
 use super::{Causes, CommitError, Executor};
 use crate::audit::Actor;
 use crate::template;
+
+pub(super) use self::reading::Readings;
 
 /// How often a place is looked at.
 const EVERY: Duration = Duration::from_secs(2);
@@ -116,7 +120,7 @@ impl Executor {
     pub(super) async fn look_at_place(&self, seen: &Seen) -> Result<Duration, Trouble> {
         let Some(place) = self.0.drivers.place(&seen.spec)? else { return Ok(EVERY) };
         let name = &seen.spec.name;
-        let value = match place.read() {
+        let value = match self.read_place(name, &place).await {
             Ok(value) => Arc::new(value),
             Err(why) => {
                 let why = format!("nothing new can be followed: {why}; ask {}", place.by);
@@ -135,6 +139,10 @@ impl Executor {
             Looked::Not(why) => self.tell(name, &why, None),
         }
         Ok(EVERY)
+    }
+
+    async fn read_place(&self, name: &CredentialName, place: &Place) -> Result<SecretBytes, String> {
+        self.0.readings.read((name, place, &self.0.clock), Place::read).await
     }
 
     fn tell(&self, name: &CredentialName, why: &str, refused: Option<Refused>) {
@@ -178,7 +186,7 @@ impl Executor {
             return Ok(Looked::Later);
         }
         self.0.clock.sleep(TWICE).await;
-        if !place.read().is_ok_and(|again| again.same_as(value)) {
+        if !self.read_place(name, place).await.is_ok_and(|again| again.same_as(value)) {
             return Ok(Looked::Later);
         }
         match driver.probe(&fields, None).await {

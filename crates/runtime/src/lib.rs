@@ -4,6 +4,7 @@
 //! This package knows no credential and no rotation. It alone spawns tasks and reads clocks (`clippy.toml` says so).
 
 pub mod accept;
+mod apart;
 pub mod backoff;
 pub mod clock;
 pub mod harden;
@@ -19,6 +20,7 @@ pub mod telemetry;
 pub mod tls;
 
 pub use accept::{Connections, Limits, Listener, Peer};
+pub use apart::apart;
 pub use backoff::Backoff;
 pub use clock::Clock;
 pub use readiness::Readiness;
