@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rekey_model::{Label, SecretBytes};
-use rekey_settings::{Section, read_secret_file};
+use rekey_settings::{Section, read_left_secret};
 
 use crate::{BuildError, Problem};
 
@@ -41,7 +41,7 @@ impl Place {
 
     /// The value that is there now, or why there is none: what, where and what to do, nothing of what is in the file.
     pub fn read(&self) -> Result<SecretBytes, String> {
-        let whole = read_secret_file(&self.file)?;
+        let whole = read_left_secret(&self.file)?;
         let value = match &self.key {
             None => whole,
             Some(key) => value_of(key, whole.expose()).map_err(|why| format!("{}: {why}", self.shown()))?,
@@ -144,6 +144,21 @@ fn bare(value: &[u8]) -> Result<&[u8], &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_to_what_is_not_theirs_is_not_read() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("kek"), "marker-9f2").unwrap();
+        std::fs::set_permissions(at("kek"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::create_dir(at("shared")).unwrap();
+        symlink(at("kek"), at("shared/token")).unwrap();
+        let place = |file: &str| Place::new(at(file), None, "the script".to_owned());
+        let why = place("shared/token").read().map(|_| ()).unwrap_err();
+        assert!(why.contains("leads out of its folder") && !why.contains("9f2"), "{why}");
+        assert!(place("kek").read().is_ok());
+    }
 
     fn read(text: &str) -> Result<String, &'static str> {
         let value = value_of("TOKEN", text.as_bytes())?;

@@ -1,12 +1,13 @@
-//! Reading files that settings name: text with a limit, and secrets that nobody else may read.
+//! Reading files that settings name: text with a limit, and secrets that nobody else may read, our own or left by others.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rekey_model::SecretBytes;
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 
 use super::tree::MOST_BYTES;
 
@@ -36,11 +37,14 @@ pub fn check_secret_file(path: &Path) -> Result<(), String> {
 /// Reads a secret from a file that nobody else may use (see [`check_secret_file`]), without a newline at its end. What
 /// was read is wiped, the secret itself when it is dropped.
 pub fn read_secret_file(path: &Path) -> Result<SecretBytes, String> {
-    let cannot = |error: io::Error| format!("cannot read {}: {error}", path.display());
-    let (file, meta) = open(path).map_err(cannot)?;
-    check(path, &meta)?;
+    let (file, meta) = open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    read(path, file, &meta)
+}
+
+fn read(path: &Path, file: File, meta: &Metadata) -> Result<SecretBytes, String> {
+    check(path, meta)?;
     let mut buffer = zeroize::Zeroizing::new(vec![0; MOST_SECRET + 1]);
-    let size = fill(file, &mut buffer).map_err(cannot)?;
+    let size = fill(file, &mut buffer).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     if size > MOST_SECRET {
         return Err(format!("{} is larger than 64 KiB: is this the right file?", path.display()));
     }
@@ -50,6 +54,41 @@ pub fn read_secret_file(path: &Path) -> Result<SecretBytes, String> {
         return Err(format!("{} is empty", path.display()));
     }
     Ok(SecretBytes::new(bare.to_vec()))
+}
+
+/// The same for a file that somebody else writes, who must not be able to show us another file than theirs: links are
+/// followed no further than its own folder, whatever that is reached by. A mounted Kubernetes secret is linked so.
+pub fn read_left_secret(path: &Path) -> Result<SecretBytes, String> {
+    let (file, meta) = open_below(path)?;
+    read(path, file, &meta)
+}
+
+/// Opens `path` in its folder, and asks the kernel what was opened: that cannot be changed any more, as a path can while it
+/// is compared.
+fn open_below(path: &Path) -> Result<(File, Metadata), String> {
+    let cannot = |error: io::Error| format!("cannot read {}: {error}", path.display());
+    let name = path.file_name().ok_or_else(|| format!("{} is not a file", path.display()))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let folder = folder.map_err(|error| cannot(error.into()))?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&folder, name, flags, Mode::empty());
+    let file = File::from(file.map_err(|error| cannot(error.into()))?);
+    let (below, there) = (opened(&folder).map_err(cannot)?, opened(&file).map_err(cannot)?);
+    if !there.starts_with(&below) {
+        return Err(format!(
+            "{} leads out of its folder, to {}: have it written in the folder, or name that file itself",
+            path.display(),
+            there.display()
+        ));
+    }
+    let meta = file.metadata().map_err(cannot)?;
+    Ok((file, meta))
+}
+
+/// The path of what is open, without any link.
+fn opened(file: &impl AsRawFd) -> io::Result<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// Opens `path` to look at what it is before anything is read. Without `NONBLOCK` a FIFO that nobody writes to would hold

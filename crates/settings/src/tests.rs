@@ -250,3 +250,61 @@ fn a_fifo_or_a_device_in_the_place_of_a_file_is_refused_and_holds_nobody_up() {
         assert!(secret.unwrap_err().contains("is not a file"), "{}", path.display());
     }
 }
+
+#[test]
+fn a_link_to_a_left_secret_stays_in_its_folder() {
+    use std::os::unix::fs::symlink;
+    let directory = tempfile::tempdir().unwrap();
+    let at = |path: &str| directory.path().join(path);
+    let read = |path: &str| {
+        let read = read_left_secret(&at(path));
+        read.map(|secret| String::from_utf8(secret.expose().to_vec()).unwrap())
+    };
+    let leave = |path: &str, text: &str| {
+        std::fs::write(at(path), text).unwrap();
+        std::fs::set_permissions(at(path), std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    for folder in ["left", "left/..one", "left/..two", "mine", "left-too"] {
+        std::fs::create_dir(at(folder)).unwrap();
+    }
+    leave("mine/key", "marker-9f2");
+    leave("left-too/key", "marker-9f2");
+    leave("left/plain", "plain");
+    leave("left/..one/token", "one");
+    leave("left/..two/token", "two");
+    assert_eq!(read("left/plain").as_deref(), Ok("plain"));
+    // As Kubernetes mounts a secret, and changes it.
+    symlink("..data/token", at("left/token")).unwrap();
+    for (folder, text) in [("..one", "one"), ("..two", "two")] {
+        symlink(folder, at("left/..new")).unwrap();
+        std::fs::rename(at("left/..new"), at("left/..data")).unwrap();
+        assert_eq!(read("left/token").as_deref(), Ok(text));
+    }
+    // The folder itself is reached by a link.
+    symlink(at("left"), at("run")).unwrap();
+    assert_eq!(read("run/token").as_deref(), Ok("two"));
+    symlink(at("left/..one/token"), at("left/absolute")).unwrap();
+    assert_eq!(read("run/absolute").as_deref(), Ok("one"));
+    // Whoever writes there shows us what only we may read.
+    symlink(at("mine/key"), at("left/far")).unwrap();
+    symlink("../mine/key", at("left/up")).unwrap();
+    symlink("../left-too/key", at("left/beside")).unwrap();
+    symlink(at("mine"), at("left/folder")).unwrap();
+    symlink("folder/key", at("left/through")).unwrap();
+    for (path, to) in
+        [("far", "mine/key"), ("up", "mine/key"), ("beside", "left-too/key"), ("through", "mine/key")]
+    {
+        let path = format!("left/{path}");
+        let problem = read(&path).unwrap_err();
+        assert!(problem.contains(&format!("{path} leads out of its folder")), "{problem}");
+        assert!(problem.contains(to) && problem.contains("name that file itself"), "{problem}");
+        assert!(!problem.contains("9f2"), "{problem}");
+        assert!(read_secret_file(&at(&path)).is_ok(), "what is ours may be linked as we like");
+    }
+    symlink("plain/", at("left/slash")).unwrap();
+    symlink("nothing", at("left/dangling")).unwrap();
+    symlink("round", at("left/round")).unwrap();
+    for path in ["left/slash", "left/dangling", "left/round", "left/..", "nowhere/token"] {
+        assert!(!read(path).unwrap_err().is_empty(), "{path}");
+    }
+}
