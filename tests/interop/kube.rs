@@ -7,9 +7,9 @@ use rekey_testkit::process::poll;
 use rekey_testkit::system::Pace;
 use serde_json::Value;
 
-use crate::application::{Application, declare, read, rotate, status, until_settled_on};
+use crate::application::Application;
 use crate::manual;
-use crate::story::{PATIENCE, Story};
+use crate::story::{PATIENCE, Story, until_readable};
 
 const NAME: &str = "orders/k8s";
 
@@ -58,33 +58,37 @@ fn a_token_rotates_under_load_and_is_revoked() {
         kube.port()
     );
     let token = kube.token_of("rekey", "rotator");
-    declare(&mut story, &target, &[("kube-token", &token), ("kube-ca.pem", kube.ca_pem())], CREDENTIAL);
+    story.declare_other(&target, &[("kube-token", &token), ("kube-ca.pem", kube.ca_pem())], CREDENTIAL);
     // The first version makes itself.
-    until_settled_on(&story, NAME, 1);
-    let due = status(&story, NAME);
+    let due = story.system.wait_settled(NAME, 1).unwrap();
     assert!(!due["next_rotation"].is_null(), "nothing is scheduled: {due:#}");
     let server = Http::tls(kube.port(), kube.ca_pem()).unwrap();
     let consumer = server.clone();
-    let application = Application::start(&story, NAME, move |credential| match asks(&consumer, credential) {
-        Ok(200) => Vec::new(),
-        other => vec![format!("{}: {other:?}", credential.version())],
+    let socket = story.system.socket("sidecar-1");
+    let application = Application::start(socket.clone(), NAME, move |credential| {
+        let answer = asks(&consumer, credential);
+        anyhow::ensure!(answer == Ok(200), "{answer:?}");
+        Ok(())
     });
     application.let_work(5);
     for version in 2..=4 {
-        let before = read(&story, NAME);
-        rotate(&story, NAME);
+        let before = until_readable(&socket, NAME);
+        story.rotate_other(NAME);
         application.let_work(5);
-        until_settled_on(&story, NAME, version);
+        story.system.wait_settled(NAME, version).unwrap();
         assert!(poll(PATIENCE, || bindings(&kube) == 1), "{} bindings", bindings(&kube));
         assert_eq!(asks(&server, &before), Ok(401), "the old token still works");
     }
-    let uses = application.end();
+    let uses = application.end_without_failure();
     assert!(uses > 20, "{uses} uses");
 
-    let leaked = read(&story, NAME);
+    let leaked = until_readable(&socket, NAME);
     assert_eq!(asks(&server, &leaked), Ok(200));
     let receipt = story.system.ctl(&["revoke", NAME, "--reason", "leaked"]).unwrap();
     assert!(receipt["cut_ms"].as_i64().unwrap_or_default() > 0, "{receipt:#}");
     assert_eq!(asks(&server, &leaked), Ok(401), "the leaked token still works");
-    assert!(poll(PATIENCE, || asks(&server, &read(&story, NAME)) == Ok(200)), "there is no replacement");
+    assert!(
+        poll(PATIENCE, || asks(&server, &until_readable(&socket, NAME)) == Ok(200)),
+        "there is no replacement"
+    );
 }

@@ -8,6 +8,8 @@
     reason = "a test may stop where it stands"
 )]
 
+#[path = "../suite/application.rs"]
+#[allow(dead_code, reason = "the suite uses what is left over here")]
 mod application;
 mod kube;
 mod openbao;

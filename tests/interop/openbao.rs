@@ -1,14 +1,15 @@
 //! A role of OpenBao whose secret-id changes while an application logs in all the time.
 
+use anyhow::Context as _;
 use rekey_client::Credential;
 use rekey_testkit::openbao::{OpenBao, ask_at};
 use rekey_testkit::process::poll;
 use rekey_testkit::system::Pace;
 use serde_json::{Value, json};
 
-use crate::application::{Application, declare, read, rotate, until_settled_on};
+use crate::application::{Application, Kept};
 use crate::manual;
-use crate::story::{PATIENCE, Story};
+use crate::story::{PATIENCE, Story, until_readable};
 
 const NAME: &str = "orders/api";
 
@@ -42,51 +43,42 @@ fn openbao() -> (OpenBao, String) {
     (bao, token)
 }
 
-fn log_in(port: u16, credential: &Credential) -> Result<String, String> {
-    let body = json!({
-        "role_id": credential.text("role_id").unwrap(), "secret_id": credential.text("secret_id").unwrap()
-    });
-    let answer =
-        ask_at(port, "", "POST", "auth/approle/login", &body).map_err(|error| format!("{error:#}"))?;
-    let token = answer.body.pointer("/auth/client_token").and_then(Value::as_str);
-    token.map(str::to_owned).ok_or_else(|| format!("{} login: {answer:?}", credential.version()))
+/// A login, which is given back when it is not needed any more.
+struct Token {
+    port: u16,
+    token: String,
 }
 
-fn reads(port: u16, token: &str) -> bool {
-    ask_at(port, token, "GET", "secret/data/orders", &Value::Null).is_ok_and(|answer| answer.status == 200)
+impl Token {
+    fn log_in(port: u16, credential: &Credential) -> anyhow::Result<Self> {
+        let [role_id, secret_id] = [credential.text("role_id")?, credential.text("secret_id")?];
+        let body = json!({ "role_id": role_id, "secret_id": secret_id });
+        let answer = ask_at(port, "", "POST", "auth/approle/login", &body)?;
+        let token = answer.body.pointer("/auth/client_token").and_then(Value::as_str);
+        let token = token.with_context(|| format!("no login: {answer:?}"))?.to_owned();
+        Ok(Self { port, token })
+    }
+
+    fn reads(&self) -> bool {
+        let answer = ask_at(self.port, &self.token, "GET", "secret/data/orders", &Value::Null);
+        answer.is_ok_and(|answer| answer.status == 200)
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        drop(ask_at(self.port, &self.token, "POST", "auth/token/revoke-self", &Value::Null));
+    }
 }
 
 /// Logs in anew each time, and keeps one token for a while.
 fn application(story: &Story, port: u16) -> Application {
-    let mut held: Option<(u32, String)> = None;
-    Application::start(story, NAME, move |credential| {
-        let mut failures = Vec::new();
-        match log_in(port, credential) {
-            Ok(token) => {
-                if !reads(port, &token) {
-                    failures.push(format!("{} reads nothing", credential.version()));
-                }
-                match &mut held {
-                    Some((uses, token)) if *uses < LIFETIME => {
-                        *uses += 1;
-                        if !reads(port, token) {
-                            failures
-                                .push(format!("{}: the token that was kept was cut", credential.version()));
-                        }
-                    }
-                    held => {
-                        if let Some((_, token)) = held.replace((0, token.clone())) {
-                            ask_at(port, &token, "POST", "auth/token/revoke-self", &Value::Null).unwrap();
-                        }
-                    }
-                }
-                if held.as_ref().is_none_or(|(_, kept)| *kept != token) {
-                    ask_at(port, &token, "POST", "auth/token/revoke-self", &Value::Null).unwrap();
-                }
-            }
-            Err(error) => failures.push(error),
-        }
-        failures
+    let mut kept = Kept::for_uses(LIFETIME);
+    Application::start(story.system.socket("sidecar-1"), NAME, move |credential| {
+        let fresh = Token::log_in(port, credential)?;
+        anyhow::ensure!(fresh.reads(), "a new token reads nothing");
+        anyhow::ensure!(kept.or(fresh).reads(), "the token that was kept was cut");
+        Ok(())
     })
 }
 
@@ -110,28 +102,29 @@ fn a_secret_id_rotates_under_load_and_is_revoked_with_its_tokens() {
 ",
         bao.tls_port()
     );
-    declare(&mut story, &target, &[("bao-token", &token), ("bao-ca.pem", bao.ca_pem())], CREDENTIAL);
+    story.declare_other(&target, &[("bao-token", &token), ("bao-ca.pem", bao.ca_pem())], CREDENTIAL);
     // The first version makes itself.
-    until_settled_on(&story, NAME, 1);
+    story.system.wait_settled(NAME, 1).unwrap();
+    let read = || until_readable(&story.system.socket("sidecar-1"), NAME);
     let application = application(&story, bao.port());
     application.let_work(5);
     for version in 2..=4 {
-        let before = read(&story, NAME);
-        rotate(&story, NAME);
+        let before = read();
+        story.rotate_other(NAME);
         application.let_work(5);
-        until_settled_on(&story, NAME, version);
+        story.system.wait_settled(NAME, version).unwrap();
         assert!(poll(PATIENCE, || secret_ids(&bao) == 1), "{} secret-ids", secret_ids(&bao));
-        log_in(bao.port(), &before).unwrap_err();
+        assert!(Token::log_in(bao.port(), &before).is_err(), "the old secret-id still comes in");
     }
-    let uses = application.end();
+    let uses = application.end_without_failure();
     assert!(uses > 20, "{uses} uses");
 
-    let leaked = read(&story, NAME);
-    let thief = log_in(bao.port(), &leaked).unwrap();
+    let leaked = read();
+    let thief = Token::log_in(bao.port(), &leaked).unwrap();
     let receipt = story.system.ctl(&["revoke", NAME, "--reason", "leaked"]).unwrap();
     assert!(receipt["cut_ms"].as_i64().unwrap_or_default() > 0, "{receipt:#}");
-    assert!(!reads(bao.port(), &thief), "a token of the leaked secret-id reads on");
-    log_in(bao.port(), &leaked).unwrap_err();
-    let works = || log_in(bao.port(), &read(&story, NAME)).is_ok_and(|token| reads(bao.port(), &token));
+    assert!(!thief.reads(), "a token of the leaked secret-id reads on");
+    assert!(Token::log_in(bao.port(), &leaked).is_err(), "the leaked secret-id still comes in");
+    let works = || Token::log_in(bao.port(), &read()).is_ok_and(|token| token.reads());
     assert!(poll(PATIENCE, works), "there is no replacement");
 }

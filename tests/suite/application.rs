@@ -1,51 +1,53 @@
-//! An application that reads a credential before each use of it, again and again, on a thread of its own.
+//! An application that uses a credential again and again, on a thread of its own.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-use rekey_client::{Builder, Client, Credential};
+use anyhow::Context as _;
+use rekey_client::Credential;
 use rekey_testkit::process::poll;
-use tokio::runtime::{self, Runtime};
 
-use crate::story::PATIENCE;
+use crate::story::{PATIENCE, connect, until_readable};
 
 /// It ends with the test that holds it.
 pub(crate) struct Application {
-    stop: Arc<AtomicBool>,
+    /// How often it has used the credential. The thread goes on for as long as somebody here wants to know.
     uses: Arc<AtomicU64>,
     thread: JoinHandle<Vec<String>>,
 }
 
 impl Application {
-    /// Begins to use the credential `name`, which the sidecar behind `socket` serves or will serve soon. `work` is one use
-    /// of it, and says what was wrong.
+    /// Waits until the sidecar behind `socket` serves the credential `name`, then begins to read it before each use.
+    /// `work` is one use of it, and says what was wrong.
     pub(crate) fn start(
         socket: PathBuf,
         name: &'static str,
         mut work: impl FnMut(&Credential) -> anyhow::Result<()> + Send + 'static,
     ) -> Self {
-        let (stop, uses) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&uses));
+        until_readable(&socket, name);
+        let (runtime, client) = connect(socket);
+        Self::repeat(move || {
+            let read = runtime.block_on(client.get(name));
+            let credential = read.with_context(|| format!("{name} is not served"))?;
+            work(&credential).with_context(|| format!("{name} {}", credential.version()))
+        })
+    }
+
+    /// Begins to do `work`: one use of what it reads by itself.
+    pub(crate) fn repeat(mut work: impl FnMut() -> anyhow::Result<()> + Send + 'static) -> Self {
+        let uses = Arc::new(AtomicU64::new(0));
+        let counted = Arc::downgrade(&uses);
         let thread = std::thread::spawn(move || {
-            let (runtime, client) = connect(socket);
-            assert!(poll(PATIENCE, || runtime.block_on(client.get(name)).is_ok()), "{name} is not served");
             let mut failures = Vec::new();
-            while !stopped.load(Ordering::SeqCst) {
-                match runtime.block_on(client.get(name)) {
-                    Ok(credential) => {
-                        if let Err(error) = work(&credential) {
-                            failures.push(format!("{name} {}: {error:#}", credential.version()));
-                        }
-                    }
-                    Err(error) => failures.push(format!("{name} is not served: {error}")),
-                }
-                counted.fetch_add(1, Ordering::SeqCst);
+            while let Some(uses) = counted.upgrade() {
+                failures.extend(work().err().map(|error| format!("{error:#}")));
+                uses.fetch_add(1, Ordering::SeqCst);
             }
             failures
         });
-        Self { stop, uses, thread }
+        Self { uses, thread }
     }
 
     /// Waits until it has used the credential so many times more.
@@ -57,20 +59,30 @@ impl Application {
 
     /// Ends it. Gives how often it used the credential; anything that failed fails the test.
     pub(crate) fn end_without_failure(self) -> u64 {
-        self.stop.store(true, Ordering::SeqCst);
-        let (failures, uses) = (self.thread.join().unwrap(), self.uses.load(Ordering::SeqCst));
+        let uses = self.uses.load(Ordering::SeqCst);
+        drop(self.uses);
+        let failures = self.thread.join().unwrap();
         assert!(failures.is_empty(), "{} of {uses} uses failed: {failures:#?}", failures.len());
         uses
     }
 }
 
-fn connect(socket: PathBuf) -> (Runtime, Client) {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let builder = Builder::new(socket);
-    let builder = match rekey_testkit::unprivileged() {
-        Some(uid) => builder.server_uid(uid),
-        None => builder,
-    };
-    let client = runtime.block_on(builder.connect()).unwrap();
-    (runtime, client)
+/// What an application keeps for a while, as a pool with a maximum lifetime does.
+pub(crate) struct Kept<T> {
+    lifetime: u32,
+    now: Option<(u32, T)>,
+}
+
+impl<T> Kept<T> {
+    /// Each is used so many times.
+    pub(crate) fn for_uses(lifetime: u32) -> Self {
+        Self { lifetime, now: None }
+    }
+
+    /// What to use now: what is kept, or `fresh` where that is over.
+    pub(crate) fn or(&mut self, fresh: T) -> &mut T {
+        let young = self.now.take().filter(|(uses, _)| *uses < self.lifetime);
+        let (uses, one) = young.unwrap_or((0, fresh));
+        &mut self.now.insert((uses + 1, one)).1
+    }
 }

@@ -1,20 +1,18 @@
 //! Access keys of an IAM user (moto) that change while an application signs requests with them all the time.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
-
-use rekey_client::Builder;
 use rekey_testkit::moto::{Moto, Sdk};
+use rekey_testkit::platform::Platform;
 use rekey_testkit::process::poll;
-use rekey_testkit::system::{Pace, write_private};
+use rekey_testkit::system::Pace;
 use serde_json::Value;
 
-use crate::story::{PATIENCE, Story, settled, until_readable};
+use crate::application::Application;
+use crate::story::{PATIENCE, Story};
 
-const CLOUD: &str = "orders/cloud";
+pub(crate) const CLOUD: &str = "orders/cloud";
 
-const CREDENTIAL: &str = "credential: orders/cloud
+/// At the target `cloud`.
+pub(crate) const CREDENTIAL: &str = "credential: orders/cloud
 owner: team-orders
 environment: demo
 aws-iam:
@@ -44,12 +42,9 @@ fn declare(story: &mut Story, moto: &Moto) {
     moto.user("orders", Some(RIGHTS));
     moto.user("rekey", Some(&policy()));
     let key = moto.create_key("rekey");
-    let folder = story.system.folder().to_owned();
-    let config = std::fs::read_to_string(folder.join("controller.yaml")).unwrap();
     let place = format!("http://127.0.0.1:{}", moto.port());
     let target = format!(
-        "targets:
-  cloud:
+        "  cloud:
     aws-iam:
       endpoint: {place}
       sts_endpoint: {place}
@@ -58,69 +53,15 @@ fn declare(story: &mut Story, moto: &Moto) {
       settle: 1s
 "
     );
-    write_private(&folder.join("cloud-id"), &key.id).unwrap();
-    write_private(&folder.join("cloud-secret"), &key.secret).unwrap();
-    write_private(&folder.join("controller.yaml"), &config.replace("targets:\n", &target)).unwrap();
-    write_private(&folder.join("cloud.yaml"), CREDENTIAL).unwrap();
-    story.system.kill_controller();
-    story.system.start_controller().unwrap();
-    story.system.ctl(&["apply", "-f", "cloud.yaml"]).unwrap();
+    story.declare_other(&target, &[("cloud-id", &key.id), ("cloud-secret", &key.secret)], CREDENTIAL);
 }
 
-fn status(story: &Story) -> Value {
-    let all = story.system.ctl(&["status", CLOUD]).unwrap();
-    all.pointer("/credentials/0").cloned().unwrap_or_default()
-}
-
-fn rotate(story: &Story) {
-    let words = ["rotate", CLOUD, "--wait", "--wait-timeout", "60s", "--reason", "test"];
-    story.system.ctl(&words).unwrap();
-}
-
-/// An application that reads its key and uses it, again and again.
-struct Application {
-    stop: Arc<AtomicBool>,
-    uses: Arc<AtomicU64>,
-    thread: JoinHandle<Vec<String>>,
-}
-
-impl Application {
-    fn start(story: &Story, moto: &Moto) -> Self {
-        let (stop, uses) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&uses));
-        let builder = Builder::new(story.system.socket("sidecar-1"));
-        let builder = match rekey_testkit::unprivileged() {
-            Some(uid) => builder.server_uid(uid),
-            None => builder,
-        };
-        let mut sdk = Sdk::start(moto.port()).unwrap();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let client = runtime.block_on(builder.connect()).unwrap();
-            let mut failures = Vec::new();
-            while !stopped.load(Ordering::SeqCst) {
-                let credential = runtime.block_on(client.get(CLOUD)).unwrap();
-                let text = |field: &str| credential.text(field).unwrap().to_owned();
-                let failed = sdk.try_key(&text("access_key_id"), &text("secret_access_key"));
-                failures.extend(failed.err().map(|why| format!("{}: {why}", credential.version())));
-                counted.fetch_add(1, Ordering::SeqCst);
-            }
-            failures
-        });
-        Self { stop, uses, thread }
-    }
-
-    fn let_work(&self, times: u64) {
-        let until = self.uses.load(Ordering::SeqCst) + times;
-        let worked = poll(PATIENCE, || self.uses.load(Ordering::SeqCst) >= until);
-        assert!(worked, "the application does not work");
-    }
-
-    /// Ends it, and gives what failed and how often it used the credential.
-    fn end(self) -> (Vec<String>, u64) {
-        self.stop.store(true, Ordering::SeqCst);
-        (self.thread.join().unwrap(), self.uses.load(Ordering::SeqCst))
-    }
+fn application(story: &Story, moto: &Moto) -> Application {
+    let mut sdk = Sdk::start(moto.port()).unwrap();
+    Application::start(story.system.socket("sidecar-1"), CLOUD, move |credential| {
+        let (id, secret) = (credential.text("access_key_id")?, credential.text("secret_access_key")?);
+        sdk.try_key(id, secret).map_err(anyhow::Error::msg)
+    })
 }
 
 #[test]
@@ -128,25 +69,20 @@ fn access_keys_rotate_under_load_and_are_revoked() {
     let moto = Moto::start();
     let mut story = Story::begin("aws-iam", 1, Pace::default());
     declare(&mut story, &moto);
-    let is_settled = || {
-        let status = status(&story);
-        status["current"] == 1 && settled(&status)
-    };
-    assert!(poll(PATIENCE, is_settled), "{:#}", status(&story));
-    until_readable(&story.system.socket("sidecar-1"), CLOUD);
-    let application = Application::start(&story, &moto);
+    story.system.wait_settled(CLOUD, 1).unwrap();
+    let application = application(&story, &moto);
     application.let_work(5);
     for _ in 0..3 {
         let before = moto.keys("orders");
         assert_eq!(before.len(), 1, "{before:?}");
-        rotate(&story);
+        story.rotate_other(CLOUD);
         application.let_work(5);
-        let gone = || moto.keys("orders").iter().map(|key| key.id.clone()).eq([served(&story)]);
+        let gone = || moto.keys("orders").iter().map(|key| key.id.clone()).eq([current(&story.system).1]);
         assert!(poll(PATIENCE, gone), "{:?}", moto.keys("orders"));
         assert_ne!(moto.keys("orders"), before);
     }
-    let (failures, uses) = application.end();
-    assert!(failures.is_empty() && uses > 20, "{failures:?} in {uses} uses");
+    let uses = application.end_without_failure();
+    assert!(uses > 20, "it was used {uses} times only");
 
     let leaked = moto.keys("orders").remove(0);
     let mut thief = Sdk::start(moto.port()).unwrap();
@@ -155,15 +91,16 @@ fn access_keys_rotate_under_load_and_are_revoked() {
     assert!(receipt["cut_ms"].as_i64().unwrap_or_default() > 0, "{receipt:#}");
     let refused = thief.try_key(&leaked.id, &leaked.secret).unwrap_err();
     assert!(refused.contains("InvalidClientTokenId"), "{refused}");
-    let replaced = || moto.keys("orders").iter().any(|key| key.active && key.id == served(&story));
+    let replaced = || moto.keys("orders").iter().any(|key| key.active && key.id == current(&story.system).1);
     assert!(poll(PATIENCE, replaced), "there is no replacement: {:?}", moto.keys("orders"));
 }
 
-/// The id of the key that the ledger calls current.
-fn served(story: &Story) -> String {
-    let status = status(story);
-    let current = status["current"].as_u64();
+/// The current version of [`CLOUD`], its key, and the whole state.
+pub(crate) fn current(platform: &Platform) -> (u64, String, Value) {
+    let status = platform.status(CLOUD).unwrap();
+    let current = status["current"].as_u64().unwrap_or_default();
     let versions = status["versions"].as_array().cloned().unwrap_or_default();
-    let version = versions.iter().find(|version| version["version"].as_u64() == current);
-    version.and_then(|version| version["handle"].as_str()).unwrap_or_default().to_owned()
+    let version = versions.iter().find(|version| version["version"].as_u64() == Some(current));
+    let handle = version.and_then(|version| version["handle"].as_str()).unwrap_or_default().to_owned();
+    (current, handle, status)
 }

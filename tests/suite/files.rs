@@ -3,14 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 
+use anyhow::Context as _;
 use rekey_testkit::postgres::sql_over;
 use rekey_testkit::process::poll;
 use rekey_testkit::system::{CREDENTIAL, Pace, folder, write_private};
 
+use crate::application::Application;
 use crate::story::{PATIENCE, Story};
 
 /// Tells the sidecar to keep a file of variables, and starts it again; gives where the file is.
@@ -44,48 +43,19 @@ fn version(path: &Path) -> Option<u64> {
 }
 
 /// A program that reads the file and logs in, again and again.
-struct Program {
-    stop: Arc<AtomicBool>,
-    logins: Arc<AtomicU64>,
-    thread: JoinHandle<Vec<String>>,
-}
-
-impl Program {
-    fn start(story: &Story, path: PathBuf) -> Self {
-        let (stop, logins) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&logins));
-        let server = story.system.database.postgres.connection("nobody", "nothing", "orders");
-        let thread = std::thread::spawn(move || {
-            let mut failures = Vec::new();
-            while !stopped.load(Ordering::SeqCst) {
-                // Both from one reading: a file is one version or the next, never a mixture.
-                let text = fs::read_to_string(&path).unwrap_or_default();
-                let value = |name: &str| {
-                    text.lines()
-                        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
-                        .unwrap_or_default()
-                };
-                let mut login = server.clone();
-                login.user(value("DB_USER")).password(value("DB_PASSWORD").trim_matches('\''));
-                if let Err(error) = sql_over(login, "SELECT count(*) FROM orders") {
-                    failures.push(format!("{}: {error:#}", value("DB_USER")));
-                }
-                counted.fetch_add(1, Ordering::SeqCst);
-            }
-            failures
-        });
-        Self { stop, logins, thread }
-    }
-
-    fn let_work(&self, times: u64) {
-        let until = self.logins.load(Ordering::SeqCst) + times;
-        assert!(poll(PATIENCE, || self.logins.load(Ordering::SeqCst) >= until), "the program does not work");
-    }
-
-    fn end(self) -> Vec<String> {
-        self.stop.store(true, Ordering::SeqCst);
-        self.thread.join().unwrap()
-    }
+fn program(story: &Story, path: PathBuf) -> Application {
+    let server = story.system.database.postgres.connection("nobody", "nothing", "orders");
+    Application::repeat(move || {
+        // Both from one reading: a file is one version or the next, never a mixture.
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let value = |name: &str| {
+            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default()
+        };
+        let mut login = server.clone();
+        login.user(value("DB_USER")).password(value("DB_PASSWORD").trim_matches('\''));
+        let read = sql_over(login, "SELECT count(*) FROM orders");
+        read.map(drop).with_context(|| value("DB_USER").to_owned())
+    })
 }
 
 #[test]
@@ -95,7 +65,7 @@ fn a_program_that_reads_a_file_rotates_too_and_the_file_goes_with_what_is_cut() 
     let path = kept(&mut story);
     assert!(poll(PATIENCE, || variable(&path, "DB_USER").is_some()), "there is no file");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o400);
-    let program = Program::start(&story, path.clone());
+    let program = program(&story, path.clone());
     for number in 2..=4 {
         program.let_work(3);
         story.rotate();
@@ -103,8 +73,7 @@ fn a_program_that_reads_a_file_rotates_too_and_the_file_goes_with_what_is_cut() 
         story.until_settled_on(number);
     }
     program.let_work(3);
-    let failures = program.end();
-    assert!(failures.is_empty(), "{failures:#?}");
+    program.end_without_failure();
 
     // Cut: what is dead is in no file, and the replacement comes into it.
     let cut = variable(&path, "DB_PASSWORD").unwrap();

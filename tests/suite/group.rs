@@ -2,16 +2,15 @@
 //! old one, whatever fails in between.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex};
 
-use rekey_client::{Builder, Client, Credential, Version};
+use rekey_client::{Credential, Listed, Version};
 use rekey_testkit::process::poll;
 use rekey_testkit::system::{CREDENTIAL, Pace, write_private};
 use serde_json::Value;
 
-use crate::story::{PATIENCE, Story, last, settled};
+use crate::application::Application;
+use crate::story::{PATIENCE, Story, connect, last, settled};
 
 const OTHER: &str = "orders/reports";
 
@@ -59,64 +58,48 @@ impl Story {
 
 /// A consumer that reads both again and again, in each way there is.
 struct Consumer {
-    stop: Arc<AtomicBool>,
-    rounds: Arc<AtomicU64>,
-    thread: JoinHandle<Seen>,
+    application: Application,
+    seen: Arc<Mutex<Seen>>,
 }
 
+/// Versions of both that were seen in one generation.
 #[derive(Debug, Default)]
 struct Seen {
-    /// Versions of both that were seen in one generation.
     pairs: BTreeSet<(u64, u64)>,
 }
 
 impl Consumer {
     fn start(story: &Story) -> Self {
-        let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&rounds));
-        let builder = Builder::new(story.system.socket("sidecar-1"));
-        let builder = match rekey_testkit::unprivileged() {
-            Some(uid) => builder.server_uid(uid),
-            None => builder,
-        };
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let client = builder.connect().await.unwrap();
-                let mut seen = Seen::default();
-                let watched = [client.watch(CREDENTIAL).await.unwrap(), client.watch(OTHER).await.unwrap()];
-                for one in &watched {
-                    one.ready().await.unwrap();
-                }
-                while !stopped.load(Ordering::SeqCst) {
-                    seen.list(&client).await;
-                    let got = [client.get(CREDENTIAL).await.unwrap(), client.get(OTHER).await.unwrap()];
-                    seen.note(got.each_ref());
-                    let pushed = watched.each_ref().map(|one| one.load().unwrap().keep());
-                    seen.note(pushed.each_ref().map(AsRef::as_ref));
-                    counted.fetch_add(1, Ordering::SeqCst);
-                }
-                seen
-            })
+        let seen: Arc<Mutex<Seen>> = Arc::default();
+        let noted = Arc::clone(&seen);
+        let (runtime, client) = connect(story.system.socket("sidecar-1"));
+        let watched = [CREDENTIAL, OTHER].map(|name| runtime.block_on(client.watch(name)).unwrap());
+        for one in &watched {
+            runtime.block_on(one.ready()).unwrap();
+        }
+        let application = Application::repeat(move || {
+            let listed = runtime.block_on(client.list())?;
+            let got = runtime
+                .block_on(async { anyhow::Ok([client.get(CREDENTIAL).await?, client.get(OTHER).await?]) })?;
+            let pushed = [watched[0].load()?.keep(), watched[1].load()?.keep()];
+            let mut seen = noted.lock().unwrap();
+            seen.list(&listed);
+            seen.note(got.each_ref());
+            seen.note(pushed.each_ref().map(AsRef::as_ref));
+            Ok(())
         });
-        Self { stop, rounds, thread }
+        Self { application, seen }
     }
 
-    fn let_read(&self, times: u64) {
-        let until = self.rounds.load(Ordering::SeqCst) + times;
-        assert!(poll(PATIENCE, || self.rounds.load(Ordering::SeqCst) >= until), "the consumer does not read");
-    }
-
-    fn end(self) -> Seen {
-        self.stop.store(true, Ordering::SeqCst);
-        self.thread.join().unwrap()
+    fn end(self) -> BTreeSet<(u64, u64)> {
+        self.application.end_without_failure();
+        std::mem::take(&mut self.seen.lock().unwrap().pairs)
     }
 }
 
 impl Seen {
     /// One answer is one snapshot, so one generation.
-    async fn list(&mut self, client: &Client) {
-        let listed = client.list().await.unwrap();
+    fn list(&mut self, listed: &[Listed]) {
         let version = |name: &str| {
             let line = listed.iter().find(|line| line.name.as_str() == name);
             line.and_then(|line| line.version).map(Version::get)
@@ -139,12 +122,12 @@ fn a_consumer_of_both_never_sees_a_mixture_and_one_that_fails_undoes_both() {
     let [ahead, _] = story.both().map(|status| status["current"].as_u64().unwrap());
     let ahead = ahead - 1;
     let consumer = Consumer::start(&story);
-    consumer.let_read(5);
+    consumer.application.let_work(5);
     for version in 2..=3 {
         story.system.ctl(&["rotate", OTHER, "--reason", "test"]).unwrap();
         let both = story.until_both(version);
         assert!(both.iter().all(|status| last(status)["phase"] == "Done"), "{both:#?}");
-        consumer.let_read(5);
+        consumer.application.let_work(5);
     }
     // What the other needs is taken away: its next version does not work, so neither's is given to anybody.
     let postgres = &story.system.database.postgres;
@@ -157,7 +140,7 @@ fn a_consumer_of_both_never_sees_a_mixture_and_one_that_fails_undoes_both() {
     postgres.sql_in("orders", "GRANT SELECT ON reports TO orders_owner");
     let seen = consumer.end();
     let together = (1..=3).map(|version| (version + ahead, version)).collect();
-    assert_eq!(seen.pairs, together, "a mixture");
+    assert_eq!(seen, together, "a mixture");
     story.nothing_failed();
 }
 
@@ -175,13 +158,13 @@ fn a_controller_that_dies_in_between_leaves_no_mixture() {
             phases.iter().any(|now| now == phase || now == "Grace")
         });
         story.system.kill_controller();
-        consumer.let_read(2);
+        consumer.application.let_work(2);
         story.system.start_controller().unwrap();
         story.until_both(version);
     }
-    consumer.let_read(5);
+    consumer.application.let_work(5);
     let seen = consumer.end();
-    assert!(seen.pairs.iter().all(|(one, other)| *one == other + ahead), "a mixture: {seen:?}");
-    assert!(seen.pairs.contains(&(4 + ahead, 4)), "{seen:?}");
+    assert!(seen.iter().all(|(one, other)| *one == other + ahead), "a mixture: {seen:?}");
+    assert!(seen.contains(&(4 + ahead, 4)), "{seen:?}");
     story.nothing_failed();
 }

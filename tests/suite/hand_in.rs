@@ -4,12 +4,9 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rekey_client::Builder;
 use rekey_testkit::console::Console;
 use rekey_testkit::http::Http;
 use rekey_testkit::marker::found_in;
@@ -17,6 +14,7 @@ use rekey_testkit::platform::{Platform, Programs, Setup, folder};
 use rekey_testkit::process::poll;
 use serde_json::Value;
 
+use crate::application::Application;
 use crate::story::{PATIENCE, phase, receiver, until_readable};
 
 const CLERK: &str = "orders/clerk";
@@ -129,51 +127,14 @@ fn answer(http: &Http, key: &str) -> u16 {
     http.ask("GET", "/v1/me", &[("Authorization", &bearer)], &Value::Null).unwrap().status
 }
 
-/// An application that reads its key before each use.
-struct Application {
-    stop: Arc<AtomicBool>,
-    uses: Arc<AtomicU64>,
-    thread: JoinHandle<Vec<String>>,
-}
-
-impl Application {
-    fn start(scene: &Scene) -> Self {
-        let (stop, uses) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&uses));
-        let builder = Builder::new(scene.platform.socket("sidecar-1"));
-        let builder = match rekey_testkit::unprivileged() {
-            Some(uid) => builder.server_uid(uid),
-            None => builder,
-        };
-        let http = Http::plain(scene.console.port());
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let client = runtime.block_on(builder.connect()).unwrap();
-            let mut failures = Vec::new();
-            while !stopped.load(Ordering::SeqCst) {
-                let credential = runtime.block_on(client.get(CLERK)).unwrap();
-                let status = answer(&http, credential.text("key").unwrap());
-                if status != 200 {
-                    failures.push(format!("{}: {status}", credential.version()));
-                }
-                counted.fetch_add(1, Ordering::SeqCst);
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            failures
-        });
-        Self { stop, uses, thread }
-    }
-
-    fn let_work(&self, times: u64) {
-        let until = self.uses.load(Ordering::SeqCst) + times;
-        let worked = poll(PATIENCE, || self.uses.load(Ordering::SeqCst) >= until);
-        assert!(worked, "the application does not work");
-    }
-
-    fn end(self) -> Vec<String> {
-        self.stop.store(true, Ordering::SeqCst);
-        self.thread.join().unwrap()
-    }
+fn application(scene: &Scene) -> Application {
+    let http = Http::plain(scene.console.port());
+    Application::start(scene.platform.socket("sidecar-1"), CLERK, move |credential| {
+        let status = answer(&http, credential.text("key")?);
+        std::thread::sleep(Duration::from_millis(5));
+        anyhow::ensure!(status == 200, "status {status}");
+        Ok(())
+    })
 }
 
 #[test]
@@ -188,8 +149,7 @@ fn what_a_person_makes_is_asked_for_and_taken_under_load_and_the_old_one_deleted
     let first = scene.console.make_key("aos-clerk_v1");
     scene.takes(&first);
     scene.platform.wait_settled(CLERK, 1).unwrap();
-    until_readable(&scene.platform.socket("sidecar-1"), CLERK);
-    let application = Application::start(&scene);
+    let application = application(&scene);
     application.let_work(5);
     // It is due within a day, and people are told two weeks before.
     let status = scene.status();
@@ -236,8 +196,7 @@ fn what_a_person_makes_is_asked_for_and_taken_under_load_and_the_old_one_deleted
     }
     scene.platform.wait_settled(CLERK, 2).unwrap();
     application.let_work(5);
-    let failures = application.end();
-    assert!(failures.is_empty(), "{failures:?}");
+    application.end_without_failure();
     assert!(scene.console.uses("aos-clerk_v2") > 5);
     nobody_wrote_down(&mut scene, &[&first, &second, wrong]);
 }

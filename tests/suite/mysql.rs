@@ -5,7 +5,7 @@ use rekey_testkit::mariadb::{Mariadb, Session};
 use rekey_testkit::platform::{Platform, Programs, Setup, folder};
 use rekey_testkit::process::poll;
 
-use crate::application::Application;
+use crate::application::{Application, Kept};
 use crate::story::{PATIENCE, until_readable};
 
 const VERSIONS: &str = "orders/versions";
@@ -83,15 +83,12 @@ fn log_in(port: u16, credential: &Credential) -> anyhow::Result<Session> {
     Session::log_in(port, user, password, credential.text("database")?)
 }
 
-/// It logs in anew each time, and keeps one session for a while, as a pool with a maximum lifetime does.
+/// It logs in anew each time, and keeps one session for a while.
 fn application(platform: &Platform, name: &'static str, port: u16) -> Application {
-    let mut held: Option<(u32, Session)> = None;
+    let mut kept = Kept::for_uses(LIFETIME);
     Application::start(platform.socket("sidecar-1"), name, move |credential| {
-        let session = log_in(port, credential)?;
-        let (uses, session) = held.take().filter(|(uses, _)| *uses < LIFETIME).unwrap_or((0, session));
-        let (_, session) = held.insert((uses + 1, session));
-        let rows = session.ask("SELECT count(*) FROM orders");
-        anyhow::ensure!(rows.as_deref() == Some("1"), "a session was cut after {uses} uses");
+        let rows = kept.or(log_in(port, credential)?).ask("SELECT count(*) FROM orders");
+        anyhow::ensure!(rows.as_deref() == Some("1"), "a session was cut");
         Ok(())
     })
 }

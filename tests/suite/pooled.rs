@@ -1,17 +1,15 @@
 //! Logins behind a pooler that change while an application uses them all the time: through the pooler and past it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
-
-use rekey_client::{Builder, Credential};
+use anyhow::Context as _;
+use rekey_client::Credential;
 use rekey_testkit::pgbouncer::{Options, PgBouncer};
 use rekey_testkit::process::poll;
-use rekey_testkit::system::{Pace, write_private};
-use serde_json::Value;
+use rekey_testkit::system::Pace;
+use tokio::runtime;
 use tokio_postgres::{Client, Config, NoTls};
 
-use crate::story::{PATIENCE, Story, settled, until_readable};
+use crate::application::{Application, Kept};
+use crate::story::{PATIENCE, Story};
 
 /// The pooler has a file of users.
 const TOLD: &str = "orders/told";
@@ -67,12 +65,9 @@ fn poolers(story: &Story) -> [PgBouncer; 2] {
 
 /// Declares the poolers to the controller, and a credential behind each.
 fn declare(story: &mut Story, [told, asking]: &[PgBouncer; 2]) {
-    let folder = story.system.folder().to_owned();
-    let config = std::fs::read_to_string(folder.join("controller.yaml")).unwrap();
     let (host, port) = (story.system.database.host(), story.system.database.port());
     let targets = format!(
-        "targets:
-  orders-pool:
+        "  orders-pool:
     pgbouncer:
       host: 127.0.0.1
       port: {}
@@ -96,89 +91,27 @@ fn declare(story: &mut Story, [told, asking]: &[PgBouncer; 2]) {
         host.display(),
         asking.port()
     );
-    write_private(&folder.join("pool-password"), PgBouncer::ADMIN_PASSWORD).unwrap();
-    write_private(&folder.join("controller.yaml"), &config.replace("targets:\n", &targets)).unwrap();
-    story.system.kill_controller();
-    story.system.start_controller().unwrap();
     let also = "also: [ { pgbouncer: { target: orders-pool, unpooled: true } } ]\n";
-    for (name, target, prefix, also) in
-        [(TOLD, "orders-pg", "orders_told", also), (ASKING, "orders-asking", "orders_asking", "")]
-    {
-        write_private(&folder.join("pooled.yaml"), &declaration(name, target, prefix, also)).unwrap();
-        story.system.ctl(&["apply", "-f", "pooled.yaml"]).unwrap();
-    }
+    let told = declaration(TOLD, "orders-pg", "orders_told", also);
+    let asking = declaration(ASKING, "orders-asking", "orders_asking", "");
+    let password = [("pool-password", PgBouncer::ADMIN_PASSWORD)];
+    story.declare_other(&targets, &password, &format!("{told}---\n{asking}"));
 }
 
-fn status(story: &Story, name: &str) -> Value {
-    let all = story.system.ctl(&["status", name]).unwrap();
-    all.pointer("/credentials/0").cloned().unwrap_or_default()
-}
-
-/// An application that reads its login and uses it at once by every way, and keeps one pooled session for a while.
-struct Application {
-    stop: Arc<AtomicBool>,
-    uses: Arc<AtomicU64>,
-    thread: JoinHandle<Vec<String>>,
-}
-
-impl Application {
-    fn start(story: &Story, name: &'static str) -> Self {
-        let (stop, uses) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&uses));
-        let builder = Builder::new(story.system.socket("sidecar-1"));
-        let builder = match rekey_testkit::unprivileged() {
-            Some(uid) => builder.server_uid(uid),
-            None => builder,
-        };
-        let direct = (story.system.database.host().display().to_string(), story.system.database.port());
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-            runtime.unwrap().block_on(async {
-                let client = builder.connect().await.unwrap();
-                let (mut failures, mut held): (Vec<String>, Option<(u32, Client)>) = (Vec::new(), None);
-                while !stopped.load(Ordering::SeqCst) {
-                    let credential = client.get(name).await.unwrap();
-                    let pooled = (
-                        credential.text("host").unwrap().to_owned(),
-                        credential.text("port").unwrap().parse().unwrap(),
-                    );
-                    let mut said = |way: &str, error: &dyn std::fmt::Debug| {
-                        failures.push(format!("{} {way}: {error:?}", credential.version()));
-                    };
-                    for (way, place) in [("pooled", &pooled), ("direct", &direct)] {
-                        match log_in(&credential, place).await {
-                            Ok(session) => use_it(&session).await.unwrap_or_else(|error| said(way, &error)),
-                            Err(error) => said(way, &error),
-                        }
-                    }
-                    held = match held {
-                        Some((uses, session)) if uses < LIFETIME => Some((uses + 1, session)),
-                        _over => log_in(&credential, &pooled).await.ok().map(|session| (0, session)),
-                    };
-                    if let Some((_, session)) = &held {
-                        use_it(session).await.unwrap_or_else(|error| said("held", &error));
-                    }
-                    counted.fetch_add(3, Ordering::SeqCst);
-                }
-                failures
-            })
-        });
-        Self { stop, uses, thread }
-    }
-
-    fn let_work(&self, times: u64) {
-        let until = self.uses.load(Ordering::SeqCst) + times;
-        assert!(
-            poll(PATIENCE, || self.uses.load(Ordering::SeqCst) >= until),
-            "the application does not work"
-        );
-    }
-
-    /// Ends it, and gives what failed and how often it used the credential.
-    fn end(self) -> (Vec<String>, u64) {
-        self.stop.store(true, Ordering::SeqCst);
-        (self.thread.join().unwrap(), self.uses.load(Ordering::SeqCst))
-    }
+/// It uses what it reads at once by every way, and keeps one pooled session for a while.
+fn application(story: &Story, name: &'static str) -> Application {
+    let direct = (story.system.database.host().display().to_string(), story.system.database.port());
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let mut kept = Kept::for_uses(LIFETIME);
+    Application::start(story.system.socket("sidecar-1"), name, move |credential| {
+        let pooled = (credential.text("host")?.to_owned(), credential.text("port")?.parse()?);
+        runtime.block_on(async {
+            use_it(&log_in(credential, &direct).await.context("direct")?).await.context("direct")?;
+            let fresh = log_in(credential, &pooled).await.context("pooled")?;
+            use_it(&fresh).await.context("pooled")?;
+            use_it(kept.or(fresh)).await.context("kept")
+        })
+    })
 }
 
 async fn log_in(
@@ -189,7 +122,7 @@ async fn log_in(
     let mut config = Config::new();
     config.host(host).port(*port).user(text("username")).password(text("password")).dbname(text("database"));
     let (session, connection) = config.connect(NoTls).await?;
-    tokio::runtime::Handle::current().spawn(async move { connection.await.ok() });
+    runtime::Handle::current().spawn(async move { connection.await.ok() });
     Ok(session)
 }
 
@@ -202,33 +135,21 @@ fn logins_behind_poolers_rotate_under_load_and_nobody_sees_an_error() {
     let mut story = Story::begin("pooled", 1, Pace::default());
     let poolers = poolers(&story);
     declare(&mut story, &poolers);
-    for name in [TOLD, ASKING] {
-        let first = || {
-            let status = status(&story, name);
-            status["current"] == 1 && settled(&status)
-        };
-        assert!(poll(PATIENCE, first), "{:#}", status(&story, name));
-        until_readable(&story.system.socket("sidecar-1"), name);
-    }
-    let applications = [TOLD, ASKING].map(|name| Application::start(&story, name));
+    let applications = [TOLD, ASKING].map(|name| {
+        story.system.wait_settled(name, 1).unwrap();
+        (name, application(&story, name))
+    });
     for version in 2..=4 {
-        for (name, application) in [TOLD, ASKING].into_iter().zip(&applications) {
-            application.let_work(9);
-            story
-                .system
-                .ctl(&["rotate", name, "--wait", "--wait-timeout", "60s", "--reason", "test"])
-                .unwrap();
-            let settled_on = || {
-                let status = status(&story, name);
-                status["current"] == version && settled(&status)
-            };
-            assert!(poll(PATIENCE, settled_on), "{:#}", status(&story, name));
-            application.let_work(9);
+        for (name, application) in &applications {
+            application.let_work(3);
+            story.rotate_other(name);
+            story.system.wait_settled(name, version).unwrap();
+            application.let_work(3);
         }
     }
-    for application in applications {
-        let (failures, uses) = application.end();
-        assert!(failures.is_empty() && uses > 50, "{failures:#?} in {uses} uses");
+    for (name, application) in applications {
+        let uses = application.end_without_failure();
+        assert!(uses > 16, "{name} was used {uses} times only");
     }
     let logins = "SELECT rolname FROM pg_roles WHERE rolname ~ '^orders_(told|asking)_v' ORDER BY 1";
     let left = || story.system.database.postgres.sql(logins).len();

@@ -6,7 +6,7 @@ use rekey_testkit::process::poll;
 use rekey_testkit::rabbitmq::{Client, RabbitMq};
 use serde_json::{Value, json};
 
-use crate::application::Application;
+use crate::application::{Application, Kept};
 use crate::story::{PATIENCE, until_readable};
 
 const QUEUE: &str = "orders/queue";
@@ -71,14 +71,12 @@ fn log_in(port: u16, [user, password]: &[String; 2]) -> anyhow::Result<Client> {
     Client::log_in(port, user, password, "orders")
 }
 
-/// It connects anew each time, and keeps one connection for a while, as a pool with a maximum lifetime does.
+/// It connects anew each time, and keeps one connection for a while.
 fn application(platform: &Platform, port: u16) -> Application {
-    let mut held: Option<(u32, Client)> = None;
+    let mut kept = Kept::for_uses(LIFETIME);
     Application::start(platform.socket("sidecar-1"), QUEUE, move |credential| {
-        let client = log_in(port, &login_of(credential))?;
-        let (uses, client) = held.take().filter(|(uses, _)| *uses < LIFETIME).unwrap_or((0, client));
-        let (_, client) = held.insert((uses + 1, client));
-        anyhow::ensure!(client.works(), "a connection was cut after {uses} uses");
+        let fresh = log_in(port, &login_of(credential))?;
+        anyhow::ensure!(kept.or(fresh).works(), "a connection was cut");
         Ok(())
     })
 }

@@ -1,16 +1,12 @@
 //! A user of two Redis nodes whose password changes while an application logs in all the time.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
-
-use rekey_client::Builder;
+use anyhow::Context as _;
 use rekey_testkit::process::poll;
 use rekey_testkit::redis::{Client, Options, Redis};
-use rekey_testkit::system::{Pace, write_private};
-use serde_json::Value;
+use rekey_testkit::system::Pace;
 
-use crate::story::{PATIENCE, Story, read_password, settled, until_readable};
+use crate::application::{Application, Kept};
+use crate::story::{PATIENCE, Story, read_password};
 
 const CACHE: &str = "orders/cache";
 
@@ -47,11 +43,8 @@ fn nodes() -> [Redis; 2] {
 
 /// Declares the nodes to the controller, and the user as a credential.
 fn declare(story: &mut Story, nodes: &[Redis; 2]) {
-    let folder = story.system.folder().to_owned();
-    let config = std::fs::read_to_string(folder.join("controller.yaml")).unwrap();
     let target = format!(
-        "targets:
-  cache:
+        "  cache:
     redis:
       nodes: [\"{}\", \"{}\"]
       user: rekey
@@ -61,87 +54,17 @@ fn declare(story: &mut Story, nodes: &[Redis; 2]) {
         nodes[0].address(),
         nodes[1].address()
     );
-    write_private(&folder.join("cache-password"), "rotator-password").unwrap();
-    write_private(&folder.join("controller.yaml"), &config.replace("targets:\n", &target)).unwrap();
-    write_private(&folder.join("cache.yaml"), CREDENTIAL).unwrap();
-    story.system.kill_controller();
-    story.system.start_controller().unwrap();
-    story.system.ctl(&["apply", "-f", "cache.yaml"]).unwrap();
+    story.declare_other(&target, &[("cache-password", "rotator-password")], CREDENTIAL);
 }
 
-fn status(story: &Story) -> Value {
-    let all = story.system.ctl(&["status", CACHE]).unwrap();
-    all.pointer("/credentials/0").cloned().unwrap_or_default()
-}
-
-fn is_settled_on(story: &Story, version: u64) -> bool {
-    let status = status(story);
-    status["current"] == version && settled(&status)
-}
-
-fn rotate(story: &Story) -> Value {
-    let words = ["rotate", CACHE, "--wait", "--wait-timeout", "60s", "--reason", "test"];
-    story.system.ctl(&words).unwrap()
-}
-
-/// An application that reads its password and logs in, again and again, and keeps one connection for a while, as a pool
-/// with a maximum lifetime does.
-struct Application {
-    stop: Arc<AtomicBool>,
-    uses: Arc<AtomicU64>,
-    thread: JoinHandle<Vec<String>>,
-}
-
-impl Application {
-    fn start(story: &Story, ports: [u16; 2]) -> Self {
-        let (stop, uses) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&uses));
-        let builder = Builder::new(story.system.socket("sidecar-1"));
-        let builder = match rekey_testkit::unprivileged() {
-            Some(uid) => builder.server_uid(uid),
-            None => builder,
-        };
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let client = runtime.block_on(builder.connect()).unwrap();
-            let (mut failures, mut held): (Vec<String>, Option<(u32, Client)>) = (Vec::new(), None);
-            while !stopped.load(Ordering::SeqCst) {
-                let credential = runtime.block_on(client.get(CACHE)).unwrap();
-                let password = credential.text("password").unwrap().to_owned();
-                for port in ports {
-                    if let Err(error) = log_in(port, &password) {
-                        failures.push(format!("{} at {port}: {error:#}", credential.version()));
-                    }
-                }
-                held = match held {
-                    Some((uses, session)) if uses < LIFETIME => Some((uses + 1, session)),
-                    _over => log_in(ports[0], &password).ok().map(|session| (0, session)),
-                };
-                if let Some((_, session)) = &mut held
-                    && let Err(error) = session.run(&["GET", "orders:1"])
-                {
-                    failures.push(format!("{} was cut: {error:#}", credential.version()));
-                }
-                counted.fetch_add(1, Ordering::SeqCst);
-            }
-            failures
-        });
-        Self { stop, uses, thread }
-    }
-
-    fn let_work(&self, times: u64) {
-        let until = self.uses.load(Ordering::SeqCst) + times;
-        assert!(
-            poll(PATIENCE, || self.uses.load(Ordering::SeqCst) >= until),
-            "the application does not work"
-        );
-    }
-
-    /// Ends it, and gives what failed and how often it used the credential.
-    fn end(self) -> (Vec<String>, u64) {
-        self.stop.store(true, Ordering::SeqCst);
-        (self.thread.join().unwrap(), self.uses.load(Ordering::SeqCst))
-    }
+/// It logs in anew each time, and keeps one connection for a while.
+fn application(story: &Story, ports: [u16; 2]) -> Application {
+    let mut kept = Kept::for_uses(LIFETIME);
+    Application::start(story.system.socket("sidecar-1"), CACHE, move |credential| {
+        let password = credential.text("password")?;
+        let [fresh, _] = [log_in(ports[0], password)?, log_in(ports[1], password)?];
+        kept.or(fresh).run(&["GET", "orders:1"]).map(drop).context("a connection was cut")
+    })
 }
 
 fn log_in(port: u16, password: &str) -> anyhow::Result<Client> {
@@ -160,14 +83,13 @@ fn a_user_of_two_nodes_rotates_under_load_and_is_revoked() {
     let mut story = Story::begin("redis", 1, Pace::default());
     declare(&mut story, &nodes);
     // The first version makes itself.
-    assert!(poll(PATIENCE, || is_settled_on(&story, 1)), "{:#}", status(&story));
+    story.system.wait_settled(CACHE, 1).unwrap();
     let socket = story.system.socket("sidecar-1");
-    until_readable(&socket, CACHE);
-    let application = Application::start(&story, [nodes[0].port(), nodes[1].port()]);
+    let application = application(&story, [nodes[0].port(), nodes[1].port()]);
     application.let_work(5);
     for _ in 0..3 {
         let before = read_password(&socket, CACHE);
-        rotate(&story);
+        story.rotate_other(CACHE);
         application.let_work(5);
         assert_ne!(read_password(&socket, CACHE), before);
         for node in &nodes {
@@ -175,8 +97,8 @@ fn a_user_of_two_nodes_rotates_under_load_and_is_revoked() {
             assert!(log_in(node.port(), &before).is_err(), "the old password still works");
         }
     }
-    let (failures, uses) = application.end();
-    assert!(failures.is_empty() && uses > 20, "{failures:?} in {uses} uses");
+    let uses = application.end_without_failure();
+    assert!(uses > 20, "it was used {uses} times only");
 
     let leaked = read_password(&socket, CACHE);
     let mut thief = log_in(nodes[1].port(), &leaked).unwrap();

@@ -3,17 +3,17 @@
 #![allow(clippy::disallowed_methods, reason = "a test drives its own connections and watches the clock")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rekey_client::{Builder, Client, Credential};
+use anyhow::Context as _;
+use rekey_client::Credential;
 use rekey_testkit::process::poll;
 use rekey_testkit::system::{Pace, write_private};
 use serde_json::Value;
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls};
 
-use crate::story::{PATIENCE, Story, read_password, settled};
+use crate::application::Application;
+use crate::story::{PATIENCE, Story, connect, read_password, settled};
 
 const FIXED: &str = "orders/fixed";
 
@@ -53,12 +53,7 @@ fn begin(name: &str, sidecars: usize, missing: &str) -> Story {
 }
 
 fn status(story: &Story) -> Value {
-    let all = story.system.ctl(&["status", FIXED]).unwrap();
-    all.pointer("/credentials/0").cloned().unwrap_or_default()
-}
-
-fn rotate(story: &Story) -> Value {
-    story.system.ctl(&["rotate", FIXED, "--wait", "--wait-timeout", "60s", "--reason", "test"]).unwrap()
+    story.status_other(FIXED)
 }
 
 /// How an application reads.
@@ -72,92 +67,41 @@ enum Reads {
     Watch,
 }
 
-/// An application that logs in again and again. Each login is with what it has read just before.
-struct Application {
-    reads: Reads,
-    stop: Arc<AtomicBool>,
-    logins: Arc<AtomicU64>,
-    thread: JoinHandle<Vec<String>>,
-}
-
-impl Application {
-    fn start(story: &Story, reads: Reads) -> Self {
-        let (stop, logins) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&logins));
-        let builder = Builder::new(story.system.socket("sidecar-1"));
-        let builder = match rekey_testkit::unprivileged() {
-            Some(uid) => builder.server_uid(uid),
-            None => builder,
-        };
-        let server = story.system.database.postgres.connection("orders_fixed", "", "orders");
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let client = builder.connect().await.unwrap();
-                use_it(reads, &client, &server, &stopped, &counted).await
-            })
+/// It logs in with what it has read just before, and keeps its first session.
+fn application(story: &Story, reads: Reads) -> Application {
+    let server = story.system.database.postgres.connection("orders_fixed", "", "orders");
+    let (runtime, client) = connect(story.system.socket("sidecar-1"));
+    let (watched, mut fetch) = (runtime.block_on(client.watch(FIXED)).unwrap(), client.fetch());
+    let kept = runtime.block_on(async {
+        watched.ready().await.unwrap();
+        log_in(&server, &watched.load().unwrap()).await.unwrap()
+    });
+    Application::repeat(move || {
+        let used = runtime.block_on(async {
+            let credential = match reads {
+                Reads::Get => Arc::new(client.get(FIXED).await?),
+                Reads::Fetch => Arc::new(fetch.get(FIXED).await?),
+                Reads::Watch => {
+                    watched.ready().await?;
+                    watched.load()?.keep()
+                }
+            };
+            log_in(&server, &credential).await?;
+            kept.simple_query("SELECT 1").await.context("a session from before was cut")
         });
-        Self { reads, stop, logins, thread }
-    }
-
-    fn let_work(&self, times: u64) {
-        let until = self.logins.load(Ordering::SeqCst) + times;
-        let worked = poll(PATIENCE, || self.logins.load(Ordering::SeqCst) >= until);
-        assert!(worked, "the application that reads by {:?} does not work", self.reads);
-    }
-
-    /// Ends it, and says what failed.
-    fn end(self) -> Vec<String> {
-        self.stop.store(true, Ordering::SeqCst);
-        assert!(self.logins.load(Ordering::SeqCst) > 20);
-        self.thread.join().unwrap()
-    }
+        used.map(drop).with_context(|| format!("read by {reads:?}"))
+    })
 }
 
-async fn use_it(
-    reads: Reads,
-    client: &Client,
-    server: &Config,
-    stopped: &AtomicBool,
-    logins: &AtomicU64,
-) -> Vec<String> {
-    let mut failures = Vec::new();
-    let watched = client.watch(FIXED).await.unwrap();
-    watched.ready().await.unwrap();
-    let mut fetch = client.fetch();
-    let (kept, _ends_with_us) = log_in(server, &watched.load().unwrap()).await.unwrap();
-    while !stopped.load(Ordering::SeqCst) {
-        let logged_in = match reads {
-            Reads::Get => log_in(server, &client.get(FIXED).await.unwrap()).await,
-            Reads::Fetch => log_in(server, &fetch.get(FIXED).await.unwrap()).await,
-            Reads::Watch => {
-                watched.ready().await.unwrap();
-                let credential = watched.load().unwrap().keep();
-                log_in(server, &credential).await
-            }
-        };
-        if let Err(error) = logged_in {
-            failures.push(format!("{reads:?}: {error}"));
-        }
-        if let Err(error) = kept.simple_query("SELECT 1").await {
-            failures.push(format!("a session from before was cut: {error}"));
-        }
-        logins.fetch_add(1, Ordering::SeqCst);
-    }
-    failures
-}
-
-type Session = (tokio_postgres::Client, tokio::task::JoinHandle<()>);
-
-async fn log_in(server: &Config, credential: &Credential) -> Result<Session, String> {
-    assert!(!credential.unsettled(), "the cut took longer than readers wait");
+async fn log_in(server: &Config, credential: &Credential) -> anyhow::Result<Client> {
+    anyhow::ensure!(!credential.unsettled(), "the cut took longer than readers wait");
     let mut server = server.clone();
-    server.password(credential.text("password").unwrap());
-    let (client, connection) =
-        server.connect(NoTls).await.map_err(|error| format!("{}: {error}", credential.version()))?;
-    let driven = tokio::spawn(async move { drop(connection.await) });
-    client.simple_query("SELECT count(*) FROM orders").await.map_err(|error| error.to_string())?;
-    Ok((client, driven))
+    server.password(credential.text("password")?);
+    let connected = server.connect(NoTls).await;
+    let (client, connection) = connected.with_context(|| credential.version().to_string())?;
+    drop(tokio::spawn(async move { drop(connection.await) }));
+    client.simple_query("SELECT count(*) FROM orders").await?;
+    Ok(client)
 }
 
 #[test]
@@ -166,13 +110,12 @@ fn a_fixed_login_changes_its_password_and_nobody_meets_a_dead_one() {
     let socket = story.system.socket("sidecar-1");
     assert!(poll(PATIENCE, || status(&story)["current"] == 1), "{:#}", status(&story));
     assert_eq!(read_password(&socket, FIXED), "of-today");
-    let applications =
-        [Reads::Get, Reads::Fetch, Reads::Watch].map(|reads| Application::start(&story, reads));
+    let applications = [Reads::Get, Reads::Fetch, Reads::Watch].map(|reads| application(&story, reads));
     let all_work = |times| applications.iter().for_each(|application| application.let_work(times));
     all_work(5);
     for version in 2..=4 {
         let before = read_password(&socket, FIXED);
-        let end = rotate(&story);
+        let end = story.rotate_other(FIXED);
         assert_eq!(end["rotation"]["phase"], "Done", "{end:#}");
         let now = read_password(&socket, FIXED);
         assert_ne!(now, before);
@@ -182,8 +125,9 @@ fn a_fixed_login_changes_its_password_and_nobody_meets_a_dead_one() {
         assert!(story.system.database.postgres.try_sql(dead, "SELECT 1").is_err(), "the old one still works");
         all_work(5);
     }
-    let failures: Vec<String> = applications.into_iter().flat_map(Application::end).collect();
-    assert!(failures.is_empty(), "{failures:#?}");
+    for application in applications {
+        assert!(application.end_without_failure() > 20);
+    }
 }
 
 #[test]
@@ -244,9 +188,9 @@ fn a_password_that_somebody_changed_is_adopted_while_the_current_one_is_refused(
     };
     let (code, said) = adopt("of-today");
     assert!(code == Some(10) && said.contains("there is nothing to adopt"), "{code:?}: {said}");
-    let application = Application::start(&story, Reads::Get);
-    application.let_work(25);
-    assert!(application.end().is_empty());
+    let before = application(&story, Reads::Get);
+    before.let_work(25);
+    before.end_without_failure();
     story.system.database.postgres.sql("ALTER ROLE orders_fixed PASSWORD 'of-somebody'");
     let (code, said) = adopt("of-nobody");
     assert_eq!(code, Some(3), "{said}");
@@ -259,11 +203,10 @@ fn a_password_that_somebody_changed_is_adopted_while_the_current_one_is_refused(
     assert!(now["current"] == 2 && !failing(&now), "{now:#}");
     assert_eq!(now["versions"][0]["stage"], "retired", "{now:#}");
     assert!(poll(PATIENCE, || read_password(&story.system.socket("sidecar-1"), FIXED) == "of-somebody"));
-    let application = Application::start(&story, Reads::Get);
-    application.let_work(25);
-    let failures = application.end();
-    assert!(failures.is_empty(), "{failures:#?}");
+    let after = application(&story, Reads::Get);
+    after.let_work(25);
+    after.end_without_failure();
     // It is theirs to rotate from here on as before.
-    rotate(&story);
+    story.rotate_other(FIXED);
     assert_eq!(status(&story)["current"], 3);
 }

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rekey_client::{Builder, Credential};
+use rekey_client::{Builder, Client, Credential};
+use rekey_testkit::platform::Platform;
 use rekey_testkit::process::poll;
 use rekey_testkit::system::{CREDENTIAL, Pace, Programs, System, folder};
 use serde_json::Value;
+use tokio::runtime::{self, Runtime};
 
 /// How long anything may take on a busy machine before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
@@ -59,9 +61,19 @@ impl Story {
 
     /// Rotates once and waits for its end; gives what `rekeyctl rotate --wait` printed last.
     pub(crate) fn rotate(&self) -> Value {
-        self.system
-            .ctl(&["rotate", CREDENTIAL, "--wait", "--wait-timeout", "60s", "--reason", "test"])
-            .unwrap()
+        self.rotate_other(CREDENTIAL)
+    }
+
+    /// The same with another credential than that of the services.
+    pub(crate) fn rotate_other(&self, name: &str) -> Value {
+        self.system.ctl(&["rotate", name, "--wait", "--wait-timeout", "90s", "--reason", "test"]).unwrap()
+    }
+
+    /// Gives the controller targets more (indented by two), with the files that they name, and declares what is at them.
+    pub(crate) fn declare_other(&mut self, targets: &str, files: &[(&str, &str)], documents: &str) {
+        self.system.add_target(targets, files).unwrap();
+        self.system.write("other.yaml", documents).unwrap();
+        self.system.ctl(&["apply", "-f", "other.yaml"]).unwrap();
     }
 
     /// Begins a rotation.
@@ -72,6 +84,11 @@ impl Story {
     /// The credential's state.
     pub(crate) fn status(&self) -> Value {
         self.system.status().unwrap()
+    }
+
+    /// The state of another credential than that of the services.
+    pub(crate) fn status_other(&self, name: &str) -> Value {
+        Platform::status(&self.system, name).unwrap()
     }
 
     /// The current version.
@@ -188,18 +205,25 @@ pub(crate) fn read_password(socket: &Path, credential: &str) -> String {
 /// Waits until the sidecar gives out the credential, and gives it: of one that was declared a moment ago, or after the controller
 /// was away, the sidecar may hear a moment later than `rekeyctl` does.
 pub(crate) fn until_readable(socket: &Path, credential: &str) -> Credential {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let builder = match rekey_testkit::unprivileged() {
-        Some(uid) => Builder::new(socket).server_uid(uid),
-        None => Builder::new(socket),
-    };
-    let client = runtime.block_on(builder.connect()).unwrap();
+    let (runtime, client) = connect(socket);
     let mut read = Err(String::new());
     poll(PATIENCE, || {
         read = runtime.block_on(client.get(credential)).map_err(|error| error.to_string());
         read.is_ok()
     });
     read.unwrap_or_else(|why| panic!("{credential} is not to be read: {why}"))
+}
+
+/// A connection to the sidecar behind `socket`, and what it runs on.
+pub(crate) fn connect(socket: impl AsRef<Path>) -> (Runtime, Client) {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let builder = Builder::new(socket.as_ref());
+    let builder = match rekey_testkit::unprivileged() {
+        Some(uid) => builder.server_uid(uid),
+        None => builder,
+    };
+    let client = runtime.block_on(builder.connect()).unwrap();
+    (runtime, client)
 }
 
 /// Somebody who is told what happens: where, and what.

@@ -8,27 +8,10 @@ use rekey_testkit::postgres::sql_over;
 use rekey_testkit::process::poll;
 use rekey_testkit::system::{self, Pace, System};
 use rekey_testkit::weather::{Fault, Weather};
-use serde_json::Value;
 
 use crate::application::Application;
-use crate::aws_iam::{RIGHTS, policy};
+use crate::aws_iam::{CLOUD, CREDENTIAL, RIGHTS, current, policy};
 use crate::story::{PATIENCE, last, settled};
-
-const KEYS: &str = "orders/keys";
-
-const CREDENTIAL: &str = "credential: orders/keys
-owner: team-orders
-environment: demo
-aws-iam:
-  target: cloud
-  user: orders
-  exclusive: true
-grace: { max_reconnect: 300ms, floor: 400ms, quiet: 300ms, deadline: 2m }
-deliver:
-  to: [\"spiffe://rekey.local/sidecar/orders/*\"]
-  offline: serve-until-expiry
-  offline_for: 10m
-";
 
 /// Says that a key was made, which there is not.
 const LIE: &str = "<CreateAccessKeyResponse><CreateAccessKeyResult><AccessKey><UserName>orders</UserName>\
@@ -60,36 +43,26 @@ fn platform(name: &str, moto: &Moto, weather: &Weather) -> Platform {
     platform.add_target(&target, &[("cloud-id", &key.id), ("cloud-secret", &key.secret)]).unwrap();
     platform.declare(CREDENTIAL).unwrap();
     platform.start_sidecar("sidecar-1", "orders/sidecar-1", "orders/*").unwrap();
-    platform.wait_settled(KEYS, 1).unwrap();
+    platform.wait_settled(CLOUD, 1).unwrap();
     platform
 }
 
 /// What the state says of alarms and of the rotation that is open or was last.
 fn told(platform: &Platform) -> String {
-    let status = platform.status(KEYS).unwrap();
+    let status = platform.status(CLOUD).unwrap();
     format!("{} {} {}", status["alarms"], status["rotation"], last(&status))
 }
 
 /// Uses what it reads, and looks each time how many keys there are.
 fn application(platform: &Platform, moto: &Arc<Moto>) -> Application {
     let (moto, mut sdk) = (Arc::clone(moto), Sdk::start(moto.port()).unwrap());
-    Application::start(platform.socket("sidecar-1"), KEYS, move |credential| {
+    Application::start(platform.socket("sidecar-1"), CLOUD, move |credential| {
         let (id, secret) = (credential.text("access_key_id")?, credential.text("secret_access_key")?);
         sdk.try_key(id, secret).map_err(anyhow::Error::msg)?;
         let keys = moto.keys("orders").len();
         anyhow::ensure!(keys <= 2, "there are {keys} keys");
         Ok(())
     })
-}
-
-/// The current version, its key, and the whole state.
-fn current(platform: &Platform) -> (u64, String, Value) {
-    let status = platform.status(KEYS).unwrap();
-    let current = status["current"].as_u64().unwrap_or_default();
-    let versions = status["versions"].as_array().cloned().unwrap_or_default();
-    let version = versions.iter().find(|version| version["version"].as_u64() == Some(current));
-    let handle = version.and_then(|version| version["handle"].as_str()).unwrap_or_default().to_owned();
-    (current, handle, status)
 }
 
 /// Waits until nothing is under way, and the only key is the one that is served.
@@ -122,7 +95,7 @@ fn whatever_a_provider_answers_there_is_no_third_key_no_orphan_and_no_use_that_f
     ] {
         let before = until_only_the_served_key_is_left(&platform, &moto, "before");
         weather.strike(words, fault);
-        platform.ctl(&["rotate", KEYS, "--reason", "test"]).unwrap();
+        platform.ctl(&["rotate", CLOUD, "--reason", "test"]).unwrap();
         let what = format!("{words} {fault:?}");
         assert!(poll(PATIENCE, || weather.has_struck()), "{what}: was never asked");
         let after = until_only_the_served_key_is_left(&platform, &moto, &what);
@@ -132,11 +105,11 @@ fn whatever_a_provider_answers_there_is_no_third_key_no_orphan_and_no_use_that_f
     // A key that there is not fails its proof, and nobody is given it.
     let (before, key, _) = current(&platform);
     weather.strike("Action=CreateAccessKey", Fault::Lie(LIE));
-    platform.ctl(&["rotate", KEYS, "--reason", "test"]).unwrap();
+    platform.ctl(&["rotate", CLOUD, "--reason", "test"]).unwrap();
     assert!(poll(PATIENCE, || weather.has_struck()), "a lie: was never asked");
     until_only_the_served_key_is_left(&platform, &moto, "a lie");
     assert_eq!((current(&platform).0, current(&platform).1), (before, key));
-    platform.ctl(&["rotate", KEYS, "--reason", "test"]).unwrap();
+    platform.ctl(&["rotate", CLOUD, "--reason", "test"]).unwrap();
     let rotated = || current(&platform).0 > before;
     assert!(poll(PATIENCE, rotated), "after a lie: {:#}", current(&platform).2);
     until_only_the_served_key_is_left(&platform, &moto, "after a lie");
@@ -152,10 +125,10 @@ fn a_key_that_somebody_made_by_hand_is_named_and_never_deleted() {
     let platform = platform("by-hand", &moto, &weather);
     let ours = current(&platform).1;
     let theirs = moto.create_key("orders").id;
-    let named = || platform.ctl(&["verify", KEYS]).is_ok() && told(&platform).contains(&theirs);
+    let named = || platform.ctl(&["verify", CLOUD]).is_ok() && told(&platform).contains(&theirs);
     assert!(poll(PATIENCE, named), "no alarm names {theirs}: {}", told(&platform));
     assert!(told(&platform).contains("stranger"), "{}", told(&platform));
-    platform.ctl(&["rotate", KEYS, "--reason", "test"]).unwrap();
+    platform.ctl(&["rotate", CLOUD, "--reason", "test"]).unwrap();
     let no_room = || told(&platform).contains("no third") && told(&platform).contains(&ours);
     assert!(poll(PATIENCE, no_room), "it does not say that there is no room: {}", told(&platform));
     let keys = || moto.keys("orders").into_iter().map(|key| key.id).collect::<Vec<_>>();
@@ -164,7 +137,7 @@ fn a_key_that_somebody_made_by_hand_is_named_and_never_deleted() {
     let rotated = || {
         let (version, key, status) = current(&platform);
         if settled(&status) && version == 1 {
-            platform.ctl(&["rotate", KEYS, "--reason", "test"]).ok();
+            platform.ctl(&["rotate", CLOUD, "--reason", "test"]).ok();
         }
         version > 1 && keys() == [key]
     };
