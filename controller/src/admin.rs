@@ -4,6 +4,7 @@
 //! is refused. Behind it there is one file a topic. Whatever changes a rotation goes through the executor, and every
 //! change is audited in the transaction that makes it.
 
+mod adopt;
 mod audit;
 mod caller;
 mod checks;
@@ -11,9 +12,8 @@ mod declare;
 mod differ;
 mod drifted;
 mod drive;
-mod given;
 mod guard;
-mod handed;
+mod hand_in;
 mod operators;
 mod plan;
 mod reconcile;

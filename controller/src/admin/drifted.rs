@@ -8,8 +8,8 @@ use rekey_rotation::OutOfOrder;
 use rekey_runtime::random;
 
 use super::Admin;
+use super::adopt::target;
 use super::caller::Caller;
-use super::handed::target;
 use super::refusal::Refusal;
 use crate::spec::Spec;
 use crate::store::CredentialRow;

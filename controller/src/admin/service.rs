@@ -45,7 +45,7 @@ macro_rules! calls {
 calls! {
     apply(wire::ApplyRequest) -> wire::ApplyResponse = declare;
     adopt(wire::AdoptRequest) -> wire::AdoptResponse = adopt_login;
-    hand_in(wire::HandInRequest) -> wire::HandInResponse = take_given;
+    hand_in(wire::HandInRequest) -> wire::HandInResponse = take_hand_in;
     delete(wire::DeleteRequest) -> wire::DeleteResponse = forget;
     status(wire::StatusRequest) -> wire::StatusResponse = tell_status;
     plan_rotate(wire::PlanRotateRequest) -> wire::PlanRotateResponse = plan_rotation;

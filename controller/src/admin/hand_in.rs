@@ -9,8 +9,8 @@ use rekey_model::{CredentialName, Fields, SecretBytes, Version};
 use rekey_proto::admin as wire;
 use rekey_rotation::{Event, Why};
 
+use super::adopt::{LONGEST, target};
 use super::caller::Caller;
-use super::handed::{LONGEST, target};
 use super::refusal::Refusal;
 use super::{Admin, show};
 use crate::audit::Verb;
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PROBE: Duration = Duration::from_millis(3_500);
 
 impl Admin {
-    pub(super) async fn take_given(
+    pub(super) async fn take_hand_in(
         &self,
         caller: &Caller,
         asked: wire::HandInRequest,
