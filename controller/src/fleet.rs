@@ -152,21 +152,21 @@ impl Fleet {
         tokio::select! {
             () = cancel.cancelled() => {}
             () = writer.run(cancel.clone()) => {}
-            () = self.follow_store(changes) => {}
+            () = self.keep_views_up(changes) => {}
         }
         self.hub().end_all();
         Ok(())
     }
 
-    async fn follow_store(&self, mut changes: Receiver<Changed>) {
+    async fn keep_views_up(&self, mut changes: Receiver<Changed>) {
         loop {
-            let mut followed = self.views().follow(&mut changes, self.hub()).await;
-            while let Err(error) = &followed {
+            let mut kept_up = self.views().keep_up(&mut changes, self.hub()).await;
+            while let Err(error) = &kept_up {
                 tracing::warn!(%error, "the store cannot be read; trying again");
                 self.clock().sleep(PAUSE).await;
-                followed = self.views().refresh_all(self.hub()).await.map(|()| Noted::Instances);
+                kept_up = self.views().refresh_all(self.hub()).await.map(|()| Noted::Instances);
             }
-            if matches!(followed, Ok(Noted::Instances)) {
+            if matches!(kept_up, Ok(Noted::Instances)) {
                 while let Err(error) = self.cut_the_unwelcome().await {
                     tracing::error!(%error, "who was removed cannot be read; trying again");
                     self.clock().sleep(PAUSE).await;

@@ -138,7 +138,7 @@ impl Webhooks {
 
     /// Tells all of them what there is to tell, until it is cancelled.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), StoreError> {
-        let all = self.0.all.iter().map(|webhook| self.follow(webhook));
+        let all = self.0.all.iter().map(|webhook| self.keep_telling(webhook));
         let all = futures_util::future::join_all(all);
         tokio::select! {
             () = cancel.cancelled() => {}
@@ -149,7 +149,7 @@ impl Webhooks {
     }
 
     /// Tells one of them whatever happens. Does not end.
-    async fn follow(&self, webhook: &Webhook) {
+    async fn keep_telling(&self, webhook: &Webhook) {
         let mut changes = self.0.store.changes();
         let mut backoff = Backoff::new(WAITS.0, WAITS.1);
         loop {

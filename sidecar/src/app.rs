@@ -122,7 +122,7 @@ impl App {
         if let Some(figures) = figures {
             tasks.essential("figures", figures.serve());
         }
-        tasks.spawner().start("health", health.clone().follow(Arc::clone(&shared.live)));
+        tasks.spawner().start("health", health.clone().begin(Arc::clone(&shared.live)));
         let ended = tasks.cancel();
         tasks.essential("reload", {
             let (clock, ended) = (clock.clone(), ended.clone());

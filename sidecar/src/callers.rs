@@ -95,7 +95,7 @@ impl InForce {
         Self { now: ArcSwap::from_pointee(callers), replaced: watch::Sender::new(()) }
     }
 
-    /// Puts `callers` in force: for the next read, and for everybody who follows a credential already.
+    /// Puts `callers` in force: for the next read, and for everybody who watches a credential already.
     pub fn replace(&self, callers: Callers) {
         self.now.store(Arc::new(callers));
         self.replaced.send_replace(());

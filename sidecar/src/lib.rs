@@ -1,7 +1,7 @@
 //! The sidecar: stands next to a workload, holds its credentials in memory, swaps them atomically, serves them on a
 //! local socket.
 //!
-//! The way of a credential: `link` follows the controller's stream and turns what comes into candidates; `live` checks
+//! The way of a credential: `link` reads the controller's stream and turns what comes into candidates; `live` checks
 //! them and publishes one snapshot that readers see whole; `serve` answers local processes from it, as far as `callers`
 //! allows; what those report goes by `usage` back up the `link`, where each swap is acknowledged once it is visible.
 //! `identity` keeps the leaf that `dial` shows the controller. `app` puts the parts together.

@@ -1,12 +1,12 @@
-//! The stream to the controller: follows it, applies what it brings, says what was swapped to, asks for leases.
+//! The stream to the controller: applies what it brings, says what was swapped to, asks for leases.
 //!
 //! One session is one stream. A new leaf needs a new connection, so a second session may be open for a moment: it is
 //! level before the first is closed. Losing the controller is no failure: what is live stays, and the lease runs out.
 
-mod follow;
 mod leases;
 mod session;
 mod succession;
+mod taking;
 mod telling;
 mod wire;
 

@@ -50,7 +50,7 @@ calls! {
     status(wire::StatusRequest) -> wire::StatusResponse = tell_status;
     plan_rotate(wire::PlanRotateRequest) -> wire::PlanRotateResponse = plan_rotation;
     rotate(wire::RotateRequest) -> wire::RotateResponse = begin_rotation;
-    watch_rotation(wire::WatchRotationRequest) -> Streaming<wire::RotationProgress> = follow_rotation;
+    watch_rotation(wire::WatchRotationRequest) -> Streaming<wire::RotationProgress> = tell_progress;
     rollback(wire::RollbackRequest) -> wire::RollbackResponse = roll_back;
     hold(wire::HoldRequest) -> wire::HoldResponse = put_hold;
     release(wire::ReleaseRequest) -> wire::ReleaseResponse = take_hold;

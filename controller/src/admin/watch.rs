@@ -80,7 +80,7 @@ struct Watching {
 }
 
 impl Admin {
-    pub(super) async fn follow_rotation(
+    pub(super) async fn tell_progress(
         &self,
         _caller: &Caller,
         asked: wire::WatchRotationRequest,

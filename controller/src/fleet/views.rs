@@ -1,6 +1,6 @@
 //! All credentials as holders are to see them, kept up with the store.
 //!
-//! One task follows the store's changes and is the only one to replace a view; streams only read. What a view needs of
+//! One task hears of the store's changes and is the only one to replace a view; streams only read. What a view needs of
 //! the sealed secret is opened when a stream has something to send, and forgotten when the last stream has sent it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,7 +56,7 @@ struct Known {
 /// Rows by name; none: it is gone.
 type Rows = Vec<(CredentialName, Option<CredentialRow>)>;
 
-/// What the follower has to look at.
+/// What is to be looked at.
 #[derive(Debug, Default)]
 struct Pending {
     names: BTreeSet<CredentialName>,
@@ -151,7 +151,7 @@ impl Views {
     /// Waits for changes, brings the views up to date, and tells the streams; fences first.
     ///
     /// Fails when the store cannot be read; what was to be looked at then is everything.
-    pub(super) async fn follow(
+    pub(super) async fn keep_up(
         &self,
         changes: &mut Receiver<Changed>,
         hub: &Hub,

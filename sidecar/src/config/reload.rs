@@ -21,7 +21,7 @@ const QUIET: Duration = Duration::from_millis(200);
 /// How often to look without being told.
 const POLL: Duration = Duration::from_mins(1);
 
-/// Follows one file.
+/// Watches one file.
 #[derive(Debug)]
 pub struct Reload {
     path: PathBuf,

@@ -13,8 +13,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 use tracing::info;
 
-use super::follow::{Fault, Follow};
 use super::leases::Leases;
+use super::taking::{Fault, Taking};
 use super::telling::Telling;
 use super::{Ground, wire};
 use crate::live::Level;
@@ -40,7 +40,7 @@ pub(super) enum End {
     /// The controller was silent for a whole lease.
     #[error("the controller was silent for too long")]
     Silent,
-    /// What the controller sends is not to be followed.
+    /// What the controller sends is not to be taken.
     #[error(transparent)]
     Fault(#[from] Fault),
     /// Asked to stop; the goodbye was sent.
@@ -52,7 +52,7 @@ pub(super) enum End {
 pub(super) struct Session {
     ground: Ground,
     up: mpsc::Sender<Up>,
-    follow: Option<Follow>,
+    taking: Option<Taking>,
     leases: Leases,
     telling: Telling,
     level: Option<Level>,
@@ -60,14 +60,14 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Follows one stream over `channel` until it ends; says on `say_level` that it has caught up, once.
+    /// Keeps one stream over `channel` until it ends; says on `say_level` that it has caught up, once.
     pub(super) async fn run(ground: Ground, channel: Channel, say_level: oneshot::Sender<()>) -> End {
         let (up, ups) = mpsc::channel(QUEUE);
         let hello = wire::hello(random::id(), &ground.writer());
         let leases = Leases::new(ground.clock.now().boot_ms);
         let session = Self {
             up,
-            follow: Some(Follow::new(ground.clone())),
+            taking: Some(Taking::new(ground.clone())),
             leases,
             telling: Telling::new(ground.clone()),
             level: None,
@@ -80,14 +80,14 @@ impl Session {
         let mut client = FleetClient::new(channel).max_decoding_message_size(MOST_RECEIVED);
         let opened = session.ground.clock.within(PATIENCE, client.follow(ReceiverStream::new(ups)));
         match session.ground.unless_stopped(opened).await {
-            Some(Some(Ok(response))) => session.follow(response.into_inner()).await,
+            Some(Some(Ok(response))) => session.keep(response.into_inner()).await,
             Some(Some(Err(status))) => ended(&status),
             Some(None) => End::Silent,
             None => End::Stopped,
         }
     }
 
-    async fn follow(mut self, mut down: Streaming<rekey_proto::fleet::Down>) -> End {
+    async fn keep(mut self, mut down: Streaming<rekey_proto::fleet::Down>) -> End {
         loop {
             match self.step(&mut down).await {
                 Ok(()) => {}
@@ -129,9 +129,9 @@ impl Session {
                 self.granted(grant);
                 Ok(())
             }
-            Down::SnapshotBegin(begin) => Ok(self.following()?.begin(begin)?),
+            Down::SnapshotBegin(begin) => Ok(self.taking()?.begin(begin)?),
             Down::Change(change) => {
-                let ups = self.following()?.change(change)?;
+                let ups = self.taking()?.change(change)?;
                 self.send_all(ups).await
             }
             Down::SnapshotEnd(end) => {
@@ -143,28 +143,28 @@ impl Session {
         }
     }
 
-    fn following(&mut self) -> Result<&mut Follow, End> {
-        self.follow.as_mut().ok_or(End::Lost("the last snapshot could not be applied".to_owned()))
+    fn taking(&mut self) -> Result<&mut Taking, End> {
+        self.taking.as_mut().ok_or(End::Lost("the last snapshot could not be applied".to_owned()))
     }
 
     /// A large snapshot is built beside the thread that serves.
     async fn end_of_snapshot(&mut self, end: rekey_proto::fleet::SnapshotEnd) -> Result<Vec<Up>, End> {
-        if !self.following()?.is_large() {
-            return Ok(self.following()?.end(end)?);
+        if !self.taking()?.is_large() {
+            return Ok(self.taking()?.end(end)?);
         }
-        let Some(mut follow) = self.follow.take() else { return Ok(Vec::new()) };
+        let Some(mut taking) = self.taking.take() else { return Ok(Vec::new()) };
         let built = tokio::task::spawn_blocking(move || {
-            let ups = follow.end(end);
-            (follow, ups)
+            let ups = taking.end(end);
+            (taking, ups)
         });
-        let (follow, ups) =
+        let (taking, ups) =
             built.await.map_err(|_panicked| End::Lost("applying a snapshot failed".to_owned()))?;
-        self.follow = Some(follow);
+        self.taking = Some(taking);
         Ok(ups?)
     }
 
     fn welcomed(&mut self, welcome: &Welcome) -> Result<(), End> {
-        self.following()?.welcome(welcome)?;
+        self.taking()?.welcome(welcome)?;
         info!(controller = %welcome.software, "welcomed");
         self.granted(LeaseGrant { lease_ms: welcome.lease_ms, ..LeaseGrant::default() });
         Ok(())
@@ -180,7 +180,7 @@ impl Session {
     }
 
     fn caught_up(&mut self) {
-        if self.level.is_none() && self.follow.as_ref().is_some_and(Follow::is_level) {
+        if self.level.is_none() && self.taking.as_ref().is_some_and(Taking::is_level) {
             self.level = Some(self.ground.live.level());
             self.ground.live.heard();
             // Nobody waits any more if the link itself is ending.

@@ -11,8 +11,8 @@ use tonic::transport::Channel;
 use tracing::{debug, error, info, warn};
 
 use super::Ground;
-use super::follow::Fault;
 use super::session::{End, Session};
+use super::taking::Fault;
 use crate::dial::{Dial, DialError};
 use crate::identity::{EnrolError, Keeper, Leaf, until_renewal};
 
@@ -77,7 +77,7 @@ impl Link {
         Self { ground, dial, keeper: Arc::new(Mutex::new(keeper)) }
     }
 
-    /// Follows the controller until `ground.stop`.
+    /// Keeps a stream to the controller until `ground.stop`.
     pub async fn run(self) {
         let mut lost = Backoff::new(FIRST, CAP);
         let mut refused = Backoff::new(CAP, REFUSED_CAP);

@@ -23,7 +23,7 @@ impl Health {
     }
 
     /// Says that it serves once there is a complete snapshot, then ends.
-    pub async fn follow(self, live: Arc<Live>) {
+    pub async fn begin(self, live: Arc<Live>) {
         live.complete().await;
         self.say(ServingStatus::Serving).await;
     }

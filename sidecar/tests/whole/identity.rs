@@ -6,7 +6,7 @@ use std::time::Duration;
 use rekey_proto::fleet::up::Message as Up;
 
 use crate::controller::change;
-use crate::following::keep_passing;
+use crate::stream::keep_passing;
 use crate::whole::Whole;
 
 const DB: &str = "orders/db";

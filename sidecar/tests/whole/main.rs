@@ -8,8 +8,8 @@
 )]
 
 mod controller;
-mod following;
 mod identity;
 mod process;
 mod serving;
+mod stream;
 mod whole;

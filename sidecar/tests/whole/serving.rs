@@ -219,7 +219,7 @@ async fn a_watch_says_when_its_source_is_out_of_reach_and_when_it_is_back() {
     until(true).await;
     drop(session);
     let clock = whole.clock.clone();
-    let passing = crate::following::keep_passing(&clock);
+    let passing = crate::stream::keep_passing(&clock);
     tokio::pin!(passing);
     let _session = tokio::select! {
         session = whole.controller.level(vec![change(DB, 1, 1)]) => session,
@@ -339,7 +339,7 @@ async fn reports_go_up_and_die_with_their_connection() {
     let report = ReportRequest { uses: vec![one(DB), one("orders/mail"), one("orders/none")] };
     client.report(report).await.unwrap();
     let clock = whole.clock.clone();
-    let passing = crate::following::keep_passing(&clock);
+    let passing = crate::stream::keep_passing(&clock);
     tokio::pin!(passing);
     let sound = |u: &CredentialUsage| {
         assert!(u.name == DB || (u.versions.is_empty() && u.silent_processes == 0), "{u:?}");

@@ -89,7 +89,7 @@ impl Whole {
             ended: ended.clone(),
         };
         let health = Health::new().await;
-        tasks.spawner().start("health", health.clone().follow(Arc::clone(&live)));
+        tasks.spawner().start("health", health.clone().begin(Arc::clone(&live)));
         tasks.spawner().start("serve", async move {
             serve(shared, health, ReceiverStream::new(incoming)).await.unwrap();
         });

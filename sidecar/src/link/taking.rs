@@ -18,7 +18,7 @@ const MOST_TOGETHER: usize = 16;
 
 /// One stream's place in what the controller tells.
 #[derive(Debug)]
-pub(super) struct Follow {
+pub(super) struct Taking {
     ground: Ground,
     place: Place,
     /// Changes of one decision, of which more are to come.
@@ -35,7 +35,7 @@ enum Place {
     Level(u64),
 }
 
-/// Why a stream is not followed any longer.
+/// Why nothing more is taken from a stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
     /// The controller belongs to an earlier life of the store than one seen before.
@@ -49,7 +49,7 @@ pub(super) enum Fault {
     Protocol(&'static str),
 }
 
-impl Follow {
+impl Taking {
     pub(super) fn new(ground: Ground) -> Self {
         Self { ground, place: Place::Lost, together: Vec::new() }
     }
