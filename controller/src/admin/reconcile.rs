@@ -1,5 +1,6 @@
 //! A restored store: what it waits for, and leaving that without waiting.
 
+use rekey_model::millis;
 use rekey_proto::admin as wire;
 
 use super::caller::Caller;
@@ -25,7 +26,6 @@ impl Admin {
 /// What a restored store waits for.
 pub(super) fn told(waits: &Reconciling) -> wire::Reconciling {
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    let ms = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     let one = |silent: &crate::executor::Silent| wire::SilentSidecar {
         instance: silent.instance.to_string(),
         name: silent.name.clone(),
@@ -35,8 +35,8 @@ pub(super) fn told(waits: &Reconciling) -> wire::Reconciling {
         heard: count(waits.heard),
         silent: waits.silent.iter().take(NAMED).map(one).collect(),
         silent_count: count(waits.silent.len()),
-        silence_left_ms: ms(waits.silence_left),
-        settle_left_ms: ms(waits.settle_left),
+        silence_left_ms: millis(waits.silence_left),
+        settle_left_ms: millis(waits.settle_left),
         hurried: waits.hurried,
     }
 }

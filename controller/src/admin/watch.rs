@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::stream;
-use rekey_model::{CredentialName, RotationId};
+use rekey_model::{CredentialName, RotationId, millis};
 use rekey_proto::admin as wire;
 use rekey_rotation::Rotation;
 use tokio::sync::broadcast::Receiver;
@@ -132,12 +132,11 @@ fn progress(name: &CredentialName, rotation: &Rotation, report: Option<&Report>)
     let open = report.filter(|_| rotation.phase.is_open());
     let waiting = open.into_iter().flat_map(|report| &report.holders);
     let waiting = waiting.filter(|holder| holder.counts && !holder.acknowledged);
-    let propagation = rotation.propagation().map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
     wire::RotationProgress {
         rotation: Some(show::rotation(name, rotation, report)),
         holders: report.map(show::count),
         waiting_holders: waiting.map(|holder| holder.name.clone()).take(NAMED).collect(),
         old_sessions: open.and_then(|report| report.sessions).map(|(_, sessions)| sessions.into()),
-        propagation_ms: propagation,
+        propagation_ms: rotation.propagation().map(millis),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rekey_drivers::{Age, Usage};
-use rekey_model::Version;
+use rekey_model::{Version, millis};
 use rekey_proto::admin as wire;
 use serde::Deserialize as _;
 
@@ -81,7 +81,7 @@ impl Admin {
 
 /// When it was `age` ago; for display.
 fn ago(now_ms: i64, age: Age) -> i64 {
-    now_ms.saturating_sub(i64::try_from(age.least.as_millis()).unwrap_or(i64::MAX))
+    now_ms.saturating_sub_unsigned(millis(age.least))
 }
 
 fn holds(holder: &wire::HolderStatus, only: Option<Version>) -> bool {

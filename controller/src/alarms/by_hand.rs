@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use rekey_drivers::{ByHand, Place};
-use rekey_model::{Handle, Version};
+use rekey_model::{Handle, Version, millis};
 use rekey_rotation::{AlarmKind, EndingState, Phase};
 
 use super::Notice;
@@ -30,9 +30,8 @@ pub fn asked(report: &Report, by_hand: &ByHand) -> Option<Asked> {
     if ledger.deleted.is_some() || ledger.open_rotation().is_some() && !waits {
         return None;
     }
-    let notice = i64::try_from(by_hand.notice.as_millis()).unwrap_or(i64::MAX);
     let due_ms = report.next_rotation_ms.filter(|_| !ledger.owed);
-    let soon = due_ms.is_some_and(|due| due.saturating_sub(notice) <= report.now_ms);
+    let soon = due_ms.is_some_and(|due| due.saturating_sub_unsigned(millis(by_hand.notice)) <= report.now_ms);
     Some(Asked { version: ledger.next_version(), due_ms, now: waits || soon })
 }
 

@@ -19,6 +19,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::act::Trouble;
 use super::commit::save;
+use super::seen::called;
 use super::{AFTER_FAILURE, Causes, CommitError, Executor};
 use crate::audit::{Actor, Entry, Outcome, Verb};
 use crate::spec::Spec;
@@ -142,7 +143,7 @@ impl Executor {
             if row.heard_in == meta.incarnation {
                 heard = heard.saturating_add(1);
             } else {
-                silent.push(Silent { instance: row.id, name: shown(&row) });
+                silent.push(Silent { instance: row.id, name: called(&row.spiffe, &row.host) });
             }
         }
         let settle = self.longest_settle().await?;
@@ -344,8 +345,4 @@ fn listing(listed: Listed) -> Listing {
                 .collect(),
         ),
     }
-}
-
-fn shown(row: &InstanceRow) -> String {
-    if row.host.is_empty() { row.spiffe.to_string() } else { format!("{} on {}", row.spiffe, row.host) }
 }

@@ -5,7 +5,7 @@ use rekey_model::{CredentialName, InstanceId, Version};
 use rekey_rotation::{Alarm, Evidence, Ledger, OutOfOrder};
 use serde::Deserialize as _;
 
-use super::seen::shown;
+use super::seen::called;
 use super::{CommitError, Executor, Judged};
 use crate::fleet::{UsageReport, VersionReport};
 use crate::spec::Spec;
@@ -99,7 +99,7 @@ impl Executor {
             let holder = facts.holders.iter().find(|holder| holder.instance == row.instance);
             report.holders.push(Holding {
                 instance: row.instance,
-                name: shown(row),
+                name: called(&row.spiffe, &row.host),
                 live: holder.is_some_and(|holder| holder.is_live(&facts)),
                 counts: holder.is_some_and(|holder| holder.counts(&facts)),
                 acknowledged: holder.is_some_and(|holder| holder.has_acked(report.ledger.order)),

@@ -103,8 +103,14 @@ impl Seen {
                 told.refuses(new) && !open.old.is_some_and(|old| told.refuses(old))
             });
             nacked
-                .map(|nacked| format!("{} could not apply it: {}", shown(row), nacked.reason))
-                .or_else(|| refused.map(|_| format!("processes behind {} are refused {new}", shown(row))))
+                .map(|nacked| {
+                    format!("{} could not apply it: {}", called(&row.spiffe, &row.host), nacked.reason)
+                })
+                .or_else(|| {
+                    refused.map(|_| {
+                        format!("processes behind {} are refused {new}", called(&row.spiffe, &row.host))
+                    })
+                })
         });
         // How the canary does is judged where it is decided.
         let judged = || self.judged().filter(|_| canary.is_none())?.against(new, self.spec.judge);
@@ -298,7 +304,7 @@ fn holder(
     let goodbye = (row.session.is_none() && row.lease.is_zero()).then_some(last_contact);
     Some(HolderFacts {
         instance: row.instance,
-        name: shown(row),
+        name: called(&row.spiffe, &row.host),
         tries_first: first == Some(&row.spiffe),
         since: row.since,
         came_empty: row.came_empty,
@@ -323,9 +329,9 @@ fn tried(spec: &Spec, ledger: &Ledger, rows: &[HolderRow]) -> Tried {
     Judged::of(next, old, told.map(|reported| report(&reported.report))).tried(spec.judge)
 }
 
-/// What people call a holder: its SPIFFE id, and its host if it tells one.
-pub(super) fn shown(row: &HolderRow) -> String {
-    if row.host.is_empty() { row.spiffe.to_string() } else { format!("{} on {}", row.spiffe, row.host) }
+/// What people call a sidecar: its SPIFFE id, and its host if it tells one.
+pub(super) fn called(spiffe: &SpiffeId, host: &str) -> String {
+    if host.is_empty() { spiffe.to_string() } else { format!("{spiffe} on {host}") }
 }
 
 /// A report as the fleet stores it; one that does not read says nothing.

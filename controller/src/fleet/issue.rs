@@ -7,7 +7,7 @@
 use std::hash::Hash;
 use std::time::Duration;
 
-use rekey_model::{Moment, SpiffeId};
+use rekey_model::{Moment, SpiffeId, millis};
 use rekey_proto::fleet::identity_server::Identity;
 use rekey_proto::fleet::{IdentityResponse, JoinRequest, RejoinRequest, RenewRequest};
 use rekey_runtime::{Peer, random};
@@ -176,7 +176,7 @@ impl Fleet {
             chain_der: vec![issued.der, self.authority().certificate().to_vec()],
             instance: says.instance.to_string(),
             spiffe_id: says.spiffe.to_string(),
-            lives_ms: u64::try_from(lives.as_millis()).unwrap_or(u64::MAX),
+            lives_ms: millis(lives),
         };
         let leaf = Leaf {
             issued: says.counter,

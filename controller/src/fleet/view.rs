@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use rekey_model::{
-    CredentialName, Fields, Handle, Incarnation, InstanceId, Label, Moment, Order, SpiffeId, Version,
+    CredentialName, Fields, Handle, Incarnation, InstanceId, Label, Moment, Order, SpiffeId, Version, millis,
 };
 use rekey_proto::fleet::serving::Offline as WireOffline;
 use rekey_proto::fleet::{Accepted, Change, Previous, Serving, VersionData};
@@ -246,10 +246,6 @@ fn data((version, handle): &(Version, Handle), values: Option<&Fields>) -> Versi
         fields: fields.map(|(name, value)| (name.to_string(), value.expose().to_vec())).collect(),
         expires_in_ms: None,
     }
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn serving(alone: Option<Duration>, one_at_a_time: bool) -> Serving {

@@ -22,5 +22,5 @@ pub use moment::{BootId, Moment};
 pub use name::{CredentialName, FieldName, Handle, NameError};
 pub use number::{Generation, Incarnation, Order, Version};
 pub use secret::{Fields, FieldsError, SecretBytes};
-pub use span::{Span, SpanError};
+pub use span::{Span, SpanError, millis};
 pub use stage::Stage;

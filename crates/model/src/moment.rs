@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::millis;
+
 /// Which boot of which machine a reading belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -26,7 +28,12 @@ pub struct Moment {
 impl Moment {
     /// The wall clock `span` later, in milliseconds since 1970 UTC: to be shown, never to decide by.
     pub fn wall_ms_after(&self, span: Duration) -> i64 {
-        self.wall_ms.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX))
+        self.wall_ms.saturating_add_unsigned(millis(span))
+    }
+
+    /// The clock since boot `span` later, in milliseconds.
+    pub fn boot_ms_after(&self, span: Duration) -> u64 {
+        self.boot_ms.saturating_add(millis(span))
     }
 
     /// The least time that can have passed since `earlier`: what a grace may count on (I20).

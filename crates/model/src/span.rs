@@ -19,7 +19,7 @@ pub struct Span(Duration);
 impl Span {
     /// `duration` without what is finer than a millisecond.
     pub fn new(duration: Duration) -> Self {
-        Self(Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+        Self(Duration::from_millis(millis(duration)))
     }
 
     /// The length.
@@ -52,6 +52,11 @@ impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         humantime::format_duration(self.0).fmt(f)
     }
+}
+
+/// `duration` in whole milliseconds, as the wire and the clocks count; what is too long for that is the most there is.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rekey_model::millis;
+
 use crate::event::Why;
 use crate::facts::{Facts, Mode, Schedule};
 use crate::ledger::Ledger;
@@ -131,7 +133,7 @@ impl Ledger {
 impl Schedule {
     /// The age at which the version with this number is too old: the same at every start, different for each.
     fn age(&self, version: u64) -> Duration {
-        let jitter = u64::try_from(self.jitter.as_millis()).unwrap_or(u64::MAX);
+        let jitter = millis(self.jitter);
         let later = scatter(self.seed ^ version).checked_rem(jitter.saturating_add(1)).unwrap_or(0);
         self.every.saturating_add(Duration::from_millis(later))
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rekey_model::{Moment, Span, Version};
+use rekey_model::{Moment, Span, Version, millis};
 
 use crate::ending::{Cause, Ending, EndingState};
 use crate::event::Why;
@@ -383,7 +383,7 @@ pub(crate) struct ToGo(pub(crate) Duration);
 impl std::fmt::Display for ToGo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let step = if self.0 > Duration::from_secs(1) { 1_000 } else { 100 };
-        let ms = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
+        let ms = millis(self.0);
         Span::new(Duration::from_millis(ms.div_ceil(step).saturating_mul(step))).fmt(f)
     }
 }

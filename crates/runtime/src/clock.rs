@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rekey_model::{BootId, Moment};
+use rekey_model::{BootId, Moment, millis};
 use rustix::time::{ClockId, clock_gettime};
 use rustls::pki_types::UnixTime;
 use tokio::sync::watch;
@@ -39,7 +39,7 @@ impl Clock {
             Kind::System(boot) => Moment {
                 wall_ms: i64::try_from(since_1970().as_millis()).unwrap_or(i64::MAX),
                 boot: *boot,
-                boot_ms: u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX),
+                boot_ms: millis(since_boot()),
             },
             Kind::Manual(now) => *now.borrow(),
         }
@@ -86,7 +86,7 @@ impl Clock {
 
     /// Moves a manual clock on by `duration` and wakes who slept; the system's clock takes no orders.
     pub fn advance(&self, duration: Duration) {
-        let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let ms = millis(duration);
         self.change(|now| {
             now.boot_ms = now.boot_ms.saturating_add(ms);
             now.wall_ms = now.wall_ms.saturating_add_unsigned(ms);

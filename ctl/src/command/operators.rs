@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rekey_model::millis;
 use rekey_proto::admin::{AddAdminRequest, AddAdminResponse, ListAdminsRequest, RemoveAdminRequest, Role};
 use zeroize::Zeroizing;
 
@@ -46,7 +47,7 @@ async fn add(args: AddAdmin, mut session: Session) -> Outcome {
         name: args.name.clone(),
         roles: args.roles.iter().map(|role| wire(*role).into()).collect(),
         csr_der,
-        lives_ms: u64::try_from(args.lives.get().as_millis()).unwrap_or(u64::MAX),
+        lives_ms: millis(args.lives.get()),
     };
     let answer = session.clone().call(session.client.add_admin(request)).await?;
     files::write_private(&place.chain, answer.chain_pem.as_bytes())?;

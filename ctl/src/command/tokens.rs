@@ -1,5 +1,6 @@
 //! `token create|list|revoke`.
 
+use rekey_model::millis;
 use rekey_proto::admin::{CreateTokenRequest, ListTokensRequest, RevokeTokenRequest};
 
 use crate::cli::{Format, TokenCommand};
@@ -12,8 +13,8 @@ use crate::view::{Done, Token, Tokens};
 pub(super) async fn run(command: TokenCommand, mut session: Session) -> Outcome {
     match command {
         TokenCommand::Create { spiffe_id, lives } => {
-            let lives_ms = u64::try_from(lives.get().as_millis()).unwrap_or(u64::MAX);
-            let request = CreateTokenRequest { spiffe_id: spiffe_id.to_string(), lives_ms };
+            let request =
+                CreateTokenRequest { spiffe_id: spiffe_id.to_string(), lives_ms: millis(lives.get()) };
             let answer = session.clone().call(session.client.create_token(request)).await?;
             let token = Token::from(answer);
             if session.output.format == Format::Table {

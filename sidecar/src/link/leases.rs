@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use rekey_model::millis;
+
 /// How long the controller may take to answer the first message.
 const WELCOME: Duration = Duration::from_secs(10);
 /// How many questions may be open; a grant for an older one is worth nothing.
@@ -60,10 +62,6 @@ impl Leases {
     pub(super) fn over_at(&self) -> u64 {
         self.over_ms
     }
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

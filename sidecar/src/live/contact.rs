@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rekey_model::millis;
+
 use super::{Live, Offline};
 
 /// What is known of the source. Readers on any thread.
@@ -78,10 +80,6 @@ impl Contact {
             }
         }
     }
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// One stream that is level with the source; dropping it says that it no longer is.

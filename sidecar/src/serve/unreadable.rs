@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rekey_model::NameError;
+use rekey_model::{NameError, millis};
 use rekey_proto::encoded::ReadError;
 use rekey_proto::encoded::read_error::Reason;
 use rekey_proto::refusal::Refusal;
@@ -79,7 +79,7 @@ impl Refused {
     /// As an answer within a stream.
     pub(super) fn answer(&self) -> ReadError {
         let (reason, _, general, retry) = self.words();
-        let retry_after_ms = retry.map_or(0, |delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+        let retry_after_ms = retry.map_or(0, millis);
         ReadError { reason: reason.into(), message: self.message(general), retry_after_ms }
     }
 }
