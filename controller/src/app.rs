@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use rekey_runtime::accept::Accept;
 use rekey_runtime::http::Http;
-use rekey_runtime::serve::{Drain, Knobs, ServeError, serve};
+use rekey_runtime::serve::{Drain, Knobs, serve};
 use rekey_runtime::tasks::{self, Tasks};
-use rekey_runtime::{Clock, Readiness};
+use rekey_runtime::{Clock, Connections, Readiness};
 
 use crate::admin::{Admin, AdminParts};
 use crate::alarms::{Ground, Noting};
@@ -175,47 +175,32 @@ impl App {
     }
 
     fn start_servers(&mut self) {
-        let drain = || Drain { shutdown: self.tasks.cancel(), grace: GRACE };
-        let spawner = self.tasks.spawner();
-        let accept = |door: &listeners::Door| Accept {
-            connections: door.connections.clone(),
-            clock: self.clock.clone(),
+        let builder = || Knobs::CONTROLLER.server();
+        let fleet =
+            builder().add_service(self.fleet.identity_server()).add_service(self.fleet.follow_server());
+        let admin = builder().add_service(self.admin.server());
+        let local = builder().add_service(self.admin.server());
+        let (http, clock, spawner) = (self.http(), self.clock.clone(), self.tasks.spawner());
+        let accept = |connections: &Connections| Accept {
+            connections: connections.clone(),
+            clock: clock.clone(),
             spawner: spawner.clone(),
         };
-        let knobs = Knobs::CONTROLLER;
         let doors = &mut self.listeners;
-        let mut servers: Vec<(
-            &'static str,
-            futures_util::future::BoxFuture<'static, Result<(), ServeError>>,
-        )> = Vec::new();
-        if let Some(listener) = doors.fleet.listener.take() {
-            let router = knobs
-                .server()
-                .add_service(self.fleet.identity_server())
-                .add_service(self.fleet.follow_server());
-            let served = serve(router, accept(&doors.fleet), listener, doors.fleet.tls.clone(), drain());
-            servers.push(("fleet server", Box::pin(served)));
+        for (name, door, router) in [
+            ("fleet server", &mut doors.fleet, fleet),
+            ("admin server", &mut doors.admin, admin),
+            ("admin socket", &mut doors.local, local),
+        ] {
+            let Some(listener) = door.listener.take() else { continue };
+            let drain = Drain { shutdown: self.tasks.cancel(), grace: GRACE };
+            let served = serve(router, accept(&door.connections), listener, door.tls.clone(), drain);
+            self.tasks.essential(name, served);
         }
-        for (name, door) in [("admin server", &mut doors.admin), ("admin socket", &mut doors.local)] {
-            if let Some(listener) = door.listener.take() {
-                let router = knobs.server().add_service(self.admin.server());
-                let served = serve(router, accept(door), listener, door.tls.clone(), drain());
-                servers.push((name, Box::pin(served)));
-            }
-        }
-        let http = self.http();
-        if let Some((door, listener)) =
-            self.listeners.http.as_mut().and_then(|door| door.listener.take().map(|l| (door, l)))
+        if let Some(door) = &mut doors.http
+            && let Some(listener) = door.listener.take()
         {
-            let accept = Accept {
-                connections: door.connections.clone(),
-                clock: self.clock.clone(),
-                spawner: self.tasks.spawner(),
-            };
-            self.tasks.essential("http", http.serve(accept, listener));
-        }
-        for (name, server) in servers {
-            self.tasks.essential(name, server);
+            self.tasks.essential("http", http.serve(accept(&door.connections), listener));
         }
     }
 

@@ -253,52 +253,63 @@ async fn write(
     row: Option<CredentialRow>,
 ) -> Result<wire::AppliedCredential, Refusal> {
     let asks = checks::is_to_be_asked(&one, row.as_ref());
-    let why = asks.then(|| checks::unasked(answer)).flatten();
-    let unchecked = why.clone().map(|why| Unchecked { since: tx.now(), why });
-    let was_unchecked = row.as_ref().is_some_and(|row| row.ledger.unchecked.is_some());
-    let before = row.as_ref().map_or(Value::Null, |row| row.spec.clone());
-    let differences = differences(&before, &one.json);
-    let (name, ties) = (one.spec.name.clone(), ties::of(&one.spec));
-    let change = match row {
-        Some(row) if differences.is_empty() => {
-            if was_unchecked && unchecked.is_none() {
-                let ledger = row.ledger.clone().declared(None);
-                tx.save(&mut CredentialRow { ledger, ..row }).await?;
-            }
-            Change::Unchanged
-        }
-        Some(row) => {
-            let ledger = if asks { row.ledger.clone().declared(unchecked) } else { row.ledger.clone() };
-            let mut row = CredentialRow { spec: one.json, ledger, ..row };
-            tx.save(&mut row).await?;
-            tx.tie(row.id, &ties).await?;
-            Change::Updated
-        }
-        None => {
-            let row = tx.create(&name, one.json, Ledger::default().declared(unchecked)).await?;
-            tx.tie(row.id, &ties).await?;
-            Change::Created
+    let unasked = if asks { checks::unasked(answer) } else { None };
+    let unchecked = unasked.clone().map(|why| Unchecked { since: tx.now(), why });
+    let differences = differences(row.as_ref().map_or(&Value::Null, |row| &row.spec), &one.json);
+    let (name, adopts) = (one.spec.name.clone(), one.spec.driver.adopt().is_some());
+    let change = match &row {
+        None => Change::Created,
+        Some(_) if differences.is_empty() => Change::Unchanged,
+        Some(_) => Change::Updated,
+    };
+    let (about, next_step) = match change {
+        Change::Created if adopts => ("created".to_owned(), format!("rekeyctl adopt {name}")),
+        Change::Created => ("created".to_owned(), format!("rekeyctl status {name} --watch")),
+        Change::Updated | Change::Unchanged | Change::Unspecified => {
+            let fields: Vec<&str> = differences.iter().map(|it| it.field.as_str()).collect();
+            (fields.join(", "), String::new())
         }
     };
+    store(tx, (one, change), row, unchecked).await?;
     if change != Change::Unchanged {
-        let fields: Vec<&str> = differences.iter().map(|d| d.field.as_str()).collect();
-        let about = if change == Change::Created { "created".to_owned() } else { fields.join(", ") };
         let entry = Entry::new(caller.actor(), Verb::Apply, Outcome::Done);
         tx.audit(&entry.about(&name).because(about)).await?;
     }
-    let next_step = match (change, one.spec.driver.adopt()) {
-        (Change::Created, Some(_)) => format!("rekeyctl adopt {name}"),
-        (Change::Created, None) => format!("rekeyctl status {name} --watch"),
-        (Change::Updated | Change::Unchanged | Change::Unspecified, _) => String::new(),
-    };
     Ok(wire::AppliedCredential {
         name: name.to_string(),
         change: change.into(),
         differences,
         next_step,
-        checked: asks && why.is_none(),
-        unchecked: why.unwrap_or_default(),
+        checked: asks && unasked.is_none(),
+        unchecked: unasked.unwrap_or_default(),
     })
+}
+
+/// Stores a declaration in place of the one in `row`, and whether its target is still to be asked. Since when it is, stays
+/// known where nothing else changes.
+async fn store(
+    tx: &mut Tx,
+    (one, change): (Declared, Change),
+    row: Option<CredentialRow>,
+    unchecked: Option<Unchecked>,
+) -> Result<(), Refusal> {
+    let ties = ties::of(&one.spec);
+    let id = match row {
+        None => tx.create(&one.spec.name, one.json, Ledger::default().declared(unchecked)).await?.id,
+        Some(row) if change == Change::Unchanged => {
+            if row.ledger.unchecked.is_some() && unchecked.is_none() {
+                let ledger = row.ledger.declared(None);
+                tx.save(&mut CredentialRow { ledger, ..row }).await?;
+            }
+            return Ok(());
+        }
+        Some(row) => {
+            let ledger = row.ledger.declared(unchecked);
+            tx.save(&mut CredentialRow { spec: one.json, ledger, ..row }).await?;
+            row.id
+        }
+    };
+    Ok(tx.tie(id, &ties).await?)
 }
 
 #[cfg(test)]

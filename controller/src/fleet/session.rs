@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rekey_model::{CredentialName, Generation, Order, SessionId, Version};
+use rekey_model::{CredentialName, Generation, Order, SessionId, Version, millis};
 use rekey_proto::fleet as wire;
 use rekey_proto::fleet::down::Message as Down;
 use rekey_runtime::accept::ConnectionId;
@@ -33,6 +33,9 @@ const STALL: Duration = Duration::from_secs(15);
 
 /// What goes down a stream.
 pub(super) type Out = mpsc::Sender<Result<Frame, Status>>;
+
+/// A credential, and the change that shows it.
+type Shown = (Arc<View>, Arc<Body>);
 
 /// One session.
 pub(super) struct Session {
@@ -134,7 +137,7 @@ impl Session {
     }
 
     fn lease_ms(&self) -> u64 {
-        u64::try_from(self.fleet.config().lease.as_millis()).unwrap_or(u64::MAX)
+        millis(self.fleet.config().lease)
     }
 
     async fn run<S>(&mut self, up: &mut S) -> Result<(), Refusal>
@@ -229,16 +232,9 @@ impl Session {
             self.sent.get(name) != order && !refused
         });
         self.count_for(&together).await?;
-        let most = together.len();
-        let mut bodies = Vec::with_capacity(most);
-        for view in together {
-            match self.body(&view).await? {
-                Some(body) => bodies.push((view, body)),
-                None => self.fence(&view).await?,
-            }
-        }
+        let bodies = self.bodies(&together).await?;
         let mut left = bodies.len();
-        if left < most {
+        if left < together.len() {
             return Ok(());
         }
         for (view, body) in bodies {
@@ -282,30 +278,33 @@ impl Session {
         let views = self.covering();
         self.withdraw_all_but(&views).await?;
         self.count_for(&views).await?;
-        let mut all = Vec::with_capacity(views.len());
-        for view in &views {
-            match self.body(view).await? {
-                Some(body) => all.push((Arc::clone(view), body)),
-                None => self.fence(view).await?,
-            }
-        }
-        self.partial = all.len() < views.len() || self.fleet.views().hides(self.held.keys());
+        let bodies = self.bodies(&views).await?;
         let lost = self.withdrawn.iter().filter_map(|name| self.fleet.views().view(name));
-        let lost: Vec<Arc<View>> = lost.filter(|view| !view.covers(&self.who.spiffe)).collect();
+        let lost = lost.filter(|view| !view.covers(&self.who.spiffe));
+        let lost: Vec<_> = lost.map(|view| (Arc::clone(&view), view.withdrawal())).collect();
+        self.partial = bodies.len() < views.len() || self.fleet.views().hides(self.held.keys());
         if self.partial {
-            // What cannot be shown here is kept by those who have it: a snapshot would take it from them.
-            for view in &views {
-                if !self.was_sent(view) {
-                    self.tell_together(view).await?;
-                }
-            }
-            for view in lost {
-                self.change(&view, view.withdrawal(), false).await?;
-            }
-            return Ok(());
+            return self.tell_one_by_one(&views, lost).await;
         }
-        all.extend(lost.into_iter().map(|view| (Arc::clone(&view), view.withdrawal())));
         self.granted = views.iter().map(|view| view.seen.name.clone()).collect();
+        self.send_snapshot([bodies, lost].concat()).await
+    }
+
+    /// Tells everything without a snapshot: what cannot be shown here is kept by those who have it, and a snapshot would
+    /// take it from them.
+    async fn tell_one_by_one(&mut self, views: &[Arc<View>], lost: Vec<Shown>) -> Result<(), Refusal> {
+        for view in views {
+            if !self.was_sent(view) {
+                self.tell_together(view).await?;
+            }
+        }
+        for (view, withdrawal) in lost {
+            self.change(&view, withdrawal, false).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_snapshot(&mut self, all: Vec<Shown>) -> Result<(), Refusal> {
         let changes = u32::try_from(all.len()).unwrap_or(u32::MAX);
         self.send(Frame::plain(Down::SnapshotBegin(wire::SnapshotBegin { changes }))).await?;
         for (view, body) in all {
@@ -351,6 +350,18 @@ impl Session {
             self.granted.insert(name);
         }
         Ok(())
+    }
+
+    /// Those of `views` that can be shown, with what shows them; of the others only what was cut is told.
+    async fn bodies(&mut self, views: &[Arc<View>]) -> Result<Vec<Shown>, Refusal> {
+        let mut bodies = Vec::with_capacity(views.len());
+        for view in views {
+            match self.body(view).await? {
+                Some(body) => bodies.push((Arc::clone(view), body)),
+                None => self.fence(view).await?,
+            }
+        }
+        Ok(bodies)
     }
 
     /// What holders of `view` are sent; none where its value cannot be had here, which is that credential's trouble and

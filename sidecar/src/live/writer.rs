@@ -152,14 +152,33 @@ impl Writer {
     /// once: what was applied before is only said again.
     pub fn apply(&mut self, scope: &Scope, candidates: Vec<Candidate>, now: Moment) -> Swap {
         let cut = self.obey_fences(&candidates);
-        let mut changed = cut;
-        let next = self.generation.next();
         let named: BTreeSet<CredentialName> = candidates.iter().map(|c| c.name.clone()).collect();
-        let before = (*scope == Scope::Together).then(|| self.kept(&candidates));
         let mut swap = Swap { generation: self.generation, taken: Vec::new(), refused: Vec::new() };
+        let came = match scope {
+            Scope::Together => self.take_all_or_none(candidates, now, &mut swap),
+            Scope::Part | Scope::Whole { .. } => self.take_each(candidates, now, &mut swap),
+        };
+        let went = match scope {
+            Scope::Whole { besides } => {
+                let first = !std::mem::replace(&mut self.complete, true);
+                first | self.drop_others(|name| named.contains(name) || besides.contains(name))
+            }
+            Scope::Part | Scope::Together => false,
+        };
+        if cut | came | went {
+            self.generation = self.generation.next();
+            swap.generation = self.generation;
+            self.publish();
+        }
+        swap
+    }
+
+    /// Takes what is newer and sound. Says whether that is news to readers.
+    fn take_each(&mut self, candidates: Vec<Candidate>, now: Moment, swap: &mut Swap) -> bool {
+        let mut changed = false;
         for candidate in candidates {
             let (name, owed) = (candidate.name.clone(), candidate.replacement_owed);
-            match self.take(candidate, next, now) {
+            match self.take(candidate, now) {
                 Ok(Taken::Applied) => {
                     changed = true;
                     swap.taken.extend(self.swapped_to(&name));
@@ -172,21 +191,18 @@ impl Writer {
                 }
             }
         }
-        if let Some(before) = before.filter(|_| !swap.refused.is_empty()) {
-            swap.taken.clear();
-            changed = cut | self.put_back(before);
+        changed
+    }
+
+    /// The same, but none of them where one is refused.
+    fn take_all_or_none(&mut self, candidates: Vec<Candidate>, now: Moment, swap: &mut Swap) -> bool {
+        let before = self.kept(&candidates);
+        let changed = self.take_each(candidates, now, swap);
+        if swap.refused.is_empty() {
+            return changed;
         }
-        if let Scope::Whole { besides } = scope {
-            changed |=
-                self.drop_others(|name| named.contains(name) || besides.contains(name)) || !self.complete;
-            self.complete = true;
-        }
-        if changed {
-            self.generation = next;
-            swap.generation = next;
-            self.publish();
-        }
-        swap
+        swap.taken.clear();
+        self.put_back(before)
     }
 
     /// Takes what is said anew about versions in their grace. No value is swapped, so the generation stays.
@@ -239,8 +255,8 @@ impl Writer {
         changed
     }
 
-    fn take(&mut self, candidate: Candidate, next: Generation, now: Moment) -> Result<Taken, Refusal> {
-        let (name, mark) = (candidate.name.clone(), candidate.mark);
+    fn take(&mut self, candidate: Candidate, now: Moment) -> Result<Taken, Refusal> {
+        let (name, mark, next) = (candidate.name.clone(), candidate.mark, self.generation.next());
         if self.held.len() >= MOST_CREDENTIALS && !self.held.contains_key(&name) {
             let defect = super::Defect::TooManyCredentials(MOST_CREDENTIALS);
             return Err(Refusal { name, mark, defect });
@@ -358,10 +374,10 @@ impl Held {
         let generation = same.map_or(next, |served| served.generation);
         let leaving = |(version, span): &(Version, Duration)| Leaving {
             version: *version,
-            until_ms: after(now, *span),
+            until_ms: now.boot_ms_after(*span),
         };
         let settling = v.readers_wait.map(|wait| Settling {
-            until_ms: after(now, wait),
+            until_ms: now.boot_ms_after(wait),
             next: v.next.as_ref().map(|next| next.version),
             answer: answer::encode_unsettled(name, &v, generation, now),
         });
@@ -373,7 +389,7 @@ impl Held {
             answer: answer::encode(name, &v, generation, now),
             handle: v.handle,
             offline: v.offline,
-            ends_ms: v.expires_in.map(|span| after(now, span)),
+            ends_ms: v.expires_in.map(|span| now.boot_ms_after(span)),
         }
     }
 }
@@ -403,15 +419,10 @@ impl Served {
         for leaving in &mut longer.previous {
             let again = said.iter().find(|(version, _)| *version == leaving.version);
             let Some((_, span)) = again else { continue };
-            due |= leaving.until_ms < after(now, *span / 2);
-            leaving.until_ms = after(now, *span);
+            due |= leaving.until_ms < now.boot_ms_after(*span / 2);
+            leaving.until_ms = now.boot_ms_after(*span);
         }
         longer.answer = due.then(|| answer::prolonged(&self.answer, said, now))??;
         Some(longer)
     }
-}
-
-/// What the clock since boot shows `span` after `now`.
-fn after(now: Moment, span: Duration) -> u64 {
-    now.boot_ms.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
