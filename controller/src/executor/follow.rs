@@ -2,15 +2,15 @@
 //! is new there is tried as a consumer would use it. What works goes to everybody at once, because the value before it is
 //! dead; what does not goes to nobody, and is told.
 
+mod memory;
 mod reading;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rekey_drivers::{Driver, DriverError, Intent, Place};
+use rekey_drivers::{Driver, DriverError, Intent, Left, Place};
 use rekey_model::{CredentialName, Fields, SecretBytes, Version};
-use rekey_rotation::{Alarm, AlarmKind, Phase, Why};
+use rekey_rotation::{Phase, Why};
 
 use super::act::Trouble;
 use super::given::Known;
@@ -20,35 +20,21 @@ use super::{Causes, CommitError, Executor};
 use crate::audit::Actor;
 use crate::template;
 
+pub(super) use self::memory::Follows;
 pub(super) use self::reading::Readings;
+
+use self::memory::Refused;
 
 /// How often a place is looked at.
 const EVERY: Duration = Duration::from_secs(2);
-/// How long apart a new value is read twice: whoever writes it may be in the middle of that.
-const TWICE: Duration = Duration::from_millis(200);
-/// The longest that a value which was refused is not tried again.
-const LONGEST: Duration = Duration::from_mins(1);
+/// How long a new value stands before it is tried: whoever writes it may be in the middle of that.
+const STANDS: Duration = Duration::from_millis(200);
+/// The same where it cannot be tried, so that half of a value would be taken for one.
+const STANDS_UNTRIED: Duration = Duration::from_secs(2);
+/// How long a value may be written again and again before that is told.
+const AGAIN: Duration = Duration::from_secs(10);
 /// How long nothing is taken after a rotation that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
-
-/// What keeps each followed credential from the next value. A restart forgets it, and looks again.
-#[derive(Debug, Default)]
-pub(super) struct Follows(Mutex<HashMap<CredentialName, Obstacle>>);
-
-/// What is wrong at a place.
-#[derive(Debug)]
-struct Obstacle {
-    why: String,
-    refused: Option<Refused>,
-}
-
-/// A value that the target refused.
-#[derive(Debug)]
-struct Refused {
-    value: Arc<SecretBytes>,
-    wait: Duration,
-    next_try: Duration,
-}
 
 /// What came of a look.
 enum Looked {
@@ -56,57 +42,12 @@ enum Looked {
     Known,
     /// Something else comes first.
     Later,
+    /// It has to stand for so long yet.
+    TooNew(Duration),
     /// The target refuses what is there, and why.
     Refused(String),
     /// Nothing can be taken, and why.
     Not(String),
-}
-
-impl Follows {
-    fn lock(&self) -> MutexGuard<'_, HashMap<CredentialName, Obstacle>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn forget(&self, name: &CredentialName) {
-        self.lock().remove(name);
-    }
-
-    /// Whether `value` was refused a moment ago.
-    fn rests(&self, name: &CredentialName, value: &SecretBytes, elapsed: Duration) -> bool {
-        let obstacles = self.lock();
-        let refused = obstacles.get(name).and_then(|obstacle| obstacle.refused.as_ref());
-        refused.is_some_and(|refused| refused.next_try > elapsed && refused.value.same_as(value))
-    }
-
-    /// What was refused is tried again at the next look.
-    pub(super) fn hurry(&self, name: &CredentialName) {
-        if let Some(refused) = self.lock().get_mut(name).and_then(|it| it.refused.as_mut()) {
-            refused.next_try = Duration::ZERO;
-        }
-    }
-
-    /// Keeps what is wrong, and what was refused last; says whether it is news.
-    fn note(&self, name: &CredentialName, why: &str, refused: Option<Refused>) -> bool {
-        let mut obstacles = self.lock();
-        let before = obstacles.remove(name);
-        let is_news = before.as_ref().is_none_or(|before| before.why != why);
-        let refused = refused.or(before.and_then(|before| before.refused));
-        obstacles.insert(name.clone(), Obstacle { why: why.to_owned(), refused });
-        is_news
-    }
-
-    /// For how long a value is left alone that was refused now: longer each time, while it is the same.
-    fn wait(&self, name: &CredentialName, value: &SecretBytes) -> Duration {
-        let obstacles = self.lock();
-        let before = obstacles.get(name).and_then(|obstacle| obstacle.refused.as_ref());
-        let before = before.filter(|before| before.value.same_as(value));
-        before.map_or(EVERY, |before| before.wait.saturating_mul(2).min(LONGEST))
-    }
-
-    pub(super) fn alarm(&self, name: &CredentialName) -> Option<Alarm> {
-        let message = self.lock().get(name)?.why.clone();
-        Some(Alarm { kind: AlarmKind::FollowFails, message, next_command: Some("verify NAME") })
-    }
 }
 
 impl Executor {
@@ -120,18 +61,20 @@ impl Executor {
     pub(super) async fn look_at_place(&self, seen: &Seen) -> Result<Duration, Trouble> {
         let Some(place) = self.0.drivers.place(&seen.spec)? else { return Ok(EVERY) };
         let name = &seen.spec.name;
-        let value = match self.read_place(name, &place).await {
-            Ok(value) => Arc::new(value),
+        let left = match self.0.readings.read((name, &place, &self.0.clock), Place::read).await {
+            Ok(left) => left,
             Err(why) => {
                 let why = format!("nothing new can be followed: {why}; ask {}", place.by);
                 self.tell(name, &why, None);
                 return Ok(EVERY);
             }
         };
-        match self.follow_to(seen, &place, &value).await? {
+        match self.follow_to(seen, &place, &left).await? {
             Looked::Known => self.0.follows.forget(name),
             Looked::Later => {}
+            Looked::TooNew(wait) => return Ok(wait),
             Looked::Refused(why) => {
+                let value = left.value;
                 let wait = self.0.follows.wait(name, &value);
                 let next_try = self.0.clock.elapsed().saturating_add(wait);
                 self.tell(name, &why, Some(Refused { value, wait, next_try }));
@@ -141,67 +84,34 @@ impl Executor {
         Ok(EVERY)
     }
 
-    async fn read_place(&self, name: &CredentialName, place: &Place) -> Result<SecretBytes, String> {
-        self.0.readings.read((name, place, &self.0.clock), Place::read).await
-    }
-
     fn tell(&self, name: &CredentialName, why: &str, refused: Option<Refused>) {
         if self.0.follows.note(name, why, refused) {
             tracing::warn!(credential = %name, %why, "what somebody else rotates is not followed");
         }
     }
 
-    async fn follow_to(
-        &self,
-        seen: &Seen,
-        place: &Place,
-        value: &Arc<SecretBytes>,
-    ) -> Result<Looked, Trouble> {
-        let (name, at) = (&seen.spec.name, place.shown());
+    async fn follow_to(&self, seen: &Seen, place: &Place, left: &Left) -> Result<Looked, Trouble> {
+        let (name, at, value) = (&seen.spec.name, place.shown(), &left.value);
         let driver = self.0.drivers.driver(&seen.spec)?;
+        let of_no_use = |why| format!("{at} has what cannot be used: {why}; ask {}", place.by);
         let fields = match form(seen, &*driver, value).await? {
             Ok(fields) => fields,
-            Err(why) => {
-                return Ok(Looked::Refused(format!("{at} has what cannot be used: {why}; ask {}", place.by)));
-            }
+            Err(why) => return Ok(Looked::Refused(of_no_use(why))),
         };
-        match self.which(seen, (value, &fields)).await? {
-            None => {}
-            // It is on its way out, and may come again when it is gone.
-            Some(Known::Here(version)) if seen.ledger.endings.contains_key(&version) => {
-                return Ok(Looked::Later);
-            }
-            Some(Known::Here(_)) => return Ok(Looked::Known),
-            Some(Known::Revoked(version)) => {
-                return Ok(Looked::Not(format!(
-                    "{at} still has {version}, which was revoked: ask {} for another",
-                    place.by
-                )));
-            }
+        if let Some(known) = self.which(seen, (value, &fields)).await? {
+            return Ok(known_as(known, seen, place));
         }
         if let Err(why) = template::derive(&fields, &seen.spec.fields) {
-            return Ok(Looked::Refused(format!("{at} has what cannot be used: {why}; ask {}", place.by)));
+            return Ok(Looked::Refused(of_no_use(why.to_string())));
         }
         if comes_first(seen) || self.0.follows.rests(name, value, self.0.clock.elapsed()) {
             return Ok(Looked::Later);
         }
-        self.0.clock.sleep(TWICE).await;
-        if !self.read_place(name, place).await.is_ok_and(|again| again.same_as(value)) {
-            return Ok(Looked::Later);
+        if let Some(too_new) = self.too_new(seen, place, left) {
+            return Ok(too_new);
         }
-        match driver.probe(&fields, None).await {
-            Ok(_proof) => {}
-            Err(DriverError::Refused(source)) => {
-                let why = Causes(&*source).to_string();
-                let told = format!(
-                    "{at} has a value that does not work, and nobody got it: {why}; ask {}",
-                    place.by
-                );
-                return Ok(Looked::Refused(told));
-            }
-            Err(error) => {
-                return Ok(Looked::Not(format!("{at} has another value, not tried yet: {}", Causes(&error))));
-            }
+        if let Err(error) = driver.probe(&fields, None).await {
+            return Ok(not_proven(&error, place));
         }
         let reason = format!("{at} has another value");
         let why = Why::Asked { reason, by: place.by.clone(), request: String::new() };
@@ -213,6 +123,47 @@ impl Executor {
             Err(error) => Err(error.into()),
         }
     }
+
+    /// What has not stood for long enough yet; none: it has.
+    fn too_new(&self, seen: &Seen, place: &Place, left: &Left) -> Option<Looked> {
+        let untried = seen.spec.driver.by_hand().is_some_and(|by_hand| !by_hand.proven);
+        let needed = if untried { STANDS_UNTRIED } else { STANDS };
+        let [stood, there] = self.0.follows.stands_for(&seen.spec.name, left, self.0.clock.elapsed());
+        let wait = needed.checked_sub(stood).filter(|wait| !wait.is_zero())?;
+        let told = || {
+            let (at, by) = (place.shown(), &place.by);
+            format!(
+                "{at} has another value and is written again and again: leave it alone for {needed:?}, or ask {by}"
+            )
+        };
+        Some(if there > AGAIN { Looked::Not(told()) } else { Looked::TooNew(wait) })
+    }
+}
+
+/// What follows from a value that is a version already.
+fn known_as(known: Known, seen: &Seen, place: &Place) -> Looked {
+    match known {
+        // It is on its way out, and may come again when it is gone.
+        Known::Here(version) if seen.ledger.endings.contains_key(&version) => Looked::Later,
+        Known::Here(_) => Looked::Known,
+        Known::Revoked(version) => Looked::Not(format!(
+            "{} still has {version}, which was revoked: ask {} for another",
+            place.shown(),
+            place.by
+        )),
+    }
+}
+
+/// What follows where another value was not seen to work.
+fn not_proven(error: &DriverError, place: &Place) -> Looked {
+    let (at, by) = (place.shown(), &place.by);
+    if let DriverError::Refused(source) = error {
+        let why = Causes(&**source);
+        return Looked::Refused(format!(
+            "{at} has a value that does not work, and nobody got it: {why}; ask {by}"
+        ));
+    }
+    Looked::Not(format!("{at} has another value, not tried yet: {}", Causes(error)))
 }
 
 /// What consumers would get of `value`; or why it is none.

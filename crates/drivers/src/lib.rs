@@ -31,7 +31,7 @@ pub use driver::{
     ListedVersion, Proof, Session, Sessions, Sighting, Source, Survey, Usage,
 };
 pub use follower::{FOLLOWERS, Follower, FollowerKind};
-pub use place::Place;
+pub use place::{Left, Place};
 pub use plug::{
     Account, Also, BuildError, Claim, Claimed, Facts, MOST_BESIDE, Names, Owner, Plan, Plug, Target,
 };

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rekey_model::{Label, SecretBytes};
-use rekey_settings::{Section, read_left_secret};
+use rekey_settings::{Section, Written, read_left_secret};
 
 use crate::{BuildError, Problem};
 
@@ -21,6 +22,22 @@ pub struct Place {
     key: Option<String>,
     /// Who rotates it, and whom to ask for another.
     pub by: String,
+}
+
+/// What stands at a place.
+#[derive(Debug, Clone)]
+pub struct Left {
+    /// The value.
+    pub value: Arc<SecretBytes>,
+    /// The file that it stands in, as it was written last.
+    pub written: Written,
+}
+
+impl Left {
+    /// Whether it is the same, and nobody has written there in between.
+    pub fn stands(&self, since: &Self) -> bool {
+        self.written == since.written && self.value.same_as(&since.value)
+    }
 }
 
 /// The places of a target, by the names that accounts follow them by.
@@ -39,9 +56,9 @@ impl Place {
         self.key.as_ref().map_or_else(|| file.to_string(), |key| format!("{key} in {file}"))
     }
 
-    /// The value that is there now, or why there is none: what, where and what to do, nothing of what is in the file.
-    pub fn read(&self) -> Result<SecretBytes, String> {
-        let whole = read_left_secret(&self.file)?;
+    /// What is there now, or why there is nothing: what, where and what to do, nothing of what is in the file.
+    pub fn read(&self) -> Result<Left, String> {
+        let (whole, written) = read_left_secret(&self.file)?;
         let value = match &self.key {
             None => whole,
             Some(key) => value_of(key, whole.expose()).map_err(|why| format!("{}: {why}", self.shown()))?,
@@ -49,7 +66,7 @@ impl Place {
         if value.size() > LONGEST {
             return Err(format!("{} has more than {LONGEST} bytes: is this the right file?", self.shown()));
         }
-        Ok(value)
+        Ok(Left { value: Arc::new(value), written })
     }
 }
 

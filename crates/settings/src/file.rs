@@ -58,9 +58,30 @@ fn read(path: &Path, file: File, meta: &Metadata) -> Result<SecretBytes, String>
 
 /// The same for a file that somebody else writes, who must not be able to show us another file than theirs: links are
 /// followed no further than its own folder, whatever that is reached by. A mounted Kubernetes secret is linked so.
-pub fn read_left_secret(path: &Path) -> Result<SecretBytes, String> {
+pub fn read_left_secret(path: &Path) -> Result<(SecretBytes, Written), String> {
     let (file, meta) = open_below(path)?;
-    read(path, file, &meta)
+    Ok((read(path, file, &meta)?, Written::of(&meta)))
+}
+
+/// Which file it was, as it was written last: two that are the same were one file, that nobody wrote to in between. Its
+/// times are of the machine that has it, and are only compared with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    file: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Written {
+    fn of(meta: &Metadata) -> Self {
+        Self {
+            file: (meta.dev(), meta.ino()),
+            size: meta.size(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
 }
 
 /// Opens `path` in its folder, and asks the kernel what was opened: that cannot be changed any more, as a path can while it

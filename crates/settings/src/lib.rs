@@ -11,7 +11,7 @@ mod reader;
 mod tree;
 
 pub use document::Document;
-pub use file::{check_secret_file, read_left_secret, read_secret_file, read_text};
+pub use file::{Written, check_secret_file, read_left_secret, read_secret_file, read_text};
 pub use nearest::nearest;
 pub use problem::{Problem, Problems};
 pub use reader::Section;

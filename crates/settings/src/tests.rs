@@ -258,7 +258,7 @@ fn a_link_to_a_left_secret_stays_in_its_folder() {
     let at = |path: &str| directory.path().join(path);
     let read = |path: &str| read_left_secret(&at(path));
     let is = |path: &str, text: &str| {
-        read(path).unwrap().same_as(&rekey_model::SecretBytes::new(text.as_bytes().to_vec()))
+        read(path).unwrap().0.same_as(&rekey_model::SecretBytes::new(text.as_bytes().to_vec()))
     };
     let leave = |path: &str, text: &str| {
         std::fs::write(at(path), text).unwrap();
@@ -307,4 +307,29 @@ fn a_link_to_a_left_secret_stays_in_its_folder() {
     for path in ["left/slash", "left/dangling", "left/round", "left/..", "nowhere/token"] {
         assert!(read(path).is_err(), "{path}");
     }
+}
+
+#[test]
+fn what_was_written_again_is_told_from_what_stood() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("token");
+    let leave = |path: &std::path::Path, text: &str| {
+        std::fs::write(path, text).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    leave(&path, "half");
+    let written = || read_left_secret(&path).unwrap().1;
+    let half = written();
+    assert_eq!(half, written(), "only read in between");
+    leave(&path, "whole");
+    let whole = written();
+    assert_ne!(half, whole);
+    // Another file in its place, of the same length and with the same times.
+    let other = directory.path().join("other");
+    leave(&other, "other");
+    let times = std::fs::metadata(&path).unwrap();
+    let times = std::fs::FileTimes::new().set_modified(times.modified().unwrap());
+    std::fs::File::options().write(true).open(&other).unwrap().set_times(times).unwrap();
+    std::fs::rename(&other, &path).unwrap();
+    assert_ne!(whole, written());
 }

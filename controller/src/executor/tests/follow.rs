@@ -74,6 +74,14 @@ impl Scene {
         self.stage.until(&format!("v{version}"), is).await;
     }
 
+    async fn until_chosen(&mut self, version: u64) {
+        let chosen = |ledger: &rekey_rotation::Ledger| {
+            let open = ledger.open_rotation();
+            open.is_some_and(|open| open.phase == Phase::Chosen && open.next == Some(v(version)))
+        };
+        self.stage.until(&format!("v{version} is chosen"), chosen).await;
+    }
+
     async fn pass(&mut self, time: Duration) {
         self.stage.clock.advance(time);
         for _ in 0..20 {
@@ -157,14 +165,11 @@ async fn a_value_that_was_changed_again_before_it_was_proven_keeps_nothing_back(
     scene.works(&["two"]);
     scene.stage.target.lock().theirs.as_mut().unwrap().stalls = true;
     scene.leave("two");
-    for _ in 0..10 {
-        scene.pass(Duration::from_secs(1)).await;
-    }
-    assert_eq!(scene.stage.phase().await, Some(Phase::Chosen));
+    scene.until_chosen(2).await;
     // Nobody ever learns whether the second one would have worked.
     scene.works(&["three"]);
     scene.leave("three");
-    scene.pass(Duration::from_secs(3)).await;
+    scene.until_chosen(3).await;
     scene.stage.target.lock().theirs.as_mut().unwrap().stalls = false;
     scene.until_on(3).await;
     scene.stage.until("v2 is over", |ledger| !ledger.endings.contains_key(&v(2))).await;
@@ -176,10 +181,7 @@ async fn a_value_that_was_revoked_before_it_was_delivered_is_not_followed_either
     scene.works(&["two"]);
     scene.stage.target.lock().theirs.as_mut().unwrap().stalls = true;
     scene.leave("two");
-    for _ in 0..10 {
-        scene.pass(Duration::from_secs(1)).await;
-    }
-    assert_eq!(scene.stage.phase().await, Some(Phase::Chosen));
+    scene.until_chosen(2).await;
     scene.revoke(Some(v(2))).await;
     let ended = Event::Ended { version: v(2), asked: scene.stage.clock.now(), sessions: 0 };
     scene.stage.commit(ended).await.unwrap();
@@ -189,4 +191,33 @@ async fn a_value_that_was_revoked_before_it_was_delivered_is_not_followed_either
     }
     assert_eq!(scene.stage.ledger().await.last_version, Some(v(2)), "{}", scene.told());
     assert!(scene.told().contains("v2, which was revoked"), "{}", scene.told());
+}
+
+#[tokio::test]
+async fn what_cannot_be_tried_has_to_stand_as_it_was_written() {
+    let mut scene = Scene::begin("one").await;
+    scene.works(&["one", "t", "tw", "two", "three"]);
+    // Somebody writes slowly: nothing stands for 2 s.
+    for part in ["t", "tw", "t", "tw", "t", "tw"] {
+        scene.leave(part);
+        scene.pass(Duration::from_secs(1)).await;
+    }
+    scene.leave("two");
+    scene.until_on(2).await;
+    for _ in 0..5 {
+        scene.pass(Duration::from_secs(3)).await;
+    }
+    assert_eq!(scene.stage.ledger().await.last_version, Some(v(2)), "a part of it was taken");
+
+    let again = "is written again and again: leave it alone for 2s";
+    for _ in 0..60 {
+        if scene.told().contains(again) {
+            break;
+        }
+        scene.leave("three");
+        scene.pass(Duration::from_secs(1)).await;
+    }
+    assert!(scene.told().contains(again), "{}", scene.told());
+    assert_eq!(scene.stage.ledger().await.last_version, Some(v(2)));
+    scene.until_on(3).await;
 }
