@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rekey_drivers::{Driver, DriverError, Intent, Left, Place};
 use rekey_model::{CredentialName, Fields, SecretBytes, Version};
-use rekey_rotation::{Phase, Why};
+use rekey_rotation::{Event, OutOfOrder, Phase, Why};
 
 use super::act::Trouble;
 use super::given::Known;
@@ -118,10 +118,23 @@ impl Executor {
         match self.give(name, value, (why, Actor::controller())).await {
             Ok(_given) => Ok(Looked::Known),
             Err(CommitError::OutOfOrder(error)) => {
+                if matches!(error, OutOfOrder::Held { .. }) {
+                    self.give_up_unproven(seen).await?;
+                }
                 Ok(Looked::Not(format!("{at} has another value, which works and waits: {error}")))
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// While everything is held another value has taken the place of what waits to be promoted: that is dead, and is not to
+    /// be promoted first when the hold ends.
+    async fn give_up_unproven(&self, seen: &Seen) -> Result<(), Trouble> {
+        let waits = [Phase::Chosen, Phase::Installed, Phase::Proven];
+        if seen.ledger.open_rotation().is_some_and(|open| waits.contains(&open.phase)) {
+            self.commit_own(seen, Event::Overtaken).await?;
+        }
+        Ok(())
     }
 
     /// What has not stood for long enough yet; none: it has.

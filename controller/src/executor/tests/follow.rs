@@ -221,3 +221,27 @@ async fn what_cannot_be_tried_has_to_stand_as_it_was_written() {
     assert_eq!(scene.stage.ledger().await.last_version, Some(v(2)));
     scene.until_on(3).await;
 }
+
+#[tokio::test]
+async fn what_was_changed_again_while_held_is_not_promoted_first_when_the_hold_ends() {
+    let mut scene = Scene::begin("one").await;
+    scene.works(&["two"]);
+    scene.stage.target.lock().theirs.as_mut().unwrap().stalls = true;
+    scene.leave("two");
+    scene.until_chosen(2).await;
+    let (reason, by) = ("release day".to_owned(), "alice".to_owned());
+    scene.stage.commit(Event::Hold { reason, by }).await.unwrap();
+    scene.stage.target.lock().theirs.as_mut().unwrap().stalls = false;
+    let proven = |ledger: &rekey_rotation::Ledger| {
+        ledger.version(v(2)).is_some_and(|record| record.proven.is_some() && record.lasting)
+    };
+    scene.stage.until("v2 is proven", proven).await;
+    assert_eq!(scene.stage.phase().await, Some(Phase::Proven), "it waits for the end of the hold");
+    scene.works(&["three"]);
+    scene.leave("three");
+    scene.stage.until("v2 is given up", |ledger| ledger.open_rotation().is_none()).await;
+    assert!(scene.told().contains("has another value, which works and waits: "), "{}", scene.told());
+    scene.stage.commit(Event::Release).await.unwrap();
+    scene.until_on(3).await;
+    assert!(scene.stage.ledger().await.version(v(2)).unwrap().promoted.is_none(), "it was dead by then");
+}
