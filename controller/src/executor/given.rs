@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rekey_drivers::DriverError;
+use rekey_drivers::{Driver, DriverError};
 use rekey_model::{CredentialName, Fields, RotationId, SecretBytes, Version};
 use rekey_rotation::{Event, OutOfOrder, Phase, Why};
 use rekey_runtime::random;
@@ -177,14 +177,29 @@ impl Executor {
         version: Version,
     ) -> Result<Option<Result<(), DriverError>>, CommitError> {
         let seen = self.seen_of(name).await?;
-        let fields = match self.fields(seen.id, version).await {
-            Ok(fields) => fields,
+        let driver = self.0.drivers.driver(&seen.spec)?;
+        let Some(fields) = self.to_ask_with(&seen, version, &*driver).await? else { return Ok(None) };
+        let _room = self.room_at(seen.spec.driver.target().as_str()).await;
+        Ok(Some(driver.probe(&fields, None).await.map(drop)))
+    }
+
+    /// What the provider can be asked with about a version: what consumers got of it, or would have got of one that was only
+    /// chosen. None: that is not here, and nobody can know.
+    async fn to_ask_with(
+        &self,
+        seen: &Seen,
+        version: Version,
+        driver: &dyn Driver,
+    ) -> Result<Option<Fields>, CommitError> {
+        let known = match self.fields(seen.id, version).await {
+            Ok(known) => known,
             Err(CommitError::Unsealed(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let driver = self.0.drivers.driver(&seen.spec)?;
-        let _room = self.room_at(seen.spec.driver.target().as_str()).await;
-        Ok(Some(driver.probe(&fields, None).await.map(drop)))
+        if known.get(CHOSEN).is_none() {
+            return Ok(Some(known));
+        }
+        Ok(driver.fields(&self.intent(seen, version).await?))
     }
 
     /// Tries a version that somebody is to delete; says when to try again. It has ended once it was refused twice, a while
@@ -193,13 +208,9 @@ impl Executor {
         let name = &seen.spec.name;
         let (twice, still) =
             if seen.ledger.spares_sessions(version) { (TWICE, STILL) } else { (URGENT, URGENT) };
-        let fields = match self.fields(seen.id, version).await {
-            Ok(fields) => fields,
-            // A restore left it behind: only somebody's word ends it.
-            Err(CommitError::Unsealed(_)) => return Ok(still),
-            Err(error) => return Err(error.into()),
-        };
         let driver = self.0.drivers.driver(&seen.spec)?;
+        // A restore left it behind: only somebody's word ends it.
+        let Some(fields) = self.to_ask_with(seen, version, &*driver).await? else { return Ok(still) };
         let (asked, elapsed) = (self.0.clock.now(), self.0.clock.elapsed());
         match driver.probe(&fields, None).await {
             Ok(_proof) => {

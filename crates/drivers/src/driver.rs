@@ -37,8 +37,9 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// it is made sure that the secret is right, and only then that it can be watched and ended.
     fn install<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Installed>;
 
-    /// What consumers are to get of the intended version, where a new value kills the old one and is known before the
-    /// target is changed: they have it beforehand. None: every other kind, or a value that the target would not take.
+    /// What consumers are to get of the intended version, told without a call. Where a new value kills the old one and is
+    /// known before the target is changed, they have it beforehand; where somebody else made it, it can be asked about
+    /// before anybody has it. None: every other kind, or a value that the target would not take.
     fn fields(&self, _intent: &Intent) -> Option<Fields> {
         None
     }

@@ -66,6 +66,10 @@ impl Driver for HandIn {
         Box::pin(async { installed })
     }
 
+    fn fields(&self, intent: &Intent) -> Option<Fields> {
+        fields(intent.secret.as_deref()?).ok()
+    }
+
     /// What was handed in is there.
     fn find<'a>(&'a self, _intent: &'a Intent) -> DriverFuture<'a, Found> {
         Box::pin(async { Ok(Found::Present) })

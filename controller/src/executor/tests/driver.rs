@@ -348,7 +348,8 @@ impl Driver for Target {
 
     fn fields(&self, intent: &Intent) -> Option<Fields> {
         let secret = intent.secret.as_ref()?.expose().to_vec();
-        Some(answer(intent.handle.as_str(), secret).fields)
+        let login = self.lock().theirs.as_ref().map(|theirs| theirs.login);
+        Some(answer(login.unwrap_or(intent.handle.as_str()), secret).fields)
     }
 
     fn find<'a>(&'a self, intent: &'a Intent) -> DriverFuture<'a, Found> {

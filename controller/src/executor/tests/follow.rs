@@ -245,3 +245,28 @@ async fn what_was_changed_again_while_held_is_not_promoted_first_when_the_hold_e
     scene.until_on(3).await;
     assert!(scene.stage.ledger().await.version(v(2)).unwrap().promoted.is_none(), "it was dead by then");
 }
+
+#[tokio::test]
+async fn what_was_revoked_before_anybody_had_it_is_cut_when_the_provider_refuses_it() {
+    let mut scene = Scene::begin("one").await;
+    scene.works(&["one", "two"]);
+    scene.stage.target.lock().theirs.as_mut().unwrap().stalls = true;
+    scene.leave("two");
+    scene.until_chosen(2).await;
+    scene.revoke(Some(v(2))).await;
+    let cut = |ledger: &rekey_rotation::Ledger| ledger.emergencies.iter().any(|it| it.cut.is_some());
+    for _ in 0..6 {
+        scene.pass(Duration::from_secs(11)).await;
+        assert!(!cut(&scene.stage.ledger().await), "the provider takes it still");
+    }
+    let asked = scene.stage.executor().try_version(&scene.stage.name, v(2)).await.unwrap();
+    assert!(asked.unwrap().is_ok(), "whoever says that it is deleted is not believed");
+    scene.works(&["one"]);
+    for _ in 0..40 {
+        if cut(&scene.stage.ledger().await) {
+            return;
+        }
+        scene.pass(Duration::from_secs(11)).await;
+    }
+    panic!("never cut: {:#?}", scene.stage.ledger().await);
+}

@@ -25,6 +25,10 @@ impl Driver for Followed {
         Box::pin(async { installed })
     }
 
+    fn fields(&self, intent: &Intent) -> Option<Fields> {
+        self.0.fields(intent)
+    }
+
     /// What was found is there.
     fn find<'a>(&'a self, _intent: &'a Intent) -> DriverFuture<'a, Found> {
         Box::pin(async { Ok(Found::Present) })

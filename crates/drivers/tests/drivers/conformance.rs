@@ -339,8 +339,10 @@ pub(crate) async fn by_hand(subject: &dyn ByHand) {
     let (old, new) = (subject.intent(11), subject.intent(12));
     let [one, two] = [driver.install(&old).await.unwrap(), driver.install(&old).await.unwrap()];
     assert_eq!((&one.handle, &two.handle), (&old.handle, &old.handle));
+    let told = driver.fields(&old).expect("what nobody has yet can be asked about");
     for (name, value) in one.fields.iter() {
         assert!(two.fields.get(name.as_str()).unwrap().same_as(value), "{name} differs");
+        assert!(told.get(name.as_str()).unwrap().same_as(value), "{name} differs before it is installed");
     }
     assert_eq!(driver.find(&old).await.unwrap(), Found::Present, "and is not made again");
     let new = nobody.install(&new).await.unwrap();
