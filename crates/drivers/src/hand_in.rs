@@ -16,6 +16,7 @@ pub use plug::Plug;
 pub use settings::{Account, Header, Probe, Target, TargetSettings};
 
 use crate::answer;
+use crate::driver::given;
 use crate::{
     Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Owner, Problem, Proof,
     Sessions, Usage,
@@ -51,9 +52,8 @@ impl HandIn {
 
 /// What consumers get of a value.
 fn fields(value: &SecretBytes) -> Result<Fields, DriverError> {
-    let field = FIELD.parse().map_err(|_name| DriverError::Refused("a field has no name".into()))?;
     let copy = SecretBytes::new(value.expose().to_vec());
-    Fields::new([(field, copy)].into()).map_err(|size| DriverError::Refused(Box::new(size)))
+    given([(FIELD, copy)]).map_err(|why| DriverError::Refused(why.into()))
 }
 
 impl Driver for HandIn {

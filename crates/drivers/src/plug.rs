@@ -230,6 +230,26 @@ impl Owner {
     }
 }
 
+impl Claim {
+    /// What a credential claims each version of which is a login of its own: how their names begin, and the one that is
+    /// adopted.
+    pub(crate) fn of_logins(prefix: &str, adopted: Option<&str>) -> Vec<Self> {
+        let prefix = Self {
+            field: "prefix",
+            what: Claimed::Stem(prefix.to_owned()),
+            taken: "makes logins with this prefix at this target",
+            remedy: "choose a prefix that no other credential at this target has",
+        };
+        let adopted = adopted.map(|login| Self {
+            field: "adopt.login",
+            what: Claimed::Name(login.to_owned()),
+            taken: "has adopted this login",
+            remedy: "adopt a login in one credential only, and deliver that one to all who need it",
+        });
+        [prefix].into_iter().chain(adopted).collect()
+    }
+}
+
 impl Claimed {
     /// Whether one thing would belong to both.
     pub fn overlaps(&self, other: &Self) -> bool {

@@ -24,6 +24,7 @@ pub use plug::Plug;
 pub use settings::{Account, Adopt, Persist, RIGHTS, RIGHTS_FOR_REWRITE, Target, TargetSettings};
 
 use crate::answer::{self, Failed, Touched};
+use crate::target::Route;
 pub use crate::target::{TlsMode, TlsSettings};
 use crate::{
     Cut, Driver, DriverError, DriverFuture, Expiry, Found, Installed, Intent, Lack, Owner, Problem, Proof,
@@ -31,7 +32,6 @@ use crate::{
 };
 use fault::worst;
 use link::{Link, Login};
-use settings::Route;
 
 /// The driver's name.
 pub const NAME: &str = "redis";

@@ -1,5 +1,5 @@
-//! What the settings of several kinds of target have in common: TLS and where it may be left out, limits of time, the
-//! files that are named.
+//! What the settings of several kinds of target have in common: where it is, TLS and where it may be left out, limits of
+//! time, the files that are named, probes.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,20 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::http::route;
 use crate::{BuildError, Driver, Problem};
+
+/// The most probes that an account may have.
+pub(crate) const MOST_PROBES: usize = 32;
+/// The most bytes of a probe.
+const LONGEST_PROBE: usize = 4096;
+
+/// A way to a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
 
 /// TLS to a target, as it is written: `tls.mode`, `tls.ca_file`, `tls.server_name`.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +55,13 @@ pub enum TlsMode {
 pub(crate) struct Tls {
     pub(crate) config: Arc<ClientConfig>,
     pub(crate) server_name: Option<String>,
+}
+
+impl Route {
+    /// Where consumers reach the server: as we do, where nothing else is said.
+    pub(crate) fn of_consumers(&self, host: Option<&String>, port: Option<u16>) -> Self {
+        Self { host: host.unwrap_or(&self.host).clone(), port: port.unwrap_or(self.port) }
+    }
 }
 
 impl TlsSettings {
@@ -100,8 +120,22 @@ impl TlsSettings {
         })
     }
 
-    /// TLS with the authorities (PEM) that were read from `ca_file`; none where it is not spoken.
-    pub(crate) fn ready(&self, ca_pem: Option<&[u8]>) -> Result<Option<Tls>, Problem> {
+    /// TLS with the authorities (PEM) that were read from `ca_file`; none where it is not spoken. Fails with `problems`,
+    /// those of the settings, if there are any, and with what is wrong with the authorities.
+    pub(crate) fn ready(
+        &self,
+        ca_pem: Option<&[u8]>,
+        mut problems: Vec<Problem>,
+    ) -> Result<Option<Tls>, Vec<Problem>> {
+        let tls = self.with(ca_pem).unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
+        });
+        problems.dedup();
+        if problems.is_empty() { Ok(tls) } else { Err(problems) }
+    }
+
+    fn with(&self, ca_pem: Option<&[u8]>) -> Result<Option<Tls>, Problem> {
         match (self.mode, ca_pem) {
             (TlsMode::Disable, _) => Ok(None),
             (TlsMode::VerifyFull, None) if !self.public => Err(no_authority()),
@@ -130,7 +164,7 @@ pub(crate) fn note_target(
     section: &Section<'_>,
     driver: &str,
     problems: Vec<Problem>,
-    secrets: &[(&str, &Path)],
+    secrets: &[(&str, &PathBuf)],
 ) {
     note(section, driver, problems);
     for (field, file) in secrets {
@@ -138,6 +172,16 @@ pub(crate) fn note_target(
             section.problem(field, reason, "");
         }
     }
+}
+
+/// A length of time, to be the usual one of a setting.
+pub(crate) fn seconds(seconds: u64) -> Span {
+    Span::new(Duration::from_secs(seconds))
+}
+
+/// The file that the field `key` must name; a relative path is below `folder`.
+pub(crate) fn file(section: &Section<'_>, key: &str, folder: &Path) -> Option<PathBuf> {
+    section.required::<PathBuf>(key).map(|file| folder.join(file))
 }
 
 /// What `with` makes of a target's settings, the rotator's secret and the authorities (PEM). Both files are read anew at
@@ -199,6 +243,53 @@ pub(crate) fn check_routes(
     }
     problems.extend(tls.problems());
     problems
+}
+
+/// What is wrong with `address`, which the field names: `https://host:port`, or `http://` on this machine where no TLS is
+/// spoken.
+pub(crate) fn check_address(tls: &TlsSettings, field: &str, address: &str) -> Option<Problem> {
+    match (route(address), tls.mode) {
+        (Some(("https", ..)), TlsMode::VerifyFull) => None,
+        (Some(("https", ..)), TlsMode::Disable) => {
+            Some(Problem::new("tls.mode", format!("disable is not for {field} with https")))
+        }
+        (Some((_http, host, _)), TlsMode::Disable) => tls.problem_at(field, &host),
+        (Some(_http), TlsMode::VerifyFull) => {
+            let message = "speaks no TLS: write https, or tls.mode disable for loopback";
+            Some(Problem::new(field, message))
+        }
+        (None, _) => Some(Problem::new(field, "is https://host:port, nothing after it")),
+    }
+}
+
+/// Whether the file that `field` names holds a secret.
+pub(crate) fn check_secret(problems: &mut Vec<Problem>, field: &str, secret: &SecretBytes) {
+    if secret.size() == 0 {
+        problems.push(Problem::new(field, "holds nothing"));
+    }
+}
+
+/// What is wrong with an account's probes: how many they are, and what each is, which is `one` such if it is `good`.
+pub(crate) fn check_probes(
+    problems: &mut Vec<Problem>,
+    probes: &[String],
+    one: &str,
+    good: impl Fn(&str) -> bool,
+) {
+    if probes.len() > MOST_PROBES {
+        problems.push(Problem::new("probes", format!("are at most {MOST_PROBES}")));
+    }
+    for (index, probe) in probes.iter().enumerate() {
+        if probe.trim().is_empty() || probe.len() > LONGEST_PROBE || !good(probe) {
+            let message = format!("is one {one} of at most {LONGEST_PROBE} bytes");
+            problems.push(Problem::new(format!("probes[{index}]"), message));
+        }
+    }
+}
+
+/// What is wrong with probes that are SQL.
+pub(crate) fn check_statements(problems: &mut Vec<Problem>, probes: &[String]) {
+    check_probes(problems, probes, "SQL statement", |probe| !probe.contains('\0'));
 }
 
 /// What is wrong with the limits of a call: with each of its `parts`, and with the whole, which is at least the first two

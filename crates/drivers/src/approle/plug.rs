@@ -1,6 +1,6 @@
 //! What `AppRole` reads from settings, and what it tells of an account.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use rekey_settings::Section;
 
 use super::settings::{Account, Login, TargetSettings, Tokens};
 use super::{AppRole, NAME};
-use crate::target::{TlsSettings, built, note, note_target, opened};
+use crate::target::{TlsSettings, built, file, note, note_target, opened, seconds};
 use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Plan, Strategy};
 
 /// What `AppRole` brings along.
@@ -22,7 +22,7 @@ impl crate::Plug for Plug {
 
     fn target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
         let settings = read_target(section, folder)?;
-        let secrets = [(settings.secret_field(), settings.secret_file.as_path())];
+        let secrets = [(settings.secret_field(), &settings.secret_file)];
         note_target(section, NAME, settings.problems(), &secrets);
         Some(settings)
     }
@@ -96,29 +96,26 @@ impl crate::Plug for Plug {
 
 fn read_target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
     let address = section.required_like::<String>("address", "https://bao.internal:8200");
-    let file =
-        |section: &Section<'_>, key: &str| section.required::<PathBuf>(key).map(|file| folder.join(file));
     let (login, secret_file) = match section.one_of(&["token_file", "login"])? {
         "login" => {
             let login = section.section("login")?;
             let mount = login.or("mount", "approle".to_owned());
             let role_id = login.required("role_id");
-            let secret_file = file(&login, "secret_id_file");
+            let secret_file = file(&login, "secret_id_file", folder);
             (Login::AppRole { mount, role_id: role_id? }, secret_file)
         }
-        _token => (Login::Token, file(section, "token_file")),
+        _token => (Login::Token, file(section, "token_file", folder)),
     };
-    let span = |seconds| Span::new(Duration::from_secs(seconds));
     let plain = address.as_deref().is_some_and(|address| address.starts_with("http://"));
     Some(TargetSettings {
         consumer_address: section.optional("consumer_address"),
         mount: section.or("mount", "approle".to_owned()),
         login,
         tls: TlsSettings::read(section, folder, plain),
-        connect_timeout: section.or("connect_timeout", span(5)),
-        request_timeout: section.or("request_timeout", span(10)),
-        call_timeout: section.or("call_timeout", span(30)),
-        max_request_duration: section.or("max_request_duration", span(90)),
+        connect_timeout: section.or("connect_timeout", seconds(5)),
+        request_timeout: section.or("request_timeout", seconds(10)),
+        call_timeout: section.or("call_timeout", seconds(30)),
+        max_request_duration: section.or("max_request_duration", seconds(90)),
         address: address?,
         secret_file: secret_file?,
     })

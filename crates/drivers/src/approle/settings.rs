@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 
 use super::link;
 use crate::Problem;
-use crate::target::{TlsMode, TlsSettings, check_times};
+use crate::target::{TlsSettings, check_address, check_secret, check_times};
 
 /// An OpenBao as the controller's own config describes it: `targets.NAME.vault-approle`.
 #[derive(Debug, Clone)]
@@ -118,10 +118,9 @@ impl TargetSettings {
                 "is not for this driver: it is the host of the address",
             ));
         }
-        self.check_address("address", &self.address, &mut problems);
-        if let Some(address) = &self.consumer_address {
-            self.check_address("consumer_address", address, &mut problems);
-        }
+        problems.extend(check_address(&self.tls, "address", &self.address));
+        let consumer = self.consumer_address.as_ref();
+        problems.extend(consumer.and_then(|address| check_address(&self.tls, "consumer_address", address)));
         if !is_path(&self.mount) {
             problems.push(Problem::new("mount", NOT_A_PATH));
         }
@@ -141,48 +140,18 @@ impl TargetSettings {
         problems
     }
 
-    fn check_address(&self, field: &str, address: &str, problems: &mut Vec<Problem>) {
-        const ADDRESS: &str = "is https://host:port, nothing after it";
-        let Some(url) = reqwest::Url::parse(address).ok().filter(is_bare) else {
-            problems.push(Problem::new(field, ADDRESS));
-            return;
-        };
-        let host = url.host_str().unwrap_or_default();
-        match (url.scheme(), self.tls.mode) {
-            ("https", TlsMode::VerifyFull) => {}
-            ("http", TlsMode::Disable) => problems.extend(self.tls.problem_at(field, host)),
-            ("http", TlsMode::VerifyFull) => {
-                let message = "speaks no TLS: write https, or tls.mode disable for loopback";
-                problems.push(Problem::new(field, message));
-            }
-            ("https", TlsMode::Disable) => {
-                problems.push(Problem::new("tls.mode", format!("disable is not for {field} with https")));
-            }
-            _ => problems.push(Problem::new(field, ADDRESS)),
-        }
-    }
-
     /// The target, with the rotator's secret and the authorities (PEM) that were read from the files named.
     pub fn with(&self, secret: SecretBytes, ca_pem: Option<&[u8]>) -> Result<Target, Vec<Problem>> {
         let mut problems = self.problems();
-        if secret.size() == 0 {
-            problems.push(Problem::new(self.secret_field(), "holds nothing"));
-        }
-        let tls = self.tls.ready(ca_pem).unwrap_or_else(|problem| {
-            problems.push(problem);
-            None
-        });
+        check_secret(&mut problems, self.secret_field(), &secret);
+        let tls = self.tls.ready(ca_pem, problems)?;
         let timeouts = Timeouts {
             connect: self.connect_timeout.get(),
             request: self.request_timeout.get(),
             call: self.call_timeout.get(),
             server: self.max_request_duration.get(),
         };
-        let http = link::http(tls.as_ref(), timeouts).map_err(|why| problems.push(Problem::new("tls", why)));
-        let Some(http) = http.ok().filter(|_| problems.is_empty()) else {
-            problems.dedup();
-            return Err(problems);
-        };
+        let http = link::http(tls.as_ref(), timeouts).map_err(|why| vec![Problem::new("tls", why)])?;
         let bare = |address: &str| address.trim_end_matches('/').to_owned();
         Ok(Target {
             address: bare(&self.address),
@@ -243,12 +212,6 @@ impl Account {
 }
 
 const NOT_A_PATH: &str = "is a path: words of letters, digits, '-', '_' and '.', with '/' between them";
-
-/// Nothing but a scheme, a host and a port.
-fn is_bare(url: &reqwest::Url) -> bool {
-    let plain = url.username().is_empty() && url.password().is_none();
-    plain && url.has_host() && url.path() == "/" && url.query().is_none() && url.fragment().is_none()
-}
 
 fn is_word(text: &str) -> bool {
     let good = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');

@@ -1,16 +1,15 @@
 //! What AWS IAM reads from settings, and what it tells of an account.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use rekey_model::{Handle, Label, Span};
+use rekey_model::{Handle, Label};
 use rekey_settings::{Section, read_secret_file};
 
 use super::keys::SLOTS;
 use super::settings::{Account, Adopt, TargetSettings};
 use super::{AwsIam, NAME};
-use crate::target::{TlsSettings, built, note, note_target, opened};
+use crate::target::{TlsSettings, built, file, note, note_target, opened, seconds};
 use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Plan, Strategy};
 
 /// What AWS IAM brings along.
@@ -24,8 +23,8 @@ impl crate::Plug for Plug {
     fn target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
         let settings = read_target(section, folder)?;
         let secrets = [
-            ("access_key_id_file", settings.access_key_id_file.as_path()),
-            ("secret_access_key_file", settings.secret_access_key_file.as_path()),
+            ("access_key_id_file", &settings.access_key_id_file),
+            ("secret_access_key_file", &settings.secret_access_key_file),
         ];
         note_target(section, NAME, settings.problems(), &secrets);
         Some(settings)
@@ -86,24 +85,21 @@ impl crate::Plug for Plug {
 }
 
 fn read_target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
-    let file = |field| section.required::<PathBuf>(field).map(|file| folder.join(file));
-    let (id, secret) = (file("access_key_id_file"), file("secret_access_key_file"));
-    let time = |field, usual| section.optional(field).unwrap_or(Span::new(usual));
-    let (short, long) = (Duration::from_secs(5), Duration::from_secs(30));
-    let text = |field, usual: &str| section.optional(field).unwrap_or_else(|| usual.to_owned());
-    let settings = TargetSettings {
+    let key_id = file(section, "access_key_id_file", folder);
+    let secret = file(section, "secret_access_key_file", folder);
+    let text = |field, usual: &str| section.or(field, usual.to_owned());
+    Some(TargetSettings {
         endpoint: text("endpoint", "https://iam.amazonaws.com"),
         iam_region: text("iam_region", "us-east-1"),
         region: text("region", "us-east-1"),
         sts_endpoint: section.optional("sts_endpoint"),
-        access_key_id_file: PathBuf::new(),
-        secret_access_key_file: PathBuf::new(),
         tls: TlsSettings::read(section, folder, false),
-        connect_timeout: time("connect_timeout", short),
-        request_timeout: time("request_timeout", Duration::from_secs(10)),
-        call_timeout: time("call_timeout", long),
-        settle: time("settle", Duration::from_mins(1)),
-        visible_within: time("visible_within", Duration::from_mins(2)),
-    };
-    Some(TargetSettings { access_key_id_file: id?, secret_access_key_file: secret?, ..settings })
+        connect_timeout: section.or("connect_timeout", seconds(5)),
+        request_timeout: section.or("request_timeout", seconds(10)),
+        call_timeout: section.or("call_timeout", seconds(30)),
+        settle: section.or("settle", seconds(60)),
+        visible_within: section.or("visible_within", seconds(120)),
+        access_key_id_file: key_id?,
+        secret_access_key_file: secret?,
+    })
 }

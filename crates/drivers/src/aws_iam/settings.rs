@@ -139,14 +139,13 @@ impl TargetSettings {
         (key_id, secret): (SecretBytes, SecretBytes),
         ca_pem: Option<&[u8]>,
     ) -> Result<Target, Vec<Problem>> {
-        let mut problems = self.problems();
+        let problems = self.problems();
         let routes = [route(&self.endpoint), route(&self.sts())];
         let secured = routes.iter().flatten().any(|(scheme, ..)| *scheme == "https");
-        let tls = if secured { self.tls.ready(ca_pem) } else { Ok(None) };
-        let tls = tls.unwrap_or_else(|problem| {
-            problems.push(problem);
-            None
-        });
+        if !secured && !problems.is_empty() {
+            return Err(problems);
+        }
+        let tls = if secured { self.tls.ready(ca_pem, problems)? } else { None };
         let http = |(scheme, host, port): (&str, String, u16)| Http {
             host,
             port,
@@ -154,11 +153,7 @@ impl TargetSettings {
             connect: self.connect_timeout.get(),
             request: self.request_timeout.get(),
         };
-        let [iam, sts] = routes.map(|route| route.map(http));
-        let (Some(iam), Some(sts), true) = (iam, sts, problems.is_empty()) else {
-            problems.dedup();
-            return Err(problems);
-        };
+        let [iam, sts] = routes.map(|route| http(route.unwrap_or_default()));
         Ok(Target {
             iam,
             sts,

@@ -11,7 +11,7 @@ use super::settings::{Account, Probe, TargetSettings};
 use super::{FIELD, HandIn, NAME};
 use crate::by_hand::ByHand;
 use crate::place::Places;
-use crate::target::{TlsSettings, built, note, opened_for_nobody};
+use crate::target::{TlsSettings, built, note, opened_for_nobody, seconds};
 use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Place, Plan, Strategy};
 
 /// A provider as the config describes it, and where values are left that somebody else rotates there.
@@ -31,13 +31,12 @@ impl crate::Plug for Plug {
 
     fn target(section: &Section<'_>, folder: &Path) -> Option<Provider> {
         let follows = Places::read(section, folder);
-        let time = |field, secs| section.or(field, Span::new(Duration::from_secs(secs)));
         let settings = TargetSettings {
             address: section.optional_like("address", "https://api.clerk.com"),
             tls: TlsSettings::read(section, folder, false),
-            connect_timeout: time("connect_timeout", 5),
-            request_timeout: time("request_timeout", 10),
-            call_timeout: time("call_timeout", 15),
+            connect_timeout: section.or("connect_timeout", seconds(5)),
+            request_timeout: section.or("request_timeout", seconds(10)),
+            call_timeout: section.or("call_timeout", seconds(15)),
         };
         note(section, NAME, settings.problems());
         Some(Provider { settings, follows })

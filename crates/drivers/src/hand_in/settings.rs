@@ -155,8 +155,7 @@ impl TargetSettings {
         let http = match self.address.as_deref().and_then(route) {
             None => None,
             Some((scheme, host, port)) => {
-                let tls = if scheme == "https" { self.tls.ready(ca_pem) } else { Ok(None) };
-                let tls = tls.map_err(|problem| vec![problem])?;
+                let tls = if scheme == "https" { self.tls.ready(ca_pem, problems)? } else { None };
                 let (connect, request) = (self.connect_timeout.get(), self.request_timeout.get());
                 Some(Http { host, port, tls, connect, request })
             }

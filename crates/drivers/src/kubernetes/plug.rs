@@ -1,15 +1,15 @@
 //! What Kubernetes reads from settings, and what it tells of an account.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rekey_model::{Label, Span};
+use rekey_model::Label;
 use rekey_settings::Section;
 
 use super::settings::{Account, TargetSettings};
 use super::{Kubernetes, NAME};
-use crate::target::{TlsSettings, built, note, note_target, opened};
+use crate::target::{MOST_PROBES, TlsSettings, built, file, note, note_target, opened, seconds};
 use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Plan, Strategy};
 
 /// What Kubernetes brings along.
@@ -22,7 +22,7 @@ impl crate::Plug for Plug {
 
     fn target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
         let settings = read_target(section, folder)?;
-        let secrets = [("token_file", settings.token_file.as_path())];
+        let secrets = [("token_file", &settings.token_file)];
         note_target(section, NAME, settings.problems(), &secrets);
         Some(settings)
     }
@@ -33,7 +33,7 @@ impl crate::Plug for Plug {
         let life = section.required_like("life", "1h");
         let account = Account {
             audiences: section.list_like("audiences", Account::MOST_AUDIENCES, "vault"),
-            probes: section.list_like("probes", Account::MOST_PROBES, "get configmaps/settings"),
+            probes: section.list_like("probes", MOST_PROBES, "get configmaps/settings"),
             namespace: namespace?,
             service_account: service_account?,
             life: life?,
@@ -87,16 +87,15 @@ impl crate::Plug for Plug {
 
 fn read_target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
     let server = section.required_like::<String>("server", "https://10.0.0.1:6443");
-    let token_file = section.required::<PathBuf>("token_file").map(|file| folder.join(file));
+    let token_file = file(section, "token_file", folder);
     let plain = server.as_deref().is_some_and(|server| server.starts_with("http://"));
-    let span = |seconds| Span::new(Duration::from_secs(seconds));
     Some(TargetSettings {
         consumer_server: section.optional("consumer_server"),
         tls: TlsSettings::read(section, folder, plain),
-        connect_timeout: section.or("connect_timeout", span(5)),
-        request_timeout: section.or("request_timeout", span(10)),
-        call_timeout: section.or("call_timeout", span(40)),
-        server_timeout: section.or("server_timeout", span(60)),
+        connect_timeout: section.or("connect_timeout", seconds(5)),
+        request_timeout: section.or("request_timeout", seconds(10)),
+        call_timeout: section.or("call_timeout", seconds(40)),
+        server_timeout: section.or("server_timeout", seconds(60)),
         server: server?,
         token_file: token_file?,
     })

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{CACHED, rights};
 use crate::Problem;
 use crate::http::{Http, route};
-use crate::target::{TlsMode, TlsSettings, check_times};
+use crate::target::{MOST_PROBES, TlsSettings, check_address, check_secret, check_times};
 
 /// A cluster as the controller's own config describes it: `targets.NAME.kubernetes-token`.
 #[derive(Debug, Clone)]
@@ -128,21 +128,9 @@ impl TargetSettings {
     /// Everything that is wrong with these settings, without a look at any file.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = self.tls.problems();
-        let consumer = self.consumer_server.iter().map(|server| ("consumer_server", server));
-        for (field, server) in [("server", &self.server)].into_iter().chain(consumer) {
-            match route(server) {
-                Some(("https", ..)) if self.tls.mode == TlsMode::Disable => {
-                    problems.push(Problem::new("tls.mode", format!("disable is not for {field} with https")));
-                }
-                Some(("https", ..)) => {}
-                Some((_, host, _)) if self.tls.mode == TlsMode::Disable => {
-                    problems.extend(self.tls.problem_at(field, &host));
-                }
-                Some(_) | None => {
-                    problems.push(Problem::new(field, "is https://host:port, nothing after it"));
-                }
-            }
-        }
+        problems.extend(check_address(&self.tls, "server", &self.server));
+        let consumer = self.consumer_server.as_ref();
+        problems.extend(consumer.and_then(|server| check_address(&self.tls, "consumer_server", server)));
         let parts = [("connect_timeout", self.connect_timeout), ("request_timeout", self.request_timeout)];
         check_times(&mut problems, &parts, self.call_timeout);
         if self.call_timeout.get() < CACHED + Duration::from_secs(1) {
@@ -160,39 +148,26 @@ impl TargetSettings {
     /// The target, with the rotator's token and the authorities (PEM) that were read from the files named.
     pub fn with(&self, token: SecretBytes, ca_pem: Option<&[u8]>) -> Result<Target, Vec<Problem>> {
         let mut problems = self.problems();
-        if token.size() == 0 {
-            problems.push(Problem::new("token_file", "holds no token"));
-        }
-        let tls = self.tls.ready(ca_pem).unwrap_or_else(|problem| {
-            problems.push(problem);
-            None
-        });
+        check_secret(&mut problems, "token_file", &token);
+        let tls = self.tls.ready(ca_pem, problems)?;
         let consumer_server = self.consumer_server.as_ref().unwrap_or(&self.server);
         let http = |server: &str| {
-            let (_, host, port) = route(server)?;
+            let (_, host, port) = route(server).unwrap_or_default();
             let (connect, request) = (self.connect_timeout.get(), self.request_timeout.get());
-            Some(Http { host, port, tls: tls.clone(), connect, request })
+            Http { host, port, tls: tls.clone(), connect, request }
         };
-        match (http(&self.server), http(consumer_server)) {
-            (Some(http), Some(consumer)) if problems.is_empty() => Ok(Target {
-                http,
-                consumer,
-                consumer_server: consumer_server.trim_end_matches('/').to_owned(),
-                token: Arc::new(token),
-                call: self.call_timeout.get(),
-                server: self.server_timeout.get(),
-            }),
-            _ => {
-                problems.dedup();
-                Err(problems)
-            }
-        }
+        Ok(Target {
+            http: http(&self.server),
+            consumer: http(consumer_server),
+            consumer_server: consumer_server.trim_end_matches('/').to_owned(),
+            token: Arc::new(token),
+            call: self.call_timeout.get(),
+            server: self.server_timeout.get(),
+        })
     }
 }
 
 impl Account {
-    /// The most probes that an account may have.
-    pub const MOST_PROBES: usize = 32;
     /// The most audiences.
     pub const MOST_AUDIENCES: usize = 8;
 
@@ -218,8 +193,8 @@ impl Account {
         if !(Duration::from_mins(10)..=Duration::from_hours(24 * 365)).contains(&self.life.get()) {
             problems.push(Problem::new("life", "is 10m to 365d: no API server grants less than 10 minutes"));
         }
-        if self.probes.len() > Self::MOST_PROBES {
-            problems.push(Problem::new("probes", format!("are at most {}", Self::MOST_PROBES)));
+        if self.probes.len() > MOST_PROBES {
+            problems.push(Problem::new("probes", format!("are at most {MOST_PROBES}")));
         }
         problems
     }

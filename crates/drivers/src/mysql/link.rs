@@ -15,9 +15,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::fault::Fault;
-use super::settings::{Route, Timeouts};
+use super::settings::Timeouts;
 use super::wire::{self, Greeting, Head, Row, Server, Verdict};
-use crate::target::Tls;
+use crate::target::{Route, Tls};
 
 /// The most rows of an answer that are read.
 const MOST_ROWS: usize = 10_000;

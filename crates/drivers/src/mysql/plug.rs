@@ -1,10 +1,9 @@
 //! What MariaDB reads from settings, and what it tells of an account.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use rekey_model::{Handle, Label, SecretBytes, Span, Version};
+use rekey_model::{Handle, Label, SecretBytes, Version};
 use rekey_settings::Section;
 use schemars::JsonSchema;
 
@@ -12,7 +11,7 @@ use super::passwords::{self, SLOTS};
 use super::server::FIELDS;
 use super::settings::{Account, Adopt, AdoptPassword, TargetSettings, UserAccount, anywhere};
 use super::{Mysql, NAME, TwoPasswords, sql};
-use crate::target::{TlsSettings, built, note, note_target, opened};
+use crate::target::{MOST_PROBES, TlsSettings, built, file, note, note_target, opened, seconds};
 use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Plan, Strategy};
 
 /// An account as it is declared: a login for each version, or one user that takes two passwords.
@@ -35,7 +34,7 @@ impl crate::Plug for Plug {
 
     fn target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
         let settings = read_target(section, folder)?;
-        let secrets = [("password_file", settings.password_file.as_path())];
+        let secrets = [("password_file", &settings.password_file)];
         note_target(section, NAME, settings.problems(), &secrets);
         Some(settings)
     }
@@ -121,30 +120,18 @@ fn user(section: &Section<'_>) -> Option<UserAccount> {
 }
 
 fn probes(section: &Section<'_>) -> Vec<String> {
-    section.list_like("probes", Account::MOST_PROBES, "SELECT count(*) FROM orders")
+    section.list_like("probes", MOST_PROBES, "SELECT count(*) FROM orders")
 }
 
 fn facts_of_versions(account: &Account, target: &Label) -> Facts {
     let Account { database, role, prefix, from, adopt, probes } = account;
     let login = adopt.as_ref().map(|adopt| adopt.login.clone());
-    let mut claims = vec![Claim {
-        field: "prefix",
-        what: Claimed::Stem(prefix.clone()),
-        taken: "makes logins with this prefix at this target",
-        remedy: "choose a prefix that no other credential at this target has",
-    }];
-    claims.extend(login.clone().map(|login| Claim {
-        field: "adopt.login",
-        what: Claimed::Name(login),
-        taken: "has adopted this login",
-        remedy: "adopt a login in one credential only, and deliver that one to all who need it",
-    }));
     Facts {
         strategy: Strategy::DualAccount,
         names: Names { stem: prefix.clone(), longest: sql::LONGEST_NAME },
         fields: FIELDS,
         adopt: login.as_deref().and_then(|login| login.parse::<Handle>().ok()),
-        claims,
+        claims: Claim::of_logins(prefix, login.as_deref()),
         fixed: vec![
             ("database", database.clone()),
             ("role", role.clone()),
@@ -195,18 +182,17 @@ fn facts_of_user(account: &UserAccount, target: &Label) -> Facts {
 fn read_target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
     let host: Option<String> = section.required("host");
     let user = section.required("user");
-    let password_file = section.required::<PathBuf>("password_file").map(|file| folder.join(file));
+    let password_file = file(section, "password_file", folder);
     let local = host.as_deref().is_some_and(|host| host.starts_with('/'));
-    let five = Span::new(Duration::from_secs(5));
     Some(TargetSettings {
         port: section.or("port", 3306),
         consumer_host: section.optional("consumer_host"),
         consumer_port: section.optional("consumer_port"),
         tls: TlsSettings::read(section, folder, local),
-        connect_timeout: section.or("connect_timeout", five),
-        statement_timeout: section.or("statement_timeout", five),
-        transit: section.or("transit", five),
-        call_timeout: section.or("call_timeout", Span::new(Duration::from_secs(30))),
+        connect_timeout: section.or("connect_timeout", seconds(5)),
+        statement_timeout: section.or("statement_timeout", seconds(5)),
+        transit: section.or("transit", seconds(5)),
+        call_timeout: section.or("call_timeout", seconds(30)),
         host: host?,
         user: user?,
         password_file: password_file?,

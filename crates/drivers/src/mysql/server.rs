@@ -1,16 +1,16 @@
 //! What every kind of account does at a server: limits of a call, the rotator's session, what consumers get, probes.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use rekey_model::{FieldName, Fields, SecretBytes};
+use rekey_model::{Fields, SecretBytes};
 
 use super::check;
 use super::fault::{Fault, one_line};
 use super::link::{Link, Login};
 use super::settings::Target;
 use super::wire::Server;
+use crate::driver::given;
 use crate::{DriverError, Proof};
 
 /// The names of what consumers get.
@@ -122,11 +122,6 @@ impl Target {
             self.consumer.port.to_string().into_bytes(),
             database.to_owned().into_bytes(),
         ];
-        let mut fields = BTreeMap::new();
-        for (field, value) in FIELDS.iter().zip(values) {
-            let field: FieldName = field.parse().map_err(|_not| Fault::no("a field has no name"))?;
-            fields.insert(field, SecretBytes::new(value));
-        }
-        Fields::new(fields).map_err(|error| Fault::no(error.to_string()))
+        given(FIELDS.iter().copied().zip(values)).map_err(Fault::no)
     }
 }

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 
 use super::sql::LONGEST_NAME;
 use crate::Problem;
-use crate::target::{Tls, TlsSettings, check_routes, check_times};
+use crate::target::{Route, Tls, TlsSettings, check_routes, check_secret, check_statements, check_times};
 
 /// A MariaDB server as the controller's own config describes it: `targets.NAME.mysql`.
 #[derive(Debug, Clone)]
@@ -126,13 +126,6 @@ pub struct Target {
     pub(super) timeouts: Timeouts,
 }
 
-/// A way to a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Route {
-    pub(super) host: String,
-    pub(super) port: u16,
-}
-
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timeouts {
     pub(super) connect: Duration,
@@ -162,21 +155,12 @@ impl TargetSettings {
     /// The target, with the password and the authorities (PEM) that were read from the files named.
     pub fn with(&self, password: SecretBytes, ca_pem: Option<&[u8]>) -> Result<Target, Vec<Problem>> {
         let mut problems = self.problems();
-        if password.size() == 0 {
-            problems.push(Problem::new("password_file", "holds no password"));
-        }
-        let tls = self.tls.ready(ca_pem).unwrap_or_else(|problem| {
-            problems.push(problem);
-            None
-        });
-        problems.dedup();
-        if !problems.is_empty() {
-            return Err(problems);
-        }
-        let consumer_host = self.consumer_host.clone().unwrap_or_else(|| self.host.clone());
+        check_secret(&mut problems, "password_file", &password);
+        let tls = self.tls.ready(ca_pem, problems)?;
+        let route = Route { host: self.host.clone(), port: self.port };
         Ok(Target {
-            route: Route { host: self.host.clone(), port: self.port },
-            consumer: Route { host: consumer_host, port: self.consumer_port.unwrap_or(self.port) },
+            consumer: route.of_consumers(self.consumer_host.as_ref(), self.consumer_port),
+            route,
             user: self.user.clone(),
             password: Arc::new(password),
             tls,
@@ -200,10 +184,6 @@ impl TargetSettings {
 }
 
 impl Account {
-    /// The most probes an account may have.
-    pub const MOST_PROBES: usize = 32;
-    /// The most bytes a probe may have.
-    pub const LONGEST_PROBE: usize = 4096;
     /// The longest prefix: five digits of a version and ten letters of a nonce must still fit into an account's name.
     pub const LONGEST_PREFIX: usize = 14;
 
@@ -223,7 +203,7 @@ impl Account {
             problems.push(Problem::new("prefix", message));
         }
         self.check_adopt(&mut problems);
-        check_probes(&mut problems, &self.probes);
+        check_statements(&mut problems, &self.probes);
         problems
     }
 
@@ -258,25 +238,13 @@ impl UserAccount {
             let message = "is a * and 40 letters of 0-9 and A-F, as `SHOW CREATE USER` shows them";
             problems.push(Problem::new("adopt.hash", message));
         }
-        check_probes(&mut problems, &self.probes);
+        check_statements(&mut problems, &self.probes);
         problems
     }
 }
 
 const NOT_A_HANDLE: &str =
     "has a character that a name at a target cannot have: a space, a quote, a backslash";
-
-fn check_probes(problems: &mut Vec<Problem>, probes: &[String]) {
-    if probes.len() > Account::MOST_PROBES {
-        problems.push(Problem::new("probes", format!("are at most {}", Account::MOST_PROBES)));
-    }
-    for (index, probe) in probes.iter().enumerate() {
-        if probe.trim().is_empty() || probe.len() > Account::LONGEST_PROBE || probe.contains('\0') {
-            let message = format!("is one SQL statement of at most {} bytes", Account::LONGEST_PROBE);
-            problems.push(Problem::new(format!("probes[{index}]"), message));
-        }
-    }
-}
 
 fn check_name(problems: &mut Vec<Problem>, field: &str, name: &str, longest: usize) {
     if name.is_empty() || name.len() > longest || name.chars().any(char::is_control) {

@@ -3,37 +3,34 @@
 use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use rekey_model::Span;
 use rekey_settings::Section;
 
 use super::{NAME, PgBouncer, TargetSettings};
 use crate::BuildError;
 use crate::follower::Following;
-use crate::target::{TlsSettings, note_target, opened};
+use crate::target::{TlsSettings, file, note_target, opened, seconds};
 
 /// Reads `targets.NAME.pgbouncer`. Everything wrong is noted with the section.
 pub(crate) fn read(section: &Section<'_>, folder: &Path) -> Option<Arc<dyn Any + Send + Sync>> {
     let host: Option<String> = section.required("host");
     let user = section.required("user");
-    let password_file = section.required::<PathBuf>("password_file").map(|file| folder.join(file));
+    let password_file = file(section, "password_file", folder);
     let local = host.as_deref().is_some_and(|host| host.starts_with('/'));
-    let five = Span::new(Duration::from_secs(5));
     let settings = TargetSettings {
         port: section.or("port", 6432),
         userlist: section.optional::<PathBuf>("userlist").map(|file| folder.join(file)),
         consumer_host: section.optional("consumer_host"),
         consumer_port: section.optional("consumer_port"),
         tls: TlsSettings::read(section, folder, local),
-        connect_timeout: section.or("connect_timeout", five),
-        command_timeout: section.or("command_timeout", five),
-        call_timeout: section.or("call_timeout", Span::new(Duration::from_secs(30))),
+        connect_timeout: section.or("connect_timeout", seconds(5)),
+        command_timeout: section.or("command_timeout", seconds(5)),
+        call_timeout: section.or("call_timeout", seconds(30)),
         host: host?,
         user: user?,
         password_file: password_file?,
     };
-    let secrets = [("password_file", settings.password_file.as_path())];
+    let secrets = [("password_file", &settings.password_file)];
     note_target(section, NAME, settings.problems(), &secrets);
     Some(Arc::new(settings))
 }

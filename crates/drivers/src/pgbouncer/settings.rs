@@ -8,8 +8,8 @@ use rekey_model::{SecretBytes, Span};
 
 use crate::Problem;
 use crate::follower::Way;
-use crate::postgres::settings::{Route, Timeouts};
-use crate::target::{Tls, TlsSettings, check_routes, check_times};
+use crate::postgres::settings::Timeouts;
+use crate::target::{Route, Tls, TlsSettings, check_routes, check_times};
 
 /// A `PgBouncer` as the controller's own config describes it: `targets.NAME.pgbouncer`.
 #[derive(Debug, Clone)]
@@ -81,18 +81,11 @@ impl TargetSettings {
         if password.size() == 0 || password.expose().contains(&0) {
             problems.push(Problem::new("password_file", "holds no password, or one with a NUL byte"));
         }
-        let tls = self.tls.ready(ca_pem).unwrap_or_else(|problem| {
-            problems.push(problem);
-            None
-        });
-        problems.dedup();
-        if !problems.is_empty() {
-            return Err(problems);
-        }
-        let host = self.consumer_host.as_ref().unwrap_or(&self.host);
+        let tls = self.tls.ready(ca_pem, problems)?;
+        let route = Route { host: self.host.clone(), port: self.port };
         Ok(Target {
-            route: Route { host: self.host.clone(), port: self.port },
-            consumer: Route { host: host.clone(), port: self.consumer_port.unwrap_or(self.port) },
+            consumer: route.of_consumers(self.consumer_host.as_ref(), self.consumer_port),
+            route,
             user: self.user.clone(),
             password: Arc::new(password),
             userlist: self.userlist.clone(),

@@ -14,9 +14,10 @@ use super::check::{NARROW, STANDBY};
 use super::fault::Fault;
 use super::link::{Link, column};
 use super::role::{LOOK, POWERFUL, identifier};
-use super::settings::{Account, Target, check_name};
+use super::settings::{Target, check_name};
 use super::{probe, quote, sessions};
 use crate::scram;
+use crate::target::check_statements;
 use crate::{
     Cut, Driver, DriverFuture, Expiry, Found, Installed, Intent, Lack, Problem, Proof, Sessions, Usage,
 };
@@ -80,7 +81,7 @@ impl FixedAccount {
             let message = "goes without `follow`: what is followed is never changed here";
             problems.push(Problem::new("adopt", message));
         }
-        Account::check_probes(&self.probes, &mut problems);
+        check_statements(&mut problems, &self.probes);
         problems
     }
 

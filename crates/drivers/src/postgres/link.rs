@@ -26,8 +26,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::fault::{Fault, leaves_commit_open};
 use super::gate::{Gate, Gated};
-use super::settings::{Route, Timeouts};
-use crate::target::Tls;
+use super::settings::Timeouts;
+use crate::target::{Route, Tls};
 
 /// A parameter of a statement.
 pub(super) type Parameter<'a> = &'a (dyn ToSql + Sync);

@@ -2,17 +2,18 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use rekey_model::{Handle, Label, SecretBytes, Span, Version};
+use rekey_model::{Handle, Label, SecretBytes, Version};
 use rekey_settings::Section;
 use schemars::JsonSchema;
 
-use super::settings::{Account, Adopt, Route, TargetSettings};
+use super::settings::{Account, Adopt, TargetSettings};
 use super::{FixedAccount, FixedRole, Followed, NAME, Postgres, quote, server};
 use crate::follower::Way;
 use crate::place::Places;
-use crate::target::{TlsSettings, built, note, note_target, opened, opened_for_nobody};
+use crate::target::{
+    MOST_PROBES, Route, TlsSettings, built, file, note, note_target, opened, opened_for_nobody, seconds,
+};
 use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Place, Plan, Problem, Strategy};
 
 /// An account as it is declared: a login for each version, or one login whose password changes in place.
@@ -43,7 +44,7 @@ impl crate::Plug for Plug {
     fn target(section: &Section<'_>, folder: &Path) -> Option<Server> {
         let follows = Places::read(section, folder);
         let settings = read_target(section, folder, &follows)?;
-        let secrets = [("password_file", settings.password_file.as_path())];
+        let secrets = [("password_file", &settings.password_file)];
         let secrets = if settings.has_rotator() { &secrets[..] } else { &[] };
         note_target(section, NAME, settings.problems(), secrets);
         Some(Server { settings, follows })
@@ -117,7 +118,7 @@ fn versions(section: &Section<'_>) -> Option<Account> {
         Some(Adopt { login: adopt.required_like("login", "orders_legacy")?, member })
     });
     let search_path = section.list_like("search_path", 16, "orders");
-    let probes = section.list_like("probes", Account::MOST_PROBES, "SELECT count(*) FROM orders");
+    let probes = section.list_like("probes", MOST_PROBES, "SELECT count(*) FROM orders");
     let account =
         Account { database: database?, owner_role: owner_role?, prefix: prefix?, adopt, search_path, probes };
     note(section, NAME, account.problems());
@@ -129,7 +130,7 @@ fn fixed(section: &Section<'_>) -> Option<FixedAccount> {
     let role = section.required_like("role", "orders_app");
     let adopt = section.flag("adopt");
     let follow = section.optional_like("follow", "orders-db");
-    let probes = section.list_like("probes", Account::MOST_PROBES, "SELECT count(*) FROM orders");
+    let probes = section.list_like("probes", MOST_PROBES, "SELECT count(*) FROM orders");
     let account = FixedAccount { database: database?, role: role?, adopt, follow, probes };
     note(section, NAME, account.problems());
     Some(account)
@@ -171,24 +172,12 @@ fn facts_of_fixed(account: &FixedAccount, target: &Label) -> Facts {
 fn facts_of_versions(account: &Account, target: &Label) -> Facts {
     let Account { database, owner_role, prefix, adopt, probes, .. } = account;
     let login = adopt.as_ref().map(|adopt| adopt.login.clone());
-    let mut claims = vec![Claim {
-        field: "prefix",
-        what: Claimed::Stem(prefix.clone()),
-        taken: "makes logins with this prefix at this target",
-        remedy: "choose a prefix that no other credential at this target has",
-    }];
-    claims.extend(login.clone().map(|login| Claim {
-        field: "adopt.login",
-        what: Claimed::Name(login),
-        taken: "has adopted this login",
-        remedy: "adopt a login in one credential only, and deliver that one to all who need it",
-    }));
     Facts {
         strategy: Strategy::DualAccount,
         names: Names { stem: prefix.clone(), longest: quote::LONGEST_NAME },
         fields: server::FIELDS,
         adopt: login.as_deref().and_then(|login| login.parse::<Handle>().ok()),
-        claims,
+        claims: Claim::of_logins(prefix, login.as_deref()),
         fixed: vec![
             ("database", database.clone()),
             ("owner_role", owner_role.clone()),
@@ -243,24 +232,22 @@ fn read_target(section: &Section<'_>, folder: &Path, follows: &Places) -> Option
     let host: Option<String> = section.required("host");
     let rotates = follows.is_empty() || section.has("user") || section.has("password_file");
     let (user, password_file) = if rotates {
-        let file = section.required::<PathBuf>("password_file").map(|file| folder.join(file));
-        (section.required("user"), file)
+        (section.required("user"), file(section, "password_file", folder))
     } else {
         (Some(String::new()), Some(PathBuf::new()))
     };
     let local = host.as_deref().is_some_and(|host| host.starts_with('/'));
-    let five = Span::new(Duration::from_secs(5));
     Some(TargetSettings {
         port: section.or("port", 5432),
         consumer_host: section.optional("consumer_host"),
         consumer_port: section.optional("consumer_port"),
         admin_database: section.or("admin_database", "postgres".to_owned()),
         tls: TlsSettings::read(section, folder, local),
-        connect_timeout: section.or("connect_timeout", five),
-        statement_timeout: section.or("statement_timeout", five),
-        transit: section.or("transit", five),
-        call_timeout: section.or("call_timeout", Span::new(Duration::from_secs(30))),
-        pending_life: section.or("pending_life", Span::new(Duration::from_hours(1))),
+        connect_timeout: section.or("connect_timeout", seconds(5)),
+        statement_timeout: section.or("statement_timeout", seconds(5)),
+        transit: section.or("transit", seconds(5)),
+        call_timeout: section.or("call_timeout", seconds(30)),
+        pending_life: section.or("pending_life", seconds(3600)),
         host: host?,
         user: user?,
         password_file: password_file?,

@@ -11,7 +11,7 @@ use super::link::ChannelBinding;
 use super::quote::{self, LONGEST_NAME};
 use crate::Problem;
 use crate::follower::Way;
-use crate::target::{Tls, TlsSettings, check_routes, check_times};
+use crate::target::{Route, Tls, TlsSettings, check_routes, check_statements, check_times};
 
 /// A PostgreSQL server as the controller's own config describes it: `targets.NAME.postgres`.
 #[derive(Debug, Clone)]
@@ -96,13 +96,6 @@ pub struct Target {
     pub(super) timeouts: Timeouts,
 }
 
-/// A way to a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Route {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-}
-
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timeouts {
     pub(crate) connect: Duration,
@@ -143,16 +136,9 @@ impl TargetSettings {
         if self.has_rotator() && (password.size() == 0 || password.expose().contains(&0)) {
             problems.push(Problem::new("password_file", "holds no password, or one with a NUL byte"));
         }
-        let tls = self.tls.ready(ca_pem).unwrap_or_else(|problem| {
-            problems.push(problem);
-            None
-        });
-        problems.dedup();
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        let tls = self.tls.ready(ca_pem, problems)?;
         Ok(Target {
-            route: Route { host: self.host.clone(), port: self.port },
+            route: self.route(),
             consumer: self.consumer(),
             admin_database: self.admin_database.clone(),
             user: self.user.clone(),
@@ -172,8 +158,11 @@ impl TargetSettings {
 
     /// Where consumers reach the server itself.
     pub(super) fn consumer(&self) -> Route {
-        let host = self.consumer_host.as_ref().unwrap_or(&self.host);
-        Route { host: host.clone(), port: self.consumer_port.unwrap_or(self.port) }
+        self.route().of_consumers(self.consumer_host.as_ref(), self.consumer_port)
+    }
+
+    fn route(&self) -> Route {
+        Route { host: self.host.clone(), port: self.port }
     }
 
     fn check_times(&self, problems: &mut Vec<Problem>) {
@@ -199,10 +188,6 @@ impl Target {
 }
 
 impl Account {
-    /// The most probes an account may have.
-    pub const MOST_PROBES: usize = 32;
-    /// The most bytes a probe may have.
-    pub const LONGEST_PROBE: usize = 4096;
     /// The longest prefix: a version and a nonce must still fit into a role's name.
     pub const LONGEST_PREFIX: usize = 32;
 
@@ -226,21 +211,8 @@ impl Account {
             problems.push(Problem::new("prefix", message));
         }
         self.check_adopt(&mut problems);
-        Self::check_probes(&self.probes, &mut problems);
+        check_statements(&mut problems, &self.probes);
         problems
-    }
-
-    /// Notes everything that is wrong with `probes`.
-    pub(super) fn check_probes(probes: &[String], problems: &mut Vec<Problem>) {
-        if probes.len() > Self::MOST_PROBES {
-            problems.push(Problem::new("probes", format!("are at most {}", Self::MOST_PROBES)));
-        }
-        for (index, probe) in probes.iter().enumerate() {
-            if probe.trim().is_empty() || probe.len() > Self::LONGEST_PROBE || probe.contains('\0') {
-                let message = format!("is one SQL statement of at most {} bytes", Self::LONGEST_PROBE);
-                problems.push(Problem::new(format!("probes[{index}]"), message));
-            }
-        }
     }
 
     fn check_adopt(&self, problems: &mut Vec<Problem>) {

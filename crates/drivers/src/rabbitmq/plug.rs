@@ -1,16 +1,15 @@
 //! What RabbitMQ reads from settings, and what it tells of an account.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use rekey_model::{Handle, Label, Span};
+use rekey_model::{Handle, Label};
 use rekey_settings::Section;
 
 use super::settings::{Account, Adopt, Permission, TargetSettings};
 use super::{NAME, Rabbitmq};
-use crate::target::{TlsSettings, built, note, note_target, opened};
-use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Plan, Strategy};
+use crate::target::{TlsSettings, built, file, note, note_target, opened, seconds};
+use crate::{BuildError, Claim, Driver, Facts, Names, Owner, Plan, Strategy};
 
 /// The longest name of a user: what AMQP takes.
 const LONGEST_NAME: usize = 255;
@@ -25,7 +24,7 @@ impl crate::Plug for Plug {
 
     fn target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
         let settings = read_target(section, folder)?;
-        let secrets = [("password_file", settings.password_file.as_path())];
+        let secrets = [("password_file", &settings.password_file)];
         note_target(section, NAME, settings.problems(), &secrets);
         Some(settings)
     }
@@ -46,18 +45,6 @@ impl crate::Plug for Plug {
     fn facts(account: &Account, target: &Label) -> Facts {
         let Account { prefix, adopt, permissions, .. } = account;
         let login = adopt.as_ref().map(|adopt| adopt.login.clone());
-        let mut claims = vec![Claim {
-            field: "prefix",
-            what: Claimed::Stem(prefix.clone()),
-            taken: "makes users with this prefix at this target",
-            remedy: "choose a prefix that no other credential at this target has",
-        }];
-        claims.extend(login.clone().map(|login| Claim {
-            field: "adopt.login",
-            what: Claimed::Name(login),
-            taken: "has adopted this user",
-            remedy: "adopt a user in one credential only, and deliver that one to all who need it",
-        }));
         let vhosts: Vec<&str> = permissions.iter().map(|permission| permission.vhost.as_str()).collect();
         let vhosts = vhosts.join(", ");
         Facts {
@@ -65,7 +52,7 @@ impl crate::Plug for Plug {
             names: Names { stem: prefix.clone(), longest: LONGEST_NAME },
             fields: &["username", "password", "host", "port"],
             adopt: login.as_deref().and_then(|login| login.parse::<Handle>().ok()),
-            claims,
+            claims: Claim::of_logins(prefix, login.as_deref()),
             fixed: vec![("prefix", prefix.clone()), ("adopt.login", login.unwrap_or_default())],
             plan: Plan {
                 make: format!("a user {prefix}_{{next}}_… at {target}, with permissions at {vhosts}"),
@@ -97,16 +84,15 @@ fn permission(section: &Section<'_>) -> Option<Permission> {
 fn read_target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
     let address = section.required_like("address", "https://rabbit.internal:15671");
     let user = section.required("user");
-    let password_file = section.required::<PathBuf>("password_file").map(|file| folder.join(file));
-    let five = Span::new(Duration::from_secs(5));
+    let password_file = file(section, "password_file", folder);
     Some(TargetSettings {
         consumer_host: section.optional("consumer_host"),
         consumer_port: section.optional("consumer_port"),
         tls: TlsSettings::read(section, folder, false),
-        connect_timeout: section.or("connect_timeout", five),
-        request_timeout: section.or("request_timeout", five),
-        transit: section.or("transit", five),
-        call_timeout: section.or("call_timeout", Span::new(Duration::from_secs(30))),
+        connect_timeout: section.or("connect_timeout", seconds(5)),
+        request_timeout: section.or("request_timeout", seconds(5)),
+        transit: section.or("transit", seconds(5)),
+        call_timeout: section.or("call_timeout", seconds(30)),
         address: address?,
         user: user?,
         password_file: password_file?,

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 
 use crate::Problem;
 use crate::http::{Http, route};
-use crate::target::{TlsMode, TlsSettings, check_routes, check_times};
+use crate::target::{TlsSettings, check_address, check_routes, check_secret, check_times};
 
 /// Once for each broker, by an administrator, after `rabbitmqctl add_user rekey` with the rotator's password.
 pub const RIGHTS: &str = "rabbitmqctl set_user_tags rekey administrator";
@@ -100,23 +100,9 @@ pub struct Target {
 impl TargetSettings {
     /// Everything that is wrong with these settings, without a look at any file.
     pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let plain = self.tls.mode == TlsMode::Disable;
-        let place = route(&self.address);
-        let host = place.as_ref().map(|(_, host, _)| host.as_str());
-        match &place {
-            Some(("https", ..)) if plain => {
-                problems.push(Problem::new("tls.mode", "disable is not for address with https"));
-            }
-            Some(("http", ..)) if !plain => {
-                let message = "speaks no TLS: write https, or tls.mode disable for loopback";
-                problems.push(Problem::new("address", message));
-            }
-            Some(_) => {}
-            None => problems.push(Problem::new("address", "is https://host:port, nothing after it")),
-        }
-        let hosts = [("address", host), ("consumer_host", self.consumer_host.as_deref())];
-        let ports = [place.as_ref().map_or(1, |(.., port)| *port), self.consumer_port.unwrap_or(1)];
+        let mut problems = Vec::from_iter(check_address(&self.tls, "address", &self.address));
+        let hosts = [("address", None), ("consumer_host", self.consumer_host.as_deref())];
+        let ports = [route(&self.address).map_or(1, |(.., port)| port), self.consumer_port.unwrap_or(1)];
         problems.extend(check_routes(&self.tls, hosts, ports));
         if !is_name(&self.user) {
             problems.push(Problem::new("user", NOT_A_NAME));
@@ -133,17 +119,9 @@ impl TargetSettings {
     /// The target, with the password and the authorities (PEM) that were read from the files named.
     pub fn with(&self, password: SecretBytes, ca_pem: Option<&[u8]>) -> Result<Target, Vec<Problem>> {
         let mut problems = self.problems();
-        if password.size() == 0 {
-            problems.push(Problem::new("password_file", "holds no password"));
-        }
-        let tls = self.tls.ready(ca_pem).unwrap_or_else(|problem| {
-            problems.push(problem);
-            None
-        });
-        let Some((_, host, port)) = route(&self.address).filter(|_| problems.is_empty()) else {
-            problems.dedup();
-            return Err(problems);
-        };
+        check_secret(&mut problems, "password_file", &password);
+        let tls = self.tls.ready(ca_pem, problems)?;
+        let (_, host, port) = route(&self.address).unwrap_or_default();
         let (connect, request) = (self.connect_timeout.get(), self.request_timeout.get());
         let usual = if tls.is_some() { 5671 } else { 5672 };
         let consumer = Http {

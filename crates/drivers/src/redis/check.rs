@@ -3,9 +3,10 @@
 use super::Redis;
 use super::link::Link;
 use super::resp::Reply;
-use super::settings::{Persist, Route};
+use super::settings::Persist;
 use crate::Lack;
 use crate::answer::{Failed, Touched};
+use crate::target::Route;
 
 /// A right, and a command that only whoever has it may run.
 type Needed = (&'static str, &'static [&'static str]);

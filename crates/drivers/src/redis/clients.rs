@@ -7,9 +7,9 @@ use rekey_model::Handle;
 use super::Redis;
 use super::link::Link;
 use super::resp::Reply;
-use super::settings::Route;
 use crate::answer::{Failed, Touched};
 use crate::fault::one_line;
+use crate::target::Route;
 use crate::{Age, Session, Usage};
 
 /// The step in which Redis tells ages.

@@ -12,9 +12,9 @@ use tokio_rustls::TlsConnector;
 
 use super::fault::told;
 use super::resp::{self, LARGEST, Reply};
-use super::settings::{Route, Timeouts};
+use super::settings::Timeouts;
 use crate::answer::{Failed, Touched};
-use crate::target::Tls;
+use crate::target::{Route, Tls};
 
 /// How much is read at once.
 const CHUNK: usize = 16 * 1024;

@@ -1,16 +1,15 @@
 //! What Redis reads from settings, and what it tells of an account.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use rekey_model::{Handle, Label, SecretBytes, Span, Version};
+use rekey_model::{Handle, Label, SecretBytes, Version};
 use rekey_settings::Section;
 
 use super::settings::{Account, Adopt, Persist, TargetSettings};
 use super::user::hash_of;
 use super::{NAME, Redis};
-use crate::target::{TlsSettings, built, note, note_target, opened};
+use crate::target::{MOST_PROBES, TlsSettings, built, file, note, note_target, opened, seconds};
 use crate::{BuildError, Claim, Claimed, Driver, Facts, Names, Owner, Plan, Strategy};
 
 /// What Redis brings along.
@@ -23,7 +22,7 @@ impl crate::Plug for Plug {
 
     fn target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
         let settings = read_target(section, folder)?;
-        let secrets = [("password_file", settings.password_file.as_path())];
+        let secrets = [("password_file", &settings.password_file)];
         note_target(section, NAME, settings.problems(), &secrets);
         Some(settings)
     }
@@ -33,7 +32,7 @@ impl crate::Plug for Plug {
         let adopt = section
             .optional_section("adopt")
             .and_then(|adopt| Some(Adopt { sha256: adopt.required_like("sha256", "9f86d08188…")? }));
-        let probes = section.list_like("probes", Account::MOST_PROBES, "GET orders:probe");
+        let probes = section.list_like("probes", MOST_PROBES, "GET orders:probe");
         let one_password = section.flag("one_password");
         let account = Account { user: user?, adopt, one_password, probes };
         note(section, NAME, account.problems());
@@ -101,7 +100,7 @@ fn name_of(user: &str, hash: &str) -> String {
 
 fn read_target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
     let user = section.required("user");
-    let password_file = section.required::<PathBuf>("password_file").map(|file| folder.join(file));
+    let password_file = file(section, "password_file", folder);
     let persist = match section.optional::<String>("persist").as_deref() {
         None | Some("acl-file") => Persist::AclFile,
         Some("config-rewrite") => Persist::ConfigRewrite,
@@ -111,16 +110,15 @@ fn read_target(section: &Section<'_>, folder: &Path) -> Option<TargetSettings> {
             Persist::AclFile
         }
     };
-    let five = Span::new(Duration::from_secs(5));
     Some(TargetSettings {
         nodes: section.list_like("nodes", TargetSettings::MOST_NODES, "cache-1.internal:6379"),
         consumer_host: section.optional("consumer_host"),
         consumer_port: section.optional("consumer_port"),
         persist,
         tls: TlsSettings::read(section, folder, false),
-        connect_timeout: section.or("connect_timeout", five),
-        command_timeout: section.or("command_timeout", five),
-        call_timeout: section.or("call_timeout", Span::new(Duration::from_secs(30))),
+        connect_timeout: section.or("connect_timeout", seconds(5)),
+        command_timeout: section.or("command_timeout", seconds(5)),
+        call_timeout: section.or("call_timeout", seconds(30)),
         user: user?,
         password_file: password_file?,
     })

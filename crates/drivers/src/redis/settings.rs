@@ -10,7 +10,7 @@ use rekey_model::{SecretBytes, Span};
 use schemars::JsonSchema;
 
 use crate::Problem;
-use crate::target::{Tls, TlsSettings, check_times};
+use crate::target::{Route, Tls, TlsSettings, check_probes, check_secret, check_times};
 
 /// Once for each node, by an administrator, where what changes is kept by `ACL SAVE`. Then `ACL SETUSER rekey >…` with
 /// the rotator's password.
@@ -100,13 +100,6 @@ pub struct Target {
     pub(super) timeouts: Timeouts,
 }
 
-/// A way to a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Route {
-    pub(super) host: String,
-    pub(super) port: u16,
-}
-
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timeouts {
     pub(super) connect: Duration,
@@ -117,7 +110,7 @@ pub(super) struct Timeouts {
 /// A text that is no `host:port`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is host:port, a DNS name or an address (an IPv6 one in [ ])")]
-pub(super) struct NotARoute;
+pub(crate) struct NotARoute;
 
 impl FromStr for Route {
     type Err = NotARoute;
@@ -178,25 +171,13 @@ impl TargetSettings {
     /// The target, with the password and the authorities (PEM) that were read from the files named.
     pub fn with(&self, password: SecretBytes, ca_pem: Option<&[u8]>) -> Result<Target, Vec<Problem>> {
         let mut problems = self.problems();
-        if password.size() == 0 {
-            problems.push(Problem::new("password_file", "holds no password"));
-        }
-        let tls = self.tls.ready(ca_pem).unwrap_or_else(|problem| {
-            problems.push(problem);
-            None
-        });
+        check_secret(&mut problems, "password_file", &password);
         let nodes: Vec<Route> = self.nodes.iter().filter_map(|node| node.parse().ok()).collect();
-        let Some(first) = nodes.first().filter(|_| problems.is_empty()) else {
-            problems.dedup();
-            return Err(problems);
-        };
-        let consumer = Route {
-            host: self.consumer_host.clone().unwrap_or_else(|| first.host.clone()),
-            port: self.consumer_port.unwrap_or(first.port),
-        };
+        let Some(first) = nodes.first() else { return Err(problems) };
+        let tls = self.tls.ready(ca_pem, problems)?;
         Ok(Target {
+            consumer: first.of_consumers(self.consumer_host.as_ref(), self.consumer_port),
             nodes,
-            consumer,
             user: self.user.clone(),
             password: Arc::new(password),
             persist: self.persist,
@@ -216,11 +197,6 @@ impl TargetSettings {
 }
 
 impl Account {
-    /// The most probes an account may have.
-    pub const MOST_PROBES: usize = 32;
-    /// The most bytes a probe may have.
-    pub const LONGEST_PROBE: usize = 4096;
-
     /// Everything that is wrong with these settings.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -238,17 +214,12 @@ impl Account {
             let message = "is 64 letters of 0-9 and a-f, as `ACL GETUSER` shows them";
             problems.push(Problem::new("adopt.sha256", message));
         }
-        if self.probes.len() > Self::MOST_PROBES {
-            problems.push(Problem::new("probes", format!("are at most {}", Self::MOST_PROBES)));
-        }
+        check_probes(&mut problems, &self.probes, "command", |_command| true);
         for (index, probe) in self.probes.iter().enumerate() {
-            let field = format!("probes[{index}]");
             let first = probe.split_ascii_whitespace().next().unwrap_or_default().to_ascii_lowercase();
-            if first.is_empty() || probe.len() > Self::LONGEST_PROBE {
-                let message = format!("is one command of at most {} bytes", Self::LONGEST_PROBE);
-                problems.push(Problem::new(field, message));
-            } else if NOT_ONE_ANSWER.contains(&first.as_str()) {
-                problems.push(Problem::new(field, "changes the connection: it can be no probe"));
+            if NOT_ONE_ANSWER.contains(&first.as_str()) {
+                let message = "changes the connection: it can be no probe";
+                problems.push(Problem::new(format!("probes[{index}]"), message));
             }
         }
         problems

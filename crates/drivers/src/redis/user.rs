@@ -9,9 +9,10 @@ use super::Redis;
 use super::fault::worst;
 use super::link::Link;
 use super::resp::Reply;
-use super::settings::{Persist, Route};
+use super::settings::Persist;
 use crate::answer::{Failed, Touched};
 use crate::driver::given;
+use crate::target::Route;
 use crate::{Cut, Found, Installed, Intent, Sessions, Sighting};
 
 /// What is changed in one call at one node.

@@ -1,6 +1,7 @@
 //! What is refused of settings, field by field.
 
 use super::*;
+use crate::target::TlsMode;
 
 fn target() -> TargetSettings {
     let span = |seconds| Span::new(Duration::from_secs(seconds));

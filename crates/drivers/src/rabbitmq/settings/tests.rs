@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::target::TlsMode;
 
 /// A change, and the field that it is wrong in.
 type Case<T> = (fn(&mut T), &'static str);
