@@ -106,7 +106,9 @@ impl Http {
         let socket = socket.map_err(|error| Failed::Away(error.to_string()))?;
         let Some(tls) = &self.tls else { return Ok(Box::new(socket)) };
         let name = tls.server_name.clone().unwrap_or_else(|| self.host.clone());
-        let name = ServerName::try_from(name).map_err(|_not| Failed::no("the host is no name for TLS"))?;
+        let unfit =
+            |_not| Failed::no(format!("TLS: no certificate is for {:?}: say tls.server_name", self.host));
+        let name = ServerName::try_from(name).map_err(unfit)?;
         let connector = TlsConnector::from(std::sync::Arc::clone(&tls.config));
         match self.within(connector.connect(name, socket)).await? {
             Ok(stream) => Ok(Box::new(stream)),
@@ -139,7 +141,7 @@ impl Http {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         let request = request.body(Full::new(body.unwrap_or_default()));
-        request.map_err(|error| Failed::no(format!("the request cannot be made: {error}")))
+        request.map_err(|error| Failed::no(format!("a request for {path} cannot be made: {error}")))
     }
 
     /// Gives up what is not there in the time of a connection: nothing was sent yet.
@@ -187,7 +189,9 @@ impl Login<'_> {
             }
         };
         let value = HeaderValue::from_bytes(&Zeroizing::new(text));
-        let mut value = value.map_err(|_not| Failed::no("a token is printable ASCII without spaces"))?;
+        let mut value = value.map_err(|_not| {
+            Failed::no("the token cannot be sent: it is not printable ASCII without spaces")
+        })?;
         value.set_sensitive(true);
         Ok(value)
     }

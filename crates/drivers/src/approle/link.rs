@@ -89,7 +89,7 @@ impl Link {
     fn new(http: &reqwest::Client, address: &str, token: &str) -> Result<Self, Failed> {
         // It would not be sent, but end the process.
         if !token.bytes().all(|c| c.is_ascii_graphic()) {
-            return Err(Failed::no("a token is printable ASCII without spaces"));
+            return Err(Failed::no("the token cannot be sent: it is not printable ASCII without spaces"));
         }
         let parsed = address.parse();
         let settings = VaultClientSettings {
@@ -149,7 +149,9 @@ pub(super) fn failed(error: ClientError) -> Failed {
         // Built of checked names.
         ClientError::RestClientError {
             source: Rest::RequestBuildError { .. } | Rest::UrlBuildError { .. } | Rest::UrlParseError { .. },
-        } => Failed::no("the request cannot be made"),
+        } => {
+            Failed::no("no request can be made to this address with these names: look at `mount` and `role`")
+        }
         _ => Failed::Lost("the answer is none that OpenBao gives".to_owned()),
     }
 }

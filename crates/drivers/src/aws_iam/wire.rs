@@ -91,7 +91,11 @@ fn signed(
     scope: Scope<'_>,
     body: Vec<u8>,
 ) -> Result<hyper::Request<Full<Bytes>>, Failed> {
-    let unfit = |what: &str| Failed::no(format!("a request cannot have such a {what}"));
+    let unfit = |what: &str| {
+        Failed::no(format!(
+            "a request cannot have such a {what}: look at the target's endpoints and key files"
+        ))
+    };
     let host = http.authority();
     let headers = sign::headers(key, scope, (&host, &sign::now(), &body));
     let mut request = hyper::Request::builder().method("POST").uri("/").header(HOST, host);

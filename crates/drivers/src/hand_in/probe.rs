@@ -26,7 +26,8 @@ impl HandIn {
             .header(USER_AGENT, "rekey")
             .header(&probe.header.name, probe.header.with(value)?)
             .body(Full::default());
-        let request = request.map_err(|_text| Failed::no("the probe cannot be sent"))?;
+        let unfit = |_text| Failed::no(format!("GET {} cannot be sent: look at `probe`", probe.get));
+        let request = request.map_err(unfit)?;
         let answer = http.send(request).await?;
         probe.verdict(answer.status, answer.retry_after).map(|()| Proof { probes: 1 })
     }

@@ -90,7 +90,10 @@ impl Way {
     fn words(&self) -> Result<String, Fault> {
         let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'_';
         if self.plugin.is_empty() || !self.plugin.bytes().all(plain) {
-            return Err(Fault::no("the user has a way to log in that cannot be said again"));
+            let plugin = &self.plugin;
+            return Err(Fault::no(format!(
+                "the user has a way to log in that cannot be said again, by the plugin {plugin:?}: take it from the user"
+            )));
         }
         if self.authentication_string.is_empty() {
             return Ok(self.plugin.clone());
@@ -256,7 +259,11 @@ pub(super) async fn look(link: &mut Link<'_>, user: &str, from: &str) -> Result<
         Server::MariaDb => Shown::of(text(row, 1).unwrap_or_default(), twin),
         Server::MySql => Shown::of_row(row, twin),
     };
-    shown.map(Some).ok_or_else(|| Fault::no("the server shows a user in a way that is not known"))
+    shown.map(Some).ok_or_else(|| {
+        Fault::no(format!(
+            "the server shows the user {user}@'{from}' in a way that is not known: is it a version that docs/drivers.md names?"
+        ))
+    })
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ impl Redis {
         let before = self.of_the_user(link).await?;
         let killed = link.ask(&["CLIENT", "KILL", "USER", &self.account.user]).await?;
         let Reply::Number(killed) = killed else {
-            return Err(Failed::no("the answer to CLIENT KILL is something else"));
+            return Err(Failed::no("the answer to CLIENT KILL is none of Redis: is this its port?"));
         };
         let after = self.of_the_user(link).await?;
         if after.iter().any(|client| before.iter().any(|other| other.id == client.id)) {
@@ -105,7 +105,7 @@ impl Redis {
 async fn clients(link: &mut Link<'_>) -> Result<Vec<Client>, Failed> {
     let answer = link.ask(&["CLIENT", "LIST"]).await?;
     let Reply::Text(text) = answer else {
-        return Err(Failed::no("the answer to CLIENT LIST is something else"));
+        return Err(Failed::no("the answer to CLIENT LIST is none of Redis: is this its port?"));
     };
     Ok(String::from_utf8_lossy(&text).lines().map(Client::of).collect())
 }
@@ -117,7 +117,7 @@ async fn now_ms(link: &mut Link<'_>) -> Result<i64, Failed> {
     let seconds: Option<i64> = seconds.and_then(|text| text.parse().ok());
     seconds
         .and_then(|seconds| seconds.checked_mul(1000))
-        .ok_or_else(|| Failed::no("the answer to TIME is something else"))
+        .ok_or_else(|| Failed::no("the answer to TIME is none of Redis: is this its port?"))
 }
 
 #[cfg(test)]

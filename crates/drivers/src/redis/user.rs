@@ -223,7 +223,8 @@ impl Redis {
             return Ok(None);
         }
         let user = User::of(&answer);
-        user.map(Some).ok_or_else(|| Failed::no("the answer to ACL GETUSER is something else"))
+        user.map(Some)
+            .ok_or_else(|| Failed::no("the answer to ACL GETUSER is none of Redis: is this its port?"))
     }
 
     /// Every password of the user, and at which nodes it is missing. None is tried, and nothing is ended for it.
