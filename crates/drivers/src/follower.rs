@@ -1,7 +1,6 @@
 //! A target that must know a version beside the one that makes it, such as a pooler before a database; and the table of
 //! their kinds.
 
-use std::any::Any;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use rekey_model::{Handle, SecretBytes};
 use rekey_settings::Section;
 
+use crate::plug::Settings;
 use crate::target::Tls;
 use crate::{BuildError, DriverFuture, Session};
 
@@ -68,9 +68,6 @@ pub struct Way {
 
 /// A follower, and how consumers come to it.
 pub(crate) type Following = (Arc<dyn Follower>, Way);
-
-/// Settings of a kind, which only the kind itself knows.
-type Settings = dyn Any + Send + Sync;
 
 /// One kind of follower.
 pub struct FollowerKind {

@@ -2,17 +2,15 @@
 //! that it makes of both.
 
 mod also;
+mod hidden;
 
-use std::any::Any;
 use std::fmt;
-use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rekey_model::{CredentialName, Handle, Label, SecretBytes, Version};
 use rekey_settings::Section;
-use schemars::{Schema, SchemaGenerator};
 
 use crate::by_hand::ByHand;
 use crate::follower::{FOLLOWERS, FollowerKind, Following, Way};
@@ -21,6 +19,7 @@ use crate::together::Together;
 use crate::{Driver, Place, Problem};
 
 pub use also::Also;
+pub(crate) use hidden::{AnyPlug, Hidden, Settings};
 
 /// The most targets beside the first one.
 pub const MOST_BESIDE: usize = 8;
@@ -189,9 +188,6 @@ pub enum BuildError {
     },
 }
 
-/// Settings of a kind, which only its own plug knows.
-type Settings = dyn Any + Send + Sync;
-
 /// A target of any kind, read from the controller's config.
 #[derive(Clone)]
 pub struct Target {
@@ -301,13 +297,9 @@ impl Target {
         }
         let (mut ways, mut followers) = (Vec::new(), Vec::new());
         for also in &account.also {
-            let there = others(&also.target).ok_or_else(|| BuildError::NoTarget(also.target.to_string()))?;
-            let (follower, way) = there
-                .follow(also.kind, &account.facts.names.stem)
-                .map_err(|error| BuildError::At(also.target.to_string(), Box::new(error)))?;
-            let by =
-                kind.plug.driver_by(target, settings, owner.clone(), way).unwrap_or_else(|| Err(other()));
-            ways.push((also.target.to_string(), by?));
+            let (follower, way) = also.follower(others(&also.target), &account.facts.names.stem)?;
+            let by = kind.plug.driver_by(target, settings, owner.clone(), way);
+            ways.push((also.target.to_string(), by.unwrap_or_else(|| Err(other()))?));
             followers.push((also.target.clone(), follower));
         }
         let unpooled = account.also.iter().any(|also| also.unpooled);
@@ -326,7 +318,8 @@ impl Target {
         kind.plug.place(settings, account.settings.as_ref()).transpose()
     }
 
-    fn follow(&self, as_kind: &FollowerKind, stem: &str) -> Result<Following, BuildError> {
+    /// The follower that it is, for logins of this stem, and how consumers come by way of it.
+    fn follower(&self, as_kind: &FollowerKind, stem: &str) -> Result<Following, BuildError> {
         let other = || BuildError::OtherKind { target: self.kind(), account: as_kind.name };
         match self.kind {
             TargetKind::Follower(kind) if kind.name == as_kind.name => {
@@ -360,32 +353,17 @@ impl Account {
         }
         let also: Option<Vec<Also>> =
             also.iter().map(|section| Also::read(section, kind, &account.facts)).collect();
-        account.follow(also?, root);
-        Some(account)
-    }
-
-    /// Adds the targets beside the first, and what follows for all to know.
-    fn follow(&mut self, also: Vec<Also>, root: &Section<'_>) {
-        if !also.is_empty() && !self.facts.strategy.two_live_versions() {
-            let message = "goes only with a login for each version: a password that changes in place kills the one before";
-            root.problem(
-                "also",
-                message,
-                "name `owner_role` and `prefix`, or let the pooler ask the database",
-            );
-        }
-        for (index, one) in also.iter().enumerate() {
-            if also.iter().take(index).any(|other| other.target == one.target) {
-                root.problem("also", format!("names {} twice", one.target), "name each target once");
-            }
-            let Plan { make, prove, end } = &self.facts.plan;
-            self.facts.plan = Plan {
-                make: format!("{make}, and at {}", one.target),
-                prove: format!("{prove}, through {}", one.target),
-                end: format!("{end}, and gone from {}", one.target),
+        account.also = also?;
+        also::check(&account.also, account.facts.strategy, root);
+        for Also { target, .. } in &account.also {
+            let Plan { make, prove, end } = &account.facts.plan;
+            account.facts.plan = Plan {
+                make: format!("{make}, and at {target}"),
+                prove: format!("{prove}, through {target}"),
+                end: format!("{end}, and gone from {target}"),
             };
         }
-        self.also = also;
+        Some(account)
     }
 
     /// The targets beside the first one.
@@ -480,102 +458,6 @@ impl fmt::Debug for Account {
             .field("facts", facts)
             .field("also", also)
             .finish_non_exhaustive()
-    }
-}
-
-/// A [`Plug`] whose types are hidden, so that all stand in one table.
-pub(crate) trait AnyPlug: Send + Sync {
-    fn target(&self, section: &Section<'_>, folder: &Path) -> Option<Arc<Settings>>;
-    fn account(&self, section: &Section<'_>) -> Option<Arc<Settings>>;
-    fn facts(&self, account: &Settings, target: &Label) -> Option<Facts>;
-    fn handle(&self, account: &Settings, version: Version, secret: &SecretBytes) -> Option<String>;
-    fn life(&self, account: &Settings) -> Option<Duration>;
-    fn slots(&self, account: &Settings) -> Option<u32>;
-    fn by_hand(&self, account: &Settings) -> Option<ByHand>;
-    fn place(&self, target: &Settings, account: &Settings) -> Option<Result<Place, BuildError>>;
-    fn may_be_called(&self, account: &Settings, target: &Label, version: Version, handle: &Handle) -> bool;
-    fn driver(
-        &self,
-        target: &Settings,
-        account: &Settings,
-        owner: Owner,
-    ) -> Option<Result<Arc<dyn Driver>, BuildError>>;
-    fn driver_by(
-        &self,
-        target: &Settings,
-        account: &Settings,
-        owner: Owner,
-        way: Way,
-    ) -> Option<Result<Arc<dyn Driver>, BuildError>>;
-    fn route(&self, target: &Settings) -> Option<(String, u16)>;
-    fn schema(&self, generator: &mut SchemaGenerator) -> Schema;
-}
-
-/// Hides the types of `P`.
-pub(crate) struct Hidden<P>(pub(crate) PhantomData<fn() -> P>);
-
-impl<P: Plug> AnyPlug for Hidden<P> {
-    fn target(&self, section: &Section<'_>, folder: &Path) -> Option<Arc<Settings>> {
-        Some(Arc::new(P::target(section, folder)?))
-    }
-
-    fn account(&self, section: &Section<'_>) -> Option<Arc<Settings>> {
-        Some(Arc::new(P::account(section)?))
-    }
-
-    fn facts(&self, account: &Settings, target: &Label) -> Option<Facts> {
-        Some(P::facts(account.downcast_ref()?, target))
-    }
-
-    fn driver(
-        &self,
-        target: &Settings,
-        account: &Settings,
-        owner: Owner,
-    ) -> Option<Result<Arc<dyn Driver>, BuildError>> {
-        Some(P::driver(target.downcast_ref()?, account.downcast_ref()?, owner))
-    }
-
-    fn handle(&self, account: &Settings, version: Version, secret: &SecretBytes) -> Option<String> {
-        P::handle(account.downcast_ref()?, version, secret)
-    }
-
-    fn life(&self, account: &Settings) -> Option<Duration> {
-        P::life(account.downcast_ref()?)
-    }
-
-    fn slots(&self, account: &Settings) -> Option<u32> {
-        P::slots(account.downcast_ref()?)
-    }
-
-    fn by_hand(&self, account: &Settings) -> Option<ByHand> {
-        P::by_hand(account.downcast_ref()?)
-    }
-
-    fn place(&self, target: &Settings, account: &Settings) -> Option<Result<Place, BuildError>> {
-        P::place(target.downcast_ref()?, account.downcast_ref()?)
-    }
-
-    fn driver_by(
-        &self,
-        target: &Settings,
-        account: &Settings,
-        owner: Owner,
-        way: Way,
-    ) -> Option<Result<Arc<dyn Driver>, BuildError>> {
-        P::driver_by(target.downcast_ref()?, account.downcast_ref()?, owner, way)
-    }
-
-    fn route(&self, target: &Settings) -> Option<(String, u16)> {
-        P::route(target.downcast_ref()?)
-    }
-
-    fn may_be_called(&self, account: &Settings, target: &Label, version: Version, handle: &Handle) -> bool {
-        account.downcast_ref().is_some_and(|account| P::may_be_called(account, target, version, handle))
-    }
-
-    fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
-        generator.subschema_for::<P::Account>()
     }
 }
 

@@ -1,6 +1,5 @@
 //! What `PgBouncer` reads from settings.
 
-use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,10 +8,11 @@ use rekey_settings::Section;
 use super::{NAME, PgBouncer, TargetSettings};
 use crate::BuildError;
 use crate::follower::Following;
+use crate::plug::Settings;
 use crate::target::{TlsSettings, file, note_target, opened, seconds};
 
 /// Reads `targets.NAME.pgbouncer`. Everything wrong is noted with the section.
-pub(crate) fn read(section: &Section<'_>, folder: &Path) -> Option<Arc<dyn Any + Send + Sync>> {
+pub(crate) fn read(section: &Section<'_>, folder: &Path) -> Option<Arc<Settings>> {
     let host: Option<String> = section.required("host");
     let user = section.required("user");
     let password_file = file(section, "password_file", folder);
@@ -37,7 +37,7 @@ pub(crate) fn read(section: &Section<'_>, folder: &Path) -> Option<Arc<dyn Any +
 
 /// The follower for logins of this stem, and how consumers come by way of it. Files are read now, so that they can be
 /// changed without a restart.
-pub(crate) fn build(settings: &(dyn Any + Send + Sync), stem: &str) -> Option<Result<Following, BuildError>> {
+pub(crate) fn build(settings: &Settings, stem: &str) -> Option<Result<Following, BuildError>> {
     let settings: &TargetSettings = settings.downcast_ref()?;
     let target =
         opened(&settings.password_file, &settings.tls, |secret, ca_pem| settings.with(secret, ca_pem));

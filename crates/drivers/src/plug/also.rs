@@ -3,8 +3,8 @@
 use rekey_model::Label;
 use rekey_settings::Section;
 
-use super::Facts;
-use crate::follower::{FOLLOWERS, FollowerKind};
+use super::{BuildError, Facts, Target};
+use crate::follower::{FOLLOWERS, FollowerKind, Following};
 use crate::table::{Kind, Strategy};
 
 /// A target beside the first one, which has to know each version too.
@@ -34,6 +34,13 @@ impl Also {
         Some(Self { kind: own, target: target?, field: inner.path().to_owned(), unpooled })
     }
 
+    /// The follower at `there`, the target of this name, for logins of this stem; and how consumers come by way of it.
+    pub(super) fn follower(&self, there: Option<&Target>, stem: &str) -> Result<Following, BuildError> {
+        let name = || self.target.to_string();
+        let follower = there.ok_or_else(|| BuildError::NoTarget(name()))?.follower(self.kind, stem);
+        follower.map_err(|error| BuildError::At(name(), Box::new(error)))
+    }
+
     /// Its kind, by name.
     pub fn kind(&self) -> &'static str {
         self.kind.name
@@ -47,5 +54,19 @@ impl Also {
     /// Where it stands in the spec: `also[0].pgbouncer`.
     pub fn field(&self) -> &str {
         &self.field
+    }
+}
+
+/// Notes what is wrong with `also` as a whole, beside an account of this strategy.
+pub(super) fn check(also: &[Also], strategy: Strategy, root: &Section<'_>) {
+    if !also.is_empty() && !strategy.two_live_versions() {
+        let message =
+            "goes only with a login for each version: a password that changes in place kills the one before";
+        root.problem("also", message, "name `owner_role` and `prefix`, or let the pooler ask the database");
+    }
+    for (index, one) in also.iter().enumerate() {
+        if also.iter().take(index).any(|other| other.target == one.target) {
+            root.problem("also", format!("names {} twice", one.target), "name each target once");
+        }
     }
 }
