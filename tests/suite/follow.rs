@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,13 +10,13 @@ use std::time::Duration;
 use rekey_testkit::console::Console;
 use rekey_testkit::http::Http;
 use rekey_testkit::marker::found_in;
-use rekey_testkit::platform::{Platform, Programs, Setup, folder};
+use rekey_testkit::platform::Setup;
 use rekey_testkit::postgres::{Options, Postgres, sql_over};
 use rekey_testkit::process::poll;
 use serde_json::Value;
 
 use crate::application::Application;
-use crate::story::{PATIENCE, phase, until_readable};
+use crate::story::{Installation, PATIENCE, phase, until_readable};
 
 const LOGIN: &str = "orders/rds";
 const TOKEN: &str = "orders/token";
@@ -54,19 +53,16 @@ deliver:
 ";
 
 struct Scene {
-    platform: Platform,
-    home: PathBuf,
+    platform: Installation,
 }
 
 impl Scene {
     /// A controller with `targets`, which has no login of its own at any of them.
     fn begin(name: &str, targets: String) -> Self {
-        let home = format!("rekey-suite-{name}-{}", std::process::id());
-        let home = folder(&std::env::temp_dir(), &home).unwrap();
         let setup = Setup { targets, ..Setup::default() };
-        let mut platform = Platform::start(Programs::built().unwrap(), &home, setup).unwrap();
+        let mut platform = Installation::begin(name, setup);
         platform.start_sidecar("sidecar-1", "orders/sidecar-1", "orders/*").unwrap();
-        Self { platform, home }
+        Self { platform }
     }
 
     /// Somebody else's machine leaves a file, whole or not at all.
@@ -76,13 +72,7 @@ impl Scene {
     }
 
     fn until(&self, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let mut last = Value::Null;
-        let reached = poll(PATIENCE, || {
-            last = self.platform.status(name).unwrap_or(Value::Null);
-            wanted(&last)
-        });
-        assert!(reached, "{what}: not within {PATIENCE:?}; the state is {last:#}");
-        last
+        self.platform.until(name, what, wanted)
     }
 
     fn until_on(&self, name: &str, version: u64) -> Value {
@@ -99,14 +89,6 @@ impl Scene {
             let told = alarm(status, "follow_fails");
             words.iter().all(|word| told.contains(word))
         });
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            drop(fs::remove_dir_all(&self.home));
-        }
     }
 }
 
@@ -346,7 +328,7 @@ fn nobody_wrote_down(scene: &mut Scene, values: &[&str]) {
         drop(fs::remove_file(scene.platform.folder().join(file)));
     }
     for value in values {
-        let found = found_in(&scene.home, value.as_bytes()).unwrap();
+        let found = found_in(scene.platform.folder(), value.as_bytes()).unwrap();
         assert!(found.is_empty(), "{value} stands in {found:?}");
         assert!(!audit.contains(value), "{value} stands in the audit");
     }

@@ -1,8 +1,6 @@
 //! What only a person can make (a scripted double of a provider): asked for, refused while it does not work, handed in under
 //! an application that uses it all the time, and the old one deleted.
 
-use std::fs;
-use std::path::PathBuf;
 use std::process::Output;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,12 +8,12 @@ use std::time::Duration;
 use rekey_testkit::console::Console;
 use rekey_testkit::http::Http;
 use rekey_testkit::marker::found_in;
-use rekey_testkit::platform::{Platform, Programs, Setup, folder};
+use rekey_testkit::platform::Setup;
 use rekey_testkit::process::poll;
 use serde_json::Value;
 
 use crate::application::Application;
-use crate::story::{PATIENCE, phase, receiver, until_readable};
+use crate::story::{Installation, PATIENCE, phase, receiver, until_readable};
 
 const CLERK: &str = "orders/clerk";
 
@@ -40,26 +38,23 @@ fields: { key: \"{value}\" }
 
 /// A controller that can ask a provider, one sidecar, and somebody who is told what happens.
 struct Scene {
-    platform: Platform,
+    platform: Installation,
     console: Console,
     told: Arc<Mutex<Vec<String>>>,
-    home: PathBuf,
 }
 
 impl Scene {
     fn begin(name: &str, log_level: &str) -> Self {
         let console = Console::start();
         let (webhook, told) = receiver();
-        let home = format!("rekey-suite-{name}-{}", std::process::id());
-        let home = folder(&std::env::temp_dir(), &home).unwrap();
         let setup = Setup {
             log_level: log_level.to_owned(),
             sections: format!("webhooks:\n  - {{ name: ops, url: \"{webhook}\", format: slack }}\n"),
             targets: format!("  clerk:\n    hand-in: {{ address: \"{}\" }}\n", console.address()),
             ..Setup::default()
         };
-        let platform = Platform::start(Programs::built().unwrap(), &home, setup).unwrap();
-        let mut scene = Self { platform, console, told, home };
+        let platform = Installation::begin(name, setup);
+        let mut scene = Self { platform, console, told };
         scene.platform.declare(CREDENTIAL).unwrap();
         scene.platform.start_sidecar("sidecar-1", "orders/sidecar-1", "orders/*").unwrap();
         scene
@@ -70,13 +65,7 @@ impl Scene {
     }
 
     fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let mut last = Value::Null;
-        let reached = poll(PATIENCE, || {
-            last = self.platform.status(CLERK).unwrap_or(Value::Null);
-            wanted(&last)
-        });
-        assert!(reached, "{what}: not within {PATIENCE:?}; the state is {last:#}");
-        last
+        self.platform.until(CLERK, what, wanted)
     }
 
     /// Waits until the webhook was told all of `words` in one sentence.
@@ -99,14 +88,6 @@ impl Scene {
 
     fn deleted(&self, version: &str) -> Output {
         self.platform.operator().output(&["hand-in", CLERK, "--deleted", version]).unwrap()
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            drop(fs::remove_dir_all(&self.home));
-        }
     }
 }
 
@@ -235,7 +216,7 @@ fn nobody_wrote_down(scene: &mut Scene, values: &[&str]) {
     let told = scene.told.lock().unwrap().join("\n");
     scene.platform.kill_controller();
     for value in values {
-        let found = found_in(&scene.home, value.as_bytes()).unwrap();
+        let found = found_in(scene.platform.folder(), value.as_bytes()).unwrap();
         assert!(found.is_empty(), "{value} stands in {found:?}");
         assert!(
             !audit.contains(value) && !told.contains(value),

@@ -2,11 +2,11 @@
 
 use rekey_client::Credential;
 use rekey_testkit::mariadb::{Mariadb, Session};
-use rekey_testkit::platform::{Platform, Programs, Setup, folder};
+use rekey_testkit::platform::Setup;
 use rekey_testkit::process::poll;
 
 use crate::application::{Application, Kept};
-use crate::story::{PATIENCE, until_readable};
+use crate::story::{Installation, PATIENCE, until_readable};
 
 const VERSIONS: &str = "orders/versions";
 const USER: &str = "orders/user";
@@ -56,9 +56,8 @@ fn server() -> Mariadb {
 }
 
 /// A platform with both credentials declared and adopted, and a sidecar.
-fn platform(server: &Mariadb) -> Platform {
-    let home = folder(&std::env::temp_dir(), &format!("rekey-suite-mysql-{}", std::process::id())).unwrap();
-    let mut platform = Platform::start(Programs::built().unwrap(), &home, Setup::default()).unwrap();
+fn platform(server: &Mariadb) -> Installation {
+    let mut platform = Installation::begin("mysql", Setup::default());
     let target = format!(
         "  shop:\n    mysql: {{ host: 127.0.0.1, port: {}, user: rekey, password_file: shop-password, tls: {{ mode: disable }} }}\n",
         server.port()
@@ -84,7 +83,7 @@ fn log_in(port: u16, credential: &Credential) -> anyhow::Result<Session> {
 }
 
 /// It logs in anew each time, and keeps one session for a while.
-fn application(platform: &Platform, name: &'static str, port: u16) -> Application {
+fn application(platform: &Installation, name: &'static str, port: u16) -> Application {
     let mut kept = Kept::for_uses(LIFETIME);
     Application::start(platform.socket("sidecar-1"), name, move |credential| {
         let rows = kept.or(log_in(port, credential)?).ask("SELECT count(*) FROM orders");
@@ -94,7 +93,7 @@ fn application(platform: &Platform, name: &'static str, port: u16) -> Applicatio
 }
 
 /// What a consumer logs in with now.
-fn login_of(platform: &Platform, name: &str) -> [String; 2] {
+fn login_of(platform: &Installation, name: &str) -> [String; 2] {
     let credential = until_readable(&platform.socket("sidecar-1"), name);
     ["username", "password"].map(|field| credential.text(field).unwrap().to_owned())
 }

@@ -1,13 +1,13 @@
 //! A RabbitMQ whose application connects all the time: one user for each version.
 
 use rekey_client::Credential;
-use rekey_testkit::platform::{Platform, Programs, Setup, folder};
+use rekey_testkit::platform::Setup;
 use rekey_testkit::process::poll;
 use rekey_testkit::rabbitmq::{Client, RabbitMq};
 use serde_json::{Value, json};
 
 use crate::application::{Application, Kept};
-use crate::story::{PATIENCE, until_readable};
+use crate::story::{Installation, PATIENCE, until_readable};
 
 const QUEUE: &str = "orders/queue";
 
@@ -42,9 +42,8 @@ fn server() -> RabbitMq {
 }
 
 /// A platform with the credential declared and adopted, and a sidecar.
-fn platform(server: &RabbitMq) -> Platform {
-    let home = folder(&std::env::temp_dir(), &format!("rekey-suite-rabbitmq-{}", std::process::id()));
-    let mut platform = Platform::start(Programs::built().unwrap(), &home.unwrap(), Setup::default()).unwrap();
+fn platform(server: &RabbitMq) -> Installation {
+    let mut platform = Installation::begin("rabbitmq", Setup::default());
     let (management, port) = (server.management_port(), server.port());
     let target = format!(
         "  queue:\n    rabbitmq: {{ address: \"http://127.0.0.1:{management}\", consumer_port: {port}, user: rekey, \
@@ -63,7 +62,7 @@ fn login_of(credential: &Credential) -> [String; 2] {
 }
 
 /// What a consumer logs in with now.
-fn login(platform: &Platform) -> [String; 2] {
+fn login(platform: &Installation) -> [String; 2] {
     login_of(&until_readable(&platform.socket("sidecar-1"), QUEUE))
 }
 
@@ -72,7 +71,7 @@ fn log_in(port: u16, [user, password]: &[String; 2]) -> anyhow::Result<Client> {
 }
 
 /// It connects anew each time, and keeps one connection for a while.
-fn application(platform: &Platform, port: u16) -> Application {
+fn application(platform: &Installation, port: u16) -> Application {
     let mut kept = Kept::for_uses(LIFETIME);
     Application::start(platform.socket("sidecar-1"), QUEUE, move |credential| {
         let fresh = log_in(port, &login_of(credential))?;

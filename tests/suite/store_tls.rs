@@ -1,19 +1,17 @@
 //! The store on a PostgreSQL elsewhere: over TLS to the server that is meant, or not at all.
 
-use std::path::PathBuf;
-
 use rekey_testkit::certificates::Authority;
 use rekey_testkit::postgres::{Options, Postgres};
 use rekey_testkit::process::{Launch, Process};
-use rekey_testkit::system::{Programs, folder, write_private};
+use rekey_testkit::system::{Programs, write_private};
 use rekey_testkit::unprivileged;
 
-use crate::story::PATIENCE;
+use crate::story::{Home, PATIENCE};
 
 /// A controller whose store is on a server of its own, which lets in nobody without TLS.
 struct Elsewhere {
     server: Postgres,
-    folder: PathBuf,
+    folder: Home,
 }
 
 impl Elsewhere {
@@ -22,8 +20,7 @@ impl Elsewhere {
         let server = Postgres::start(Options { tls: Some(vec![name.into()]), ..Options::default() });
         server.sql("CREATE ROLE rekey_store LOGIN PASSWORD 'for-the-store'");
         server.sql("CREATE DATABASE rekey OWNER rekey_store");
-        let name = format!("rekey-suite-{test}-{}", std::process::id());
-        let folder = folder(&std::env::temp_dir(), &name).unwrap();
+        let folder = Home::of(test);
         let config = format!(
             "installation: {{ trust_domain: rekey.local }}
 store:
@@ -49,7 +46,7 @@ admin: {{ listen: 127.0.0.1:0, socket: admin.sock }}
 
     fn controller(&self, verb: &str) -> Process {
         let program = Programs::built().unwrap().controller;
-        let launch = Launch::new(program, self.folder.join(format!("{verb}.log"))).folder(&self.folder);
+        let launch = Launch::new(program, self.folder.join(format!("{verb}.log"))).folder(&*self.folder);
         launch.owner(unprivileged()).args([verb, "--config", "controller.yaml"]).start().unwrap()
     }
 
@@ -61,14 +58,6 @@ admin: {{ listen: 127.0.0.1:0, socket: admin.sock }}
         let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
         assert_eq!(self.server.sql_in("rekey", tables), [[Some("0".to_owned())]]);
         init.log()
-    }
-}
-
-impl Drop for Elsewhere {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            std::fs::remove_dir_all(&self.folder).ok();
-        }
     }
 }
 

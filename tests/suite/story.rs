@@ -2,12 +2,13 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rekey_client::{Builder, Client, Credential};
-use rekey_testkit::platform::Platform;
+use rekey_testkit::platform::{Platform, Setup};
 use rekey_testkit::process::poll;
 use rekey_testkit::system::{CREDENTIAL, Pace, Programs, System, folder};
 use serde_json::Value;
@@ -20,8 +21,17 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 pub(crate) struct Story {
     pub(crate) system: System,
     services: Vec<String>,
-    home: PathBuf,
+    _home: Home,
 }
+
+/// An installation of Rekey for stories whose target is not the database of a [`Story`].
+pub(crate) struct Installation {
+    platform: Platform,
+    _home: Home,
+}
+
+/// A folder of a story's own. It goes with the story, unless that fails.
+pub(crate) struct Home(PathBuf);
 
 /// What a service has counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +51,9 @@ impl Story {
 
     /// The same, with every part logging at `level`.
     pub(crate) fn begin_at_level(name: &str, sidecars: usize, pace: Pace, level: &str) -> Self {
-        let home =
-            folder(&std::env::temp_dir(), &format!("rekey-suite-{name}-{}", std::process::id())).unwrap();
+        let home = Home::of(name);
         let system = System::start_at_level(Programs::built().unwrap(), &home, pace, level).unwrap();
-        let mut story = Self { system, services: Vec::new(), home };
+        let mut story = Self { system, services: Vec::new(), _home: home };
         for number in 1..=sidecars {
             story.system.start_sidecar(&format!("sidecar-{number}")).unwrap();
             story.start_service(number);
@@ -103,13 +112,7 @@ impl Story {
 
     /// Waits until the state is as wanted, and gives it.
     pub(crate) fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let mut last = Value::Null;
-        let reached = poll(PATIENCE, || {
-            last = self.system.status().unwrap_or(Value::Null);
-            wanted(&last)
-        });
-        assert!(reached, "{what}: not within {PATIENCE:?}; the state is {last:#}");
-        last
+        until(|| self.system.status(), what, wanted)
     }
 
     /// Waits until no rotation is open and `version` is current.
@@ -174,12 +177,66 @@ impl Story {
     }
 }
 
-impl Drop for Story {
+impl Installation {
+    /// Starts its controller.
+    pub(crate) fn begin(name: &str, setup: Setup) -> Self {
+        let home = Home::of(name);
+        let platform = Platform::start(Programs::built().unwrap(), &home, setup).unwrap();
+        Self { platform, _home: home }
+    }
+
+    /// Waits until the state of the credential `name` is as wanted, and gives it.
+    pub(crate) fn until(&self, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        until(|| self.status(name), what, wanted)
+    }
+}
+
+impl Deref for Installation {
+    type Target = Platform;
+
+    fn deref(&self) -> &Platform {
+        &self.platform
+    }
+}
+
+impl DerefMut for Installation {
+    fn deref_mut(&mut self) -> &mut Platform {
+        &mut self.platform
+    }
+}
+
+impl Home {
+    pub(crate) fn of(name: &str) -> Self {
+        let name = format!("rekey-suite-{name}-{}", std::process::id());
+        Self(folder(&std::env::temp_dir(), &name).unwrap())
+    }
+}
+
+impl Deref for Home {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Home {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            std::fs::remove_dir_all(&self.home).ok();
+            std::fs::remove_dir_all(&self.0).ok();
         }
     }
+}
+
+/// Waits until the state that `status` asks for is as wanted, and gives it.
+fn until(status: impl Fn() -> anyhow::Result<Value>, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let mut last = Value::Null;
+    let reached = poll(PATIENCE, || {
+        last = status().unwrap_or(Value::Null);
+        wanted(&last)
+    });
+    assert!(reached, "{what}: not within {PATIENCE:?}; the state is {last:#}");
+    last
 }
 
 /// The phase of the open rotation; empty without one.

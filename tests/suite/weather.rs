@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rekey_testkit::moto::{Moto, Sdk};
-use rekey_testkit::platform::{Platform, Programs, Setup, folder};
+use rekey_testkit::platform::{Platform, Programs, Setup};
 use rekey_testkit::postgres::sql_over;
 use rekey_testkit::process::poll;
 use rekey_testkit::system::{self, Pace, System};
@@ -11,7 +11,7 @@ use rekey_testkit::weather::{Fault, Weather};
 
 use crate::application::Application;
 use crate::aws_iam::{CLOUD, CREDENTIAL, RIGHTS, current, policy};
-use crate::story::{PATIENCE, last, settled};
+use crate::story::{Home, Installation, PATIENCE, last, settled};
 
 /// Says that a key was made, which there is not.
 const LIE: &str = "<CreateAccessKeyResponse><CreateAccessKeyResult><AccessKey><UserName>orders</UserName>\
@@ -20,12 +20,11 @@ const LIE: &str = "<CreateAccessKeyResponse><CreateAccessKeyResult><AccessKey><U
     </AccessKey></CreateAccessKeyResult></CreateAccessKeyResponse>";
 
 /// A platform with the keys of one user, and a rotator with what the manual gives it, who goes through the weather.
-fn platform(name: &str, moto: &Moto, weather: &Weather) -> Platform {
+fn platform(name: &str, moto: &Moto, weather: &Weather) -> Installation {
     moto.user("orders", Some(RIGHTS));
     moto.user("rekey", Some(&policy()));
     let key = moto.create_key("rekey");
-    let home = folder(&std::env::temp_dir(), &format!("rekey-suite-{name}-{}", std::process::id())).unwrap();
-    let mut platform = Platform::start(Programs::built().unwrap(), &home, Setup::default()).unwrap();
+    let mut platform = Installation::begin(name, Setup::default());
     let target = format!(
         "  cloud:
     aws-iam:
@@ -115,7 +114,6 @@ fn whatever_a_provider_answers_there_is_no_third_key_no_orphan_and_no_use_that_f
     until_only_the_served_key_is_left(&platform, &moto, "after a lie");
     application.let_work(3);
     assert!(application.end_without_failure() > 25);
-    gone(platform);
 }
 
 #[test]
@@ -142,14 +140,6 @@ fn a_key_that_somebody_made_by_hand_is_named_and_never_deleted() {
         version > 1 && keys() == [key]
     };
     assert!(poll(PATIENCE, rotated), "{:?} {}", keys(), told(&platform));
-    gone(platform);
-}
-
-/// Ends it, and leaves nothing behind.
-fn gone(platform: Platform) {
-    let home = platform.folder().to_owned();
-    drop(platform);
-    std::fs::remove_dir_all(home).ok();
 }
 
 /// Logs in anew each time, and reads.
@@ -165,7 +155,7 @@ fn reader(system: &System) -> Application {
 
 #[test]
 fn a_database_that_becomes_a_standby_in_a_rotation_is_waited_for_and_named() {
-    let home = folder(&std::env::temp_dir(), &format!("rekey-suite-standby-{}", std::process::id())).unwrap();
+    let home = Home::of("standby");
     let mut system = System::start(Programs::built().unwrap(), &home, Pace::default()).unwrap();
     system.start_sidecar("sidecar-1").unwrap();
     system.wait_settled(system::CREDENTIAL, 1).unwrap();
@@ -190,6 +180,4 @@ fn a_database_that_becomes_a_standby_in_a_rotation_is_waited_for_and_named() {
     meanwhile.end_without_failure();
     let made = system.database.made_roles();
     assert!(made.len() == 1 && made[0].starts_with("orders_app_v2_"), "{made:?}");
-    drop(system);
-    std::fs::remove_dir_all(home).ok();
 }
