@@ -15,7 +15,8 @@ use crate::story::{PATIENCE, connect, until_readable};
 pub(crate) struct Application {
     /// How often it has used the credential. The thread goes on for as long as somebody here wants to know.
     uses: Arc<AtomicU64>,
-    thread: JoinHandle<Vec<String>>,
+    /// In the end, what failed, and how often it has used the credential.
+    thread: JoinHandle<(Vec<String>, u64)>,
 }
 
 impl Application {
@@ -40,12 +41,12 @@ impl Application {
         let uses = Arc::new(AtomicU64::new(0));
         let counted = Arc::downgrade(&uses);
         let thread = std::thread::spawn(move || {
-            let mut failures = Vec::new();
+            let (mut failures, mut all) = (Vec::new(), 0);
             while let Some(uses) = counted.upgrade() {
                 failures.extend(work().err().map(|error| format!("{error:#}")));
-                uses.fetch_add(1, Ordering::SeqCst);
+                all = uses.fetch_add(1, Ordering::SeqCst) + 1;
             }
-            failures
+            (failures, all)
         });
         Self { uses, thread }
     }
@@ -59,9 +60,8 @@ impl Application {
 
     /// Ends it. Gives how often it used the credential; anything that failed fails the test.
     pub(crate) fn end_without_failure(self) -> u64 {
-        let uses = self.uses.load(Ordering::SeqCst);
         drop(self.uses);
-        let failures = self.thread.join().unwrap();
+        let (failures, uses) = self.thread.join().unwrap();
         assert!(failures.is_empty(), "{} of {uses} uses failed: {failures:#?}", failures.len());
         uses
     }
