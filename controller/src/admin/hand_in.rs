@@ -50,17 +50,19 @@ impl Admin {
         }
     }
 
-    async fn declared_by_hand(
+    /// A credential whose versions others make, and what people do for it; where a machine does, it may be nothing.
+    async fn made_by_others(
         &self,
         name: &CredentialName,
-    ) -> Result<(CredentialRow, Spec, ByHand), Refusal> {
+    ) -> Result<(CredentialRow, Spec, Option<ByHand>), Refusal> {
         let row = self.0.store.credential(name).await?;
         let row = row.ok_or_else(|| Refusal::no_credential(name.as_str()))?;
         let spec = Spec::parse(&row.spec).map_err(|_problems| Refusal::Spec(name.clone()))?;
-        let by_hand = spec.driver.by_hand().ok_or_else(|| {
+        let by_hand = spec.driver.by_hand();
+        if by_hand.is_none() && !spec.driver.is_followed() {
             let message = format!("versions of {name} are not handed in: `rekeyctl rotate {name}` makes one");
-            Refusal::invalid("name", message)
-        })?;
+            return Err(Refusal::invalid("name", message));
+        }
         Ok((row, spec, by_hand))
     }
 
@@ -71,10 +73,10 @@ impl Admin {
         name: &CredentialName,
         value: SecretBytes,
     ) -> Result<Version, Refusal> {
-        let (_row, spec, by_hand) = self.declared_by_hand(name).await?;
-        if spec.driver.is_followed() {
+        let (_row, spec, by_hand) = self.made_by_others(name).await?;
+        let Some(by_hand) = by_hand.filter(|_| !spec.driver.is_followed()) else {
             return Err(Refusal::followed(name));
-        }
+        };
         let (driver, value) = (self.0.drivers.driver(&spec)?, Arc::new(value));
         let handle = by_hand.called(Version::FIRST).parse();
         let handle = handle.map_err(|_name| Refusal::Internal("a version has no name".to_owned()))?;
@@ -117,7 +119,7 @@ impl Admin {
         name: &CredentialName,
         version: Version,
     ) -> Result<Version, Refusal> {
-        let (row, _spec, by_hand) = self.declared_by_hand(name).await?;
+        let (row, _spec, by_hand) = self.made_by_others(name).await?;
         let remedy = "`rekeyctl status` lists those that there are";
         let none = || Refusal::NotFound { what: "version", name: format!("{name}@{version}"), remedy };
         let record = row.ledger.version(version).ok_or_else(none)?;
@@ -130,8 +132,10 @@ impl Admin {
         let asked = self.0.clock.now();
         let tried = self.0.executor.try_version(name, version).await;
         match tried.map_err(|error| Refusal::of_commit(name, error))? {
-            Some(Ok(())) if by_hand.proven => {
-                let message = format!("{} still works: delete it at {}", record.handle, by_hand.page);
+            // Where no page is declared, whoever rotates it ends it, and the target can be asked.
+            Some(Ok(())) if by_hand.as_ref().is_none_or(|by_hand| by_hand.proven) => {
+                let page = by_hand.map(|by_hand| format!(": delete it at {}", by_hand.page));
+                let message = format!("{} still works{}", record.handle, page.unwrap_or_default());
                 return Err(Refusal::TargetRefused(message));
             }
             Some(Err(error @ (DriverError::Unavailable(_) | DriverError::Unknown(_)))) => {

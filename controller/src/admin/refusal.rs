@@ -137,7 +137,7 @@ impl Refusal {
             CommitError::Spec(name) => Self::Spec(name),
             CommitError::Store(error) => Self::Store(error),
             CommitError::Target(error) => Self::from(error),
-            known @ (CommitError::Known(_) | CommitError::Revoked(_)) => {
+            known @ (CommitError::Known(_) | CommitError::Revoked(_) | CommitError::Lost(_)) => {
                 Self::invalid("value", known.to_string())
             }
             CommitError::Derive(why) => Self::invalid("fields", why.to_string()),

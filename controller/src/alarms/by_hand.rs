@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rekey_drivers::{ByHand, Place};
 use rekey_model::{Handle, Version, millis};
-use rekey_rotation::{AlarmKind, EndingState, Phase};
+use rekey_rotation::{AlarmKind, Cause, EndingState, Phase};
 
 use super::Notice;
 use crate::executor::Report;
@@ -82,12 +82,10 @@ fn to_cut(report: &Report, place: &Place) -> Vec<Notice> {
     let notice = |(version, _)| Notice {
         kind: "delete_by_hand",
         message: format!("{version} was revoked and may still work: {}", to_ask(place)),
-        next_command: match report.spec.driver.by_hand() {
-            Some(_) => format!("rekeyctl hand-in {name} --deleted {version}"),
-            None => format!("rekeyctl status {name}"),
-        },
+        next_command: format!("rekeyctl hand-in {name} --deleted {version}"),
     };
-    let hit = |version: &Version| report.ledger.emergency_on(Some(*version)).is_some();
+    let endings = &report.ledger.endings;
+    let hit = |version: &Version| endings.get(version).is_some_and(|it| it.cause == Cause::Emergency);
     to_delete(report).into_iter().filter(|(version, _)| hit(version)).map(notice).collect()
 }
 

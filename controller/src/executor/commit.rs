@@ -47,6 +47,12 @@ pub enum CommitError {
     /// What was handed in is a version that nobody may ever get again.
     #[error("that is {0}, which was revoked: make another one")]
     Revoked(Version),
+    /// What was handed in may be a version that nobody may ever get again, and whose value is not here.
+    #[error(
+        "{0} was revoked, and its value is not known here since a restore: this may be it. Delete {0} where it was made, and \
+         say so with `--deleted {0}` first"
+    )]
+    Lost(Version),
     /// The controller ends, or a fault stopped what was asked for.
     #[error("it was stopped before it was done")]
     Stopped,

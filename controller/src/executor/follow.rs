@@ -164,6 +164,13 @@ fn known_as(known: Known, seen: &Seen, place: &Place) -> Looked {
             place.shown(),
             place.by
         )),
+        Known::Lost(version) => Looked::Not(format!(
+            "a revoked version is not known here: {version}, since a restore, and {at} may still have it; ask {by} whether \
+             it is deleted, then say so: `rekeyctl hand-in {name} --deleted {version}`",
+            at = place.shown(),
+            by = place.by,
+            name = seen.spec.name,
+        )),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rekey_drivers::{Driver, DriverError};
 use rekey_model::{CredentialName, Fields, RotationId, SecretBytes, Version};
-use rekey_rotation::{Event, OutOfOrder, Phase, Why};
+use rekey_rotation::{EndingState, Event, OutOfOrder, Phase, Why};
 use rekey_runtime::random;
 
 use super::act::Trouble;
@@ -41,6 +41,8 @@ pub(super) enum Known {
     Here(Version),
     /// It is this one, which nobody may ever get again.
     Revoked(Version),
+    /// It may be this one, which nobody may ever get again, and whose value a restore lost.
+    Lost(Version),
 }
 
 /// What follows from a value that is handed in.
@@ -99,18 +101,21 @@ impl Executor {
             None => Ok(()),
             Some(Known::Here(version)) => Err(CommitError::Known(version)),
             Some(Known::Revoked(version)) => Err(CommitError::Revoked(version)),
+            Some(Known::Lost(version)) if seen.is_given() => Err(CommitError::Lost(version)),
+            // Its target is asked what it takes, and nobody's word is waited for.
+            Some(Known::Lost(_)) => Ok(()),
         }
     }
 
     /// The version that `value` is, of which consumers would get `fields`; none: it is new. What was revoked stays so for
-    /// as long as the credential is there, and is known by the secret alone, whatever was declared since. Others are
-    /// looked for while they may still work.
+    /// as long as the credential is there, and is known by the secret alone, whatever was declared since; it may be one whose
+    /// value is not here, until that has ended. Others are looked for while they may still work.
     pub(super) async fn which(
         &self,
         seen: &Seen,
         (value, fields): (&SecretBytes, &Fields),
     ) -> Result<Option<Known>, CommitError> {
-        let mut here = None;
+        let (mut here, mut lost) = (None, None);
         for (version, record) in &seen.ledger.versions {
             let fenced = seen.ledger.fenced.contains(version);
             let there = !record.stage.is_final() || seen.ledger.endings.contains_key(version);
@@ -119,8 +124,12 @@ impl Executor {
             }
             let known = match self.fields(seen.id, *version).await {
                 Ok(known) => known,
-                // One that has no secret here is another.
-                Err(CommitError::Unsealed(_)) => continue,
+                Err(CommitError::Unsealed(_)) => {
+                    let ends = seen.ledger.endings.get(version);
+                    let may_work = ends.is_some_and(|ending| ending.state != EndingState::Ended);
+                    lost = lost.or((fenced && may_work).then_some(Known::Lost(*version)));
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             if fenced && has_secret(&known, (value, fields)) {
@@ -130,7 +139,7 @@ impl Executor {
                 here = here.or(Some(Known::Here(*version)));
             }
         }
-        Ok(here)
+        Ok(here.or(lost))
     }
 
     /// Makes `value`, which was seen to work, the next version, and begins a rotation if none waits for it. It is proven

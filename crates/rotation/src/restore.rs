@@ -192,6 +192,10 @@ impl Ledger {
         if self.record_of(handle).is_some() {
             return;
         }
+        if let Some(record) = self.versions.get_mut(&version).filter(|record| record.is_nameless(version)) {
+            record.handle = handle.clone();
+            return;
+        }
         let mut number = version;
         if self.versions.contains_key(&version) {
             number = self.next_version();
@@ -330,8 +334,18 @@ impl Ledger {
         self.versions.values().find(|record| record.handle == *handle)
     }
 
-    /// What was never to be served again and became known only now ends as what it is: cut.
+    /// What was never to be served again and became known only now ends as what it is: cut. Where values come from outside,
+    /// also what only its fence tells of: its value could come once more, and nobody here would know it, so that its end
+    /// waits for somebody's word.
     fn cut_what_is_fenced(&mut self, facts: &Facts<'_>) {
+        if Self::is_given(facts) && self.deleted.is_none() {
+            for version in &self.fenced {
+                let nameless = || VersionRecord::nameless(*version, facts.now);
+                if let Some(record) = nameless().filter(|_| !self.versions.contains_key(version)) {
+                    self.versions.insert(*version, record);
+                }
+            }
+        }
         let alive = |version: &&Version| {
             self.version(**version).is_some_and(|it| it.ended.is_none() && !it.stage.is_final())
         };
@@ -362,5 +376,15 @@ impl VersionRecord {
     /// One that is known only by its name.
     fn stray(handle: &Handle, adopted: bool, now: Moment) -> Self {
         Self { stage: Stage::Previous, adopted, lasting: true, stray: true, ..Self::chosen(handle, now) }
+    }
+
+    /// One of which only the number is known, which is its name until another is told.
+    fn nameless(version: Version, now: Moment) -> Option<Self> {
+        let name = version.to_string().parse().ok()?;
+        Some(Self::stray(&name, false, now))
+    }
+
+    fn is_nameless(&self, version: Version) -> bool {
+        self.handle.as_str() == version.to_string()
     }
 }

@@ -5,14 +5,15 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use rekey_drivers::{Class, Place};
-use rekey_model::Version;
-use rekey_rotation::{Event, Phase};
+use rekey_model::{Fields, Incarnation, SecretBytes, Version};
+use rekey_rotation::{Claim, Event, Mode, Phase};
 use rekey_runtime::random;
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::driver::{Rules, Theirs};
 use super::stage::Stage;
+use crate::executor::CommitError;
 
 const RULES: Rules = Rules { class: Class::H, slots: None, exclusive: true, one_value: false };
 
@@ -271,4 +272,50 @@ async fn what_was_revoked_before_anybody_had_it_is_cut_when_the_provider_refuses
         scene.pass(Duration::from_secs(11)).await;
     }
     panic!("never cut: {:#?}", scene.stage.ledger().await);
+}
+
+#[tokio::test]
+async fn what_was_revoked_in_a_life_that_a_restore_lost_is_not_taken_before_somebody_says_so() {
+    let mut scene = Scene::begin("one").await;
+    let backup = scene.stage.ledger().await;
+    scene.works(&["two"]);
+    scene.leave("two");
+    scene.until_on(2).await;
+    scene.revoke(None).await;
+    let lost = scene.stage.ledger().await;
+    scene.stage.put_back(backup).await;
+    scene.stage.lose_secret(v(2)).await;
+    let claim =
+        Claim { incarnation: Incarnation(1), order: lost.order, serves: None, fenced: lost.fenced.clone() };
+    for index in 0..3 {
+        scene.stage.tells(index, Some(&claim)).await;
+    }
+    scene.stage.until("v2 is fenced", |ledger| ledger.fenced.contains(&v(2))).await;
+    scene.stage.until("it may be cut", |ledger| ledger.endings.contains_key(&v(2))).await;
+    assert_eq!(scene.stage.store.meta().await.unwrap().mode, Mode::Normal);
+    for crashes in [true, false] {
+        for _ in 0..5 {
+            scene.pass(Duration::from_secs(3)).await;
+        }
+        assert_eq!(scene.stage.ledger().await.last_version, Some(v(1002)), "{}", scene.told());
+        let told = scene.told();
+        assert!(told.contains("a revoked version is not known here: v2"), "{told}");
+        assert!(told.contains("ask the script") && told.contains("hand-in orders/db --deleted v2"), "{told}");
+        if crashes {
+            scene.stage.crash().await;
+            scene.stage.start();
+        }
+    }
+    let value = SecretBytes::new(b"other".to_vec());
+    let of = |value: &[u8]| SecretBytes::new(value.to_vec());
+    let fields = [("username".parse().unwrap(), of(b"orders")), ("password".parse().unwrap(), of(b"other"))];
+    let fields = Fields::new(fields.into()).unwrap();
+    let given = scene.stage.executor().may_be_given(&scene.stage.name, (&value, &fields)).await;
+    assert!(matches!(given, Err(CommitError::Lost(version)) if version == v(2)), "{given:?}");
+
+    let tried = scene.stage.executor().try_version(&scene.stage.name, v(2)).await.unwrap();
+    assert!(tried.is_none(), "nobody can be asked, so that a word is enough");
+    let ended = Event::Ended { version: v(2), asked: scene.stage.clock.now(), sessions: 0 };
+    scene.stage.commit(ended).await.unwrap();
+    scene.until_on(1003).await;
 }

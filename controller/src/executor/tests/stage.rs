@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rekey_model::{CredentialName, Generation, InstanceId, Order, SessionId};
+use rekey_model::{CredentialName, Generation, InstanceId, Order, SessionId, Version};
 use rekey_rotation::{Claim, Event, Ledger, Phase, Why};
 use rekey_runtime::{Clock, Tasks, random};
 use tokio::sync::oneshot;
@@ -302,6 +302,14 @@ impl Stage {
         tx.commit().await.unwrap();
     }
 
+    /// The store that was put back has no secret of this version.
+    pub(super) async fn lose_secret(&self, version: Version) {
+        let mut tx = self.store.begin().await.unwrap();
+        let row = tx.load(&self.name).await.unwrap().unwrap();
+        tx.drop_secret(row.id, version).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
     /// Holder `index` says hello in this life, and what it had in the life that was lost.
     pub(super) async fn tells(&self, index: usize, claim: Option<&Claim>) {
         let who = self.holders[index].0;
@@ -453,7 +461,7 @@ impl Stage {
             ledger.open_rotation().is_none() && ledger.endings.is_empty() && !ledger.owed
         })
         .await;
-        let current = self.ledger().await.current.map(rekey_model::Version::get);
+        let current = self.ledger().await.current.map(Version::get);
         let accepted = self.target.lock().roles.len();
         assert_eq!(accepted, usize::from(current.is_some()), "orphans at the target (I10)");
     }

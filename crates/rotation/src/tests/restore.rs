@@ -463,3 +463,30 @@ fn what_a_lost_life_was_to_cut_may_be_overwritten_where_there_is_one_value() {
     again.ledger.restore.written = Some(again.ledger.order);
     assert!(!lost(&again), "somebody means whatever is there");
 }
+
+#[test]
+fn where_values_come_from_outside_a_fence_alone_waits_for_somebody_s_word() {
+    for making in [Making::Given, Making::Followed, Making::Ours] {
+        let mut world = World::empty();
+        world.policy.making = making;
+        world.make_next();
+        let mut world = reconcile(world, vec![fencing(9, &[2])], Listing::CannotTell);
+        let cut = world.ledger.endings.get(&v(2)).map(|ending| ending.cause);
+        if making == Making::Ours {
+            assert_eq!(cut, None, "no value of ours comes twice");
+            continue;
+        }
+        assert_eq!(cut, Some(Cause::Emergency));
+        assert_eq!(world.ledger.version(v(2)).unwrap().handle, handle("v2"));
+        assert_eq!(world.ledger.current, Some(v(1)));
+        // A late holder tells what it is called.
+        world.claims = vec![claim(9, 2)];
+        world.ok(&Event::Heard);
+        world.claims.clear();
+        assert_eq!(world.ledger.version(v(2)).unwrap().handle, handle("app_v2"));
+        assert_eq!(left(&world), [1], "it is the same one, and was cut");
+        let asked = at(world.now);
+        world.ok(&Event::Ended { version: v(2), asked, sessions: 0 });
+        assert!(world.ledger.version(v(2)).unwrap().ended.is_some());
+    }
+}
