@@ -1,5 +1,7 @@
-//! What the settings of several kinds of target have in common: where it is, TLS and where it may be left out, limits of
-//! time, the files that are named, probes.
+//! What the settings of several kinds of target have in common: where it is, TLS, limits of time, the files that are named,
+//! probes.
+
+mod tls;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -8,12 +10,12 @@ use std::time::Duration;
 
 use rekey_model::{SecretBytes, Span};
 use rekey_settings::{Section, check_secret_file, read_secret_file, read_text};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 
 use crate::http::route;
 use crate::{BuildError, Driver, Problem};
+
+pub(crate) use tls::{Tls, trusting_nobody};
+pub use tls::{TlsMode, TlsSettings};
 
 /// The most probes that an account may have.
 pub(crate) const MOST_PROBES: usize = 32;
@@ -27,126 +29,10 @@ pub(crate) struct Route {
     pub(crate) port: u16,
 }
 
-/// TLS to a target, as it is written: `tls.mode`, `tls.ca_file`, `tls.server_name`.
-#[derive(Debug, Clone, Default)]
-pub struct TlsSettings {
-    /// Whether, and how strictly.
-    pub mode: TlsMode,
-    /// The only authorities that are trusted, PEM.
-    pub ca_file: Option<PathBuf>,
-    /// Instead of a file: the authorities that browsers trust, as they were when this was built.
-    pub public: bool,
-    /// The name in the server's certificate, if it is not the host.
-    pub server_name: Option<String>,
-}
-
-/// Whether TLS is spoken, and how strictly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TlsMode {
-    /// The certificate must be issued by the declared authority for the name. The default.
-    #[default]
-    VerifyFull,
-    /// Plain; only to a Unix socket or loopback.
-    Disable,
-}
-
-/// TLS, ready to be spoken.
-#[derive(Debug, Clone)]
-pub(crate) struct Tls {
-    pub(crate) config: Arc<ClientConfig>,
-    pub(crate) server_name: Option<String>,
-}
-
 impl Route {
     /// Where consumers reach the server: as we do, where nothing else is said.
     pub(crate) fn of_consumers(&self, host: Option<&String>, port: Option<u16>) -> Self {
         Self { host: host.unwrap_or(&self.host).clone(), port: port.unwrap_or(self.port) }
-    }
-}
-
-impl TlsSettings {
-    /// Reads `tls` of a target. A Unix socket (`local`) speaks no TLS; everything else is verified in full unless it
-    /// says otherwise.
-    pub(crate) fn read(section: &Section<'_>, folder: &Path, local: bool) -> Self {
-        let default = if local { TlsMode::Disable } else { TlsMode::VerifyFull };
-        let Some(tls) = section.optional_section("tls") else {
-            return Self { mode: default, ..Self::default() };
-        };
-        let mode = match tls.optional::<String>("mode").as_deref() {
-            None => default,
-            Some("verify-full") => TlsMode::VerifyFull,
-            Some("disable") => TlsMode::Disable,
-            Some(_) => {
-                let remedy = "write verify-full, or disable for a Unix socket or loopback";
-                tls.problem("mode", "is not known", remedy);
-                default
-            }
-        };
-        let ca_file = tls.optional::<PathBuf>("ca_file").map(|file| folder.join(file));
-        let public = match tls.optional::<String>("authorities").as_deref() {
-            None => false,
-            Some("public") => true,
-            Some(_) => {
-                tls.problem("authorities", "is not known", "write public, or name a tls.ca_file");
-                true
-            }
-        };
-        Self { mode, ca_file, public, server_name: tls.optional("server_name") }
-    }
-
-    /// Everything that is wrong with it, whatever the host.
-    pub(crate) fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        if self.mode == TlsMode::VerifyFull && self.ca_file.is_none() && !self.public {
-            problems.push(no_authority());
-        }
-        if self.ca_file.is_some() && self.public {
-            problems
-                .push(Problem::new("tls.authorities", "goes without tls.ca_file: only one can be trusted"));
-        }
-        if let Some(name) = &self.server_name
-            && ServerName::try_from(name.as_str()).is_err()
-        {
-            problems.push(Problem::new("tls.server_name", "is a DNS name or an address"));
-        }
-        problems
-    }
-
-    /// What is wrong with it for `host`, which the setting `field` names.
-    pub(crate) fn problem_at(&self, field: &str, host: &str) -> Option<Problem> {
-        (self.mode == TlsMode::Disable && !on_this_machine(host)).then(|| {
-            let message = format!("disable is only for a Unix socket or loopback, not for {field} {host:?}");
-            Problem::new("tls.mode", message)
-        })
-    }
-
-    /// TLS with the authorities (PEM) that were read from `ca_file`; none where it is not spoken. Fails with `problems`,
-    /// those of the settings, if there are any, and with what is wrong with the authorities.
-    pub(crate) fn ready(
-        &self,
-        ca_pem: Option<&[u8]>,
-        mut problems: Vec<Problem>,
-    ) -> Result<Option<Tls>, Vec<Problem>> {
-        let tls = self.with(ca_pem).unwrap_or_else(|problem| {
-            problems.push(problem);
-            None
-        });
-        problems.dedup();
-        if problems.is_empty() { Ok(tls) } else { Err(problems) }
-    }
-
-    fn with(&self, ca_pem: Option<&[u8]>) -> Result<Option<Tls>, Problem> {
-        match (self.mode, ca_pem) {
-            (TlsMode::Disable, _) => Ok(None),
-            (TlsMode::VerifyFull, None) if !self.public => Err(no_authority()),
-            (TlsMode::VerifyFull, pem) => {
-                let public = || speaking(public_authorities());
-                let config = pem
-                    .map_or_else(public, client_config)
-                    .map_err(|message| Problem::new("tls.ca_file", message))?;
-                Ok(Some(Tls { config, server_name: self.server_name.clone() }))
-            }
-        }
     }
 }
 
@@ -262,6 +148,20 @@ pub(crate) fn check_address(tls: &TlsSettings, field: &str, address: &str) -> Op
     }
 }
 
+/// What is wrong with `address`, which the field names, where TLS is only of matter if it begins with `https://`.
+pub(crate) fn check_endpoint(tls: &TlsSettings, field: &str, address: &str) -> Vec<Problem> {
+    match route(address) {
+        Some(("https", ..)) => tls.problems(),
+        Some((_http, host, _)) if on_this_machine(&host) => Vec::new(),
+        Some(_http) => {
+            vec![Problem::new(field, "is https: without TLS only this machine is spoken to")]
+        }
+        None => {
+            vec![Problem::new(field, "is https://HOST or https://HOST:PORT, nothing after it")]
+        }
+    }
+}
+
 /// Whether the file that `field` names holds a secret.
 pub(crate) fn check_secret(problems: &mut Vec<Problem>, field: &str, secret: &SecretBytes) {
     if secret.size() == 0 {
@@ -308,47 +208,11 @@ pub(crate) fn check_times(problems: &mut Vec<Problem>, parts: &[(&'static str, S
     }
 }
 
-fn no_authority() -> Problem {
-    Problem::new("tls.ca_file", "is needed: no other authority is trusted")
-}
-
 /// Whether `host` is this machine, or the folder of a Unix socket.
-pub(crate) fn on_this_machine(host: &str) -> bool {
+fn on_this_machine(host: &str) -> bool {
     host.starts_with('/')
         || host == "localhost"
         || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-fn public_authorities() -> RootCertStore {
-    RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
-}
-
-/// TLS 1.3, these authorities and no others, no resumption.
-fn client_config(ca_pem: &[u8]) -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(ca_pem) {
-        let certificate = certificate.map_err(|error| format!("is not PEM: {error}"))?;
-        roots.add(certificate).map_err(|error| format!("holds a certificate that is none: {error}"))?;
-    }
-    if roots.is_empty() {
-        return Err("holds no certificate".to_owned());
-    }
-    speaking(roots)
-}
-
-/// TLS with which no connection succeeds, for a client that must have some and speaks none.
-pub(crate) fn trusting_nobody() -> Result<Arc<ClientConfig>, String> {
-    speaking(RootCertStore::empty())
-}
-
-fn speaking(roots: RootCertStore) -> Result<Arc<ClientConfig>, String> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| format!("cannot be used: {error}"))?;
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.resumption = rustls::client::Resumption::disabled();
-    Ok(Arc::new(config))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 
 use crate::Problem;
 use crate::http::{Http, route};
-use crate::target::{TlsSettings, check_times};
+use crate::target::{TlsSettings, check_endpoint, check_times};
 
 /// The rights of the rotator's own user, for the keys of the user `orders`; `docs/drivers.md` shows it.
 pub const POLICY: &str = r#"{
@@ -106,12 +106,7 @@ impl TargetSettings {
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         for (field, text) in [("endpoint", &self.endpoint), ("sts_endpoint", &self.sts())] {
-            match route(text) {
-                Some(("https", ..)) => problems.extend(self.tls.problems()),
-                Some((_, host, _)) => problems.extend(plain(field, &host)),
-                None => problems
-                    .push(Problem::new(field, "is https://HOST or https://HOST:PORT, nothing after it")),
-            }
+            problems.extend(check_endpoint(&self.tls, field, text));
         }
         for (field, region) in [("region", &self.region), ("iam_region", &self.iam_region)] {
             let good = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
@@ -166,13 +161,6 @@ impl TargetSettings {
             visible: self.visible_within.get(),
         })
     }
-}
-
-/// What is wrong with a host that is spoken to without TLS.
-fn plain(field: &str, host: &str) -> Option<Problem> {
-    let address = host.parse::<std::net::IpAddr>();
-    let here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
-    (!here).then(|| Problem::new(field, "is https: without TLS only this machine is spoken to"))
 }
 
 impl Account {

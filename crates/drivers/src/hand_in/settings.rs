@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use crate::Problem;
 use crate::by_hand::{ByHand, unknown_word};
 use crate::http::{Http, route};
-use crate::target::{TlsSettings, check_times, on_this_machine};
+use crate::target::{TlsSettings, check_endpoint, check_times};
 
 /// A provider as the controller's own config describes it: `targets.NAME.hand-in`.
 #[derive(Debug, Clone)]
@@ -127,20 +127,9 @@ impl Target {
 impl TargetSettings {
     /// Everything that is wrong with these settings, without a look at any file.
     pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        match self.address.as_deref().map(route) {
-            None => {}
-            Some(Some(("https", ..))) => problems.extend(self.tls.problems()),
-            Some(Some((_, host, _))) if on_this_machine(&host) => {}
-            Some(Some(_)) => {
-                let message = "is https: without TLS only this machine is spoken to";
-                problems.push(Problem::new("address", message));
-            }
-            Some(None) => {
-                let message = "is https://HOST or https://HOST:PORT, nothing after it";
-                problems.push(Problem::new("address", message));
-            }
-        }
+        let address = self.address.as_deref();
+        let mut problems =
+            address.map(|address| check_endpoint(&self.tls, "address", address)).unwrap_or_default();
         let parts = [("connect_timeout", self.connect_timeout), ("request_timeout", self.request_timeout)];
         check_times(&mut problems, &parts, self.call_timeout);
         problems
