@@ -239,4 +239,13 @@ mod tests {
         assert_eq!(fields(&verified, [Some("a"), None], [1, 0]), ["port"]);
         assert_eq!(fields(&TlsSettings::default(), [Some("a"), None], [1, 1]), ["tls.ca_file"]);
     }
+
+    #[test]
+    fn consumers_reach_a_server_as_we_do_unless_something_else_is_said() {
+        let route = Route { host: "a".into(), port: 1 };
+        let host = "b".to_owned();
+        assert_eq!(route.of_consumers(None, None), route);
+        assert_eq!(route.of_consumers(Some(&host), None), Route { host: host.clone(), port: 1 });
+        assert_eq!(route.of_consumers(None, Some(2)), Route { host: "a".into(), port: 2 });
+    }
 }
