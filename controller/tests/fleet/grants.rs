@@ -95,6 +95,29 @@ async fn a_grant_that_was_lost_while_away_is_told_in_the_snapshot() {
 }
 
 #[tokio::test]
+async fn a_grant_that_was_lost_while_away_is_told_where_there_can_be_no_snapshot() {
+    let world = World::new().await;
+    for credential in ["orders/db", "orders/other"] {
+        world.declare(credential, &[ALL]).await;
+        world.promote(credential, 1, credential).await;
+    }
+    let sidecar = Sidecar::join(&world, ORDERS).await;
+    drop(sidecar.follow().await);
+    let (mut witness, _) = Sidecar::join(&world, ORDERS).await.follow().await;
+    world.change("orders/other", |row| row.spec["written_by_a_later_release"] = 1.into()).await;
+    world.change("orders/db", |row| row.spec = spec("orders/db", &[])).await;
+    assert!(witness.change().await.withdrawn);
+    let holds = Held { name: "orders/other".into(), version: 1, ..Held::default() };
+    let mut stream = sidecar.hello(vec![holds]).await.unwrap();
+    stream.welcome().await;
+    let told = [stream.change().await, stream.change().await];
+    assert_eq!(
+        told.each_ref().map(|it| (it.name.as_str(), it.withdrawn)),
+        [("orders/other", false), ("orders/db", true)]
+    );
+}
+
+#[tokio::test]
 async fn a_credential_that_is_gone_is_dropped_by_a_snapshot_without_it() {
     let world = World::new().await;
     for credential in ["orders/db", "orders/other"] {
