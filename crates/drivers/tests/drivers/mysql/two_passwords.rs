@@ -408,3 +408,31 @@ async fn the_end_of_one_of_two_does_not_wait_for_those_who_come_back_with_the_ot
     assert!(cut.unwrap().sessions_left == 0);
     assert_eq!(world.driver.find(&two).await.unwrap(), Found::Present);
 }
+
+#[tokio::test]
+async fn who_was_on_the_way_in_when_an_emergency_ended_the_others_is_ended_too() {
+    let world = World::new();
+    let stays = world.driver.install(&world.intent(1)).await.unwrap().fields;
+    // On a machine that is slow just then somebody comes after all is over: one in time is enough.
+    for round in 2..12 {
+        let cut = world.intent(round);
+        world.driver.install(&cut).await.unwrap();
+        let (server, fields) = (world.server, stays.clone());
+        let mut first = world.log_in(&fields).unwrap();
+        let late = std::thread::spawn(move || {
+            for _ in 0..60_000 {
+                if first.ask("SELECT 7").is_none() {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            log_in(server, &fields)
+        });
+        world.driver.revoke(&cut.handle, Sessions::End).await.unwrap();
+        world.driver.clean_up(&cut.handle).await.unwrap();
+        if late.join().unwrap().is_none_or(|mut late| late.ask("SELECT 7").is_none()) {
+            return;
+        }
+    }
+    panic!("nobody was ended who came while the others were");
+}
