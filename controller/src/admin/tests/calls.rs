@@ -337,3 +337,24 @@ async fn a_credential_takes_from_its_class_and_nobody_declares_what_it_took() {
     let steps = world.root().plan_rotate(plan).await.unwrap().into_inner().steps;
     assert!(steps.iter().any(|step| step.contains("quiet from class databases")), "{steps:?}");
 }
+
+#[tokio::test]
+async fn what_is_declared_anew_counts_at_once_for_what_waits_for_its_next_look() {
+    let world = World::new().await;
+    world.declared().await;
+    let mut declared = spec("orders/db", "orders_app");
+    let apply = async |spec: &serde_json::Value| {
+        let request = wire::ApplyRequest { specs_json: vec![spec.to_string()], dry_run: false };
+        assert_eq!(world.root().apply(request).await.unwrap().into_inner().problems, []);
+    };
+    // The target is looked at every three minutes.
+    declared["grace"]["quiet"] = "30m".into();
+    apply(&declared).await;
+    let rotate =
+        wire::RotateRequest { name: "orders/db".to_owned(), reason: "x".to_owned(), ..Default::default() };
+    world.root().rotate(rotate).await.unwrap();
+    world.until(|status| status.versions.iter().any(|version| version.sessions.is_some())).await;
+    declared["grace"]["quiet"] = "50ms".into();
+    apply(&declared).await;
+    world.until(|status| status.current == 2 && status.rotation.is_none()).await;
+}
