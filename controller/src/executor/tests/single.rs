@@ -1,14 +1,18 @@
 //! A target that takes one value at a time: readers wait behind a barrier, and are let go whatever the target does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use rekey_model::{Incarnation, Order, Version};
+use rekey_drivers::{Driver as _, Intent};
+use rekey_model::{Incarnation, Order, SecretBytes, Version};
 use rekey_rotation::{AlarmKind, Claim, EmergencyId, Event, Phase};
 use rekey_runtime::random;
 
 use super::driver::Fault;
 use super::stage::Stage;
-use crate::executor::Report;
+use crate::audit::Actor;
+use crate::executor::{CommitError, Outcome, Report};
+use crate::spec::Spec;
 
 fn v(number: u64) -> Version {
     Version::new(number).unwrap()
@@ -123,4 +127,27 @@ async fn what_a_lost_life_was_to_cut_is_not_cut_under_what_took_its_place() {
     }
     assert_eq!(stage.target.accepted(), [handle], "{:?}", stage.target.lock().calls);
     assert!(stage.ledger().await.endings.values().all(|it| it.state == rekey_rotation::EndingState::Ended));
+}
+
+#[tokio::test]
+async fn a_revoked_password_that_somebody_sets_again_is_not_adopted() {
+    async fn adopt(stage: &Stage, password: &[u8]) -> Result<Outcome, CommitError> {
+        let row = stage.store.credential(&stage.name).await.unwrap().unwrap();
+        let (spec, version) = (Spec::parse(&row.spec).unwrap(), row.ledger.next_version());
+        let password = SecretBytes::new(password.to_vec());
+        let handle = spec.driver.handle(version, Some(&password), random::nonce).parse().unwrap();
+        let intent = Intent::chosen(version, handle, Arc::new(password));
+        let fields = stage.target.fields(&intent).unwrap();
+        stage.executor().adopt_next(&spec, (&intent, &fields), Actor::controller()).await
+    }
+    let mut stage = Stage::settled_single().await;
+    let first = stage.target.lock().roles.values().next().unwrap().secret.clone();
+    stage.target.lock().emergency = true;
+    let (id, reason, by) = (random::id(), "leak".to_owned(), "t".to_owned());
+    stage.commit(Event::Revoke { id, version: None, reason, by, replace: true }).await.unwrap();
+    stage.until("replaced", |ledger| ledger.current == Some(v(2)) && ledger.open_rotation().is_none()).await;
+    stage.until("v1 is over", |ledger| ledger.endings.is_empty()).await;
+    let again = adopt(&stage, &first).await.unwrap_err();
+    assert!(matches!(again, CommitError::Revoked(version) if version == v(1)), "{again}");
+    assert_eq!(adopt(&stage, b"somebody's").await.unwrap().ledger.current, Some(v(3)));
 }
