@@ -53,6 +53,12 @@ impl Readings {
         }
     }
 
+    /// Whether none is under way.
+    #[cfg(test)]
+    pub(in crate::executor) fn are_over(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// None while an earlier one hangs at the same place.
     fn begin(&self, name: &CredentialName, place: &Place) -> Option<Reading> {
         let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
