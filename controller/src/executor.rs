@@ -25,6 +25,7 @@ mod watch;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -140,6 +141,8 @@ struct Inner {
     settles: Settles,
     reports: Semaphore,
     reconcile: Reconcile,
+    /// Whether nothing is being looked at, nor known to be due.
+    rests: AtomicBool,
 }
 
 /// What an executor is made of.
@@ -183,6 +186,7 @@ impl Executor {
             settles,
             reports: Semaphore::new(REPORTS),
             reconcile: Reconcile::default(),
+            rests: AtomicBool::new(false),
         }))
     }
 
@@ -222,6 +226,7 @@ impl Executor {
                 looks.push(Box::pin(self.look_and_log(name)));
             }
             let wait = agenda.wait(now);
+            self.0.rests.store(looks.is_empty(), Ordering::Relaxed);
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
                 Some(looked) = looks.next() => self.looked(looked?, &mut agenda),
@@ -237,6 +242,13 @@ impl Executor {
     /// Does now what waits for its next look or its next try: it was declared anew, and that counts at once.
     pub fn look_now(&self, name: &CredentialName) {
         self.0.lanes.retry_now(name);
+    }
+
+    /// How many steps are under way while nothing else is to be done before the clock moves; none: something is.
+    #[cfg(test)]
+    fn at_rest(&self) -> Option<usize> {
+        let rests = self.0.rests.load(Ordering::Relaxed) && self.0.readings.are_over();
+        rests.then(|| self.0.lanes.at_rest()).flatten()
     }
 
     /// Looks at everything once: also what the life before left behind.

@@ -225,6 +225,13 @@ impl Lanes {
         self.poke.notified().await;
     }
 
+    /// How many tasks are being done while nothing is poked; none: something is.
+    #[cfg(test)]
+    pub(super) fn at_rest(&self) -> Option<usize> {
+        let busy = lock(&self.tasks).values().filter(|standing| standing.busy).count();
+        lock(&self.poked).is_empty().then_some(busy)
+    }
+
     /// Notes whatever was poked.
     pub(super) fn take_poked(&self, agenda: &mut Agenda, elapsed: Duration) {
         for (name, urgency) in std::mem::take(&mut *lock(&self.poked)) {

@@ -111,8 +111,26 @@ pub(super) struct State {
     pub(super) meddled: bool,
     /// What the declared probe says after a login; none: it succeeds.
     pub(super) unfit: Option<&'static str>,
+    /// How many calls are under way that only a test, or a time limit, ends.
+    pub(super) stuck: usize,
     /// What must not happen.
     pub(super) wrong: Vec<String>,
+}
+
+/// A call that does not end by itself.
+struct Stuck<'a>(&'a Target);
+
+impl<'a> Stuck<'a> {
+    fn at(target: &'a Target) -> Self {
+        target.lock().stuck += 1;
+        Self(target)
+    }
+}
+
+impl Drop for Stuck<'_> {
+    fn drop(&mut self) {
+        self.0.lock().stuck -= 1;
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -169,9 +187,14 @@ impl Target {
             }
             Some(Fault::Refused) => Err(DriverError::Refused(source("not allowed"))),
             Some(Fault::Away) => Err(DriverError::Unavailable(source("nobody there"))),
-            Some(Fault::Hangs) => std::future::pending().await,
+            Some(Fault::Hangs) => {
+                let _stuck = Stuck::at(self);
+                std::future::pending().await
+            }
             Some(Fault::Late) => {
+                let stuck = Stuck::at(self);
                 self.1.notified().await;
+                drop(stuck);
                 act(&mut self.lock())
             }
         }

@@ -196,7 +196,7 @@ async fn an_emergency_does_not_wait_for_a_slow_look_at_another_credential() {
     // From here on the look at the first credential, which has an edge to take, waits for its turn to write.
     stage.speak().await;
     let busy = stage.busy_store().await;
-    for _ in 0..200 {
+    for _ in 0..6_000 {
         if tried(&stage) > before + 1 {
             break;
         }

@@ -84,16 +84,9 @@ impl Scene {
     }
 
     async fn pass(&mut self, time: Duration) {
-        self.stage.clock.advance(time);
+        self.stage.leap(time).await;
         for _ in 0..20 {
             self.stage.step().await;
-        }
-        // The next leap of the clock is no part of the time that a reading takes.
-        for _ in 0..60_000 {
-            if self.stage.executor().0.readings.are_over() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 

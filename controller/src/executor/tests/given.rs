@@ -72,24 +72,24 @@ async fn what_is_handed_in_replaces_the_old_one_which_ends_when_it_is_refused_tw
     assert_eq!(given.version, v(2));
     stage.until("Retiring", |l| l.rotation.as_ref().is_some_and(|r| r.phase == Phase::Retiring)).await;
     for _ in 0..3 {
-        stage.clock.advance(Duration::from_mins(6));
+        stage.leap(Duration::from_mins(6)).await;
         steps(&mut stage, 20).await;
     }
     assert_eq!(stage.phase().await, Some(Phase::Retiring), "it still works, however long that takes");
 
     // The provider refuses everybody for a moment: once is never.
     stage.target.fail("probe", &[Fault::Refused]);
-    stage.clock.advance(Duration::from_mins(6));
+    stage.leap(Duration::from_mins(6)).await;
     steps(&mut stage, 20).await;
-    stage.clock.advance(Duration::from_mins(1));
+    stage.leap(Duration::from_mins(1)).await;
     steps(&mut stage, 20).await;
     assert_eq!(stage.phase().await, Some(Phase::Retiring), "it worked again");
 
     delete(&stage, 1).await;
-    stage.clock.advance(Duration::from_mins(6));
+    stage.leap(Duration::from_mins(6)).await;
     steps(&mut stage, 20).await;
     assert_eq!(stage.phase().await, Some(Phase::Retiring), "refused once");
-    stage.clock.advance(Duration::from_secs(31));
+    stage.leap(Duration::from_secs(31)).await;
     stage.until_calm().await;
     assert_eq!(stage.ledger().await.current, Some(v(2)));
     assert_eq!(calls(&stage, "revoke"), 0, "nobody can end it but a person");
@@ -139,7 +139,7 @@ async fn a_provider_that_is_away_proves_nothing() {
     stage.until("Retiring", |l| l.rotation.as_ref().is_some_and(|r| r.phase == Phase::Retiring)).await;
     stage.target.fail("probe", &[Fault::Away; 40]);
     for _ in 0..10 {
-        stage.clock.advance(Duration::from_mins(6));
+        stage.leap(Duration::from_mins(6)).await;
         steps(&mut stage, 10).await;
     }
     assert_eq!(stage.phase().await, Some(Phase::Retiring));
@@ -152,7 +152,7 @@ async fn a_value_that_the_provider_no_longer_takes_reaches_nobody() {
     hand_in(&stage, "two").await.unwrap();
     stage.until("Undoing", |l| l.rotation.as_ref().is_some_and(|r| r.phase == Phase::Undoing)).await;
     assert_eq!(stage.ledger().await.current, Some(v(1)));
-    stage.clock.advance(Duration::from_secs(31));
+    stage.leap(Duration::from_secs(31)).await;
     stage.until("Abandoned", |l| l.open_rotation().is_none() && l.endings.is_empty()).await;
     assert_eq!(stage.ledger().await.current, Some(v(1)));
 }
@@ -203,7 +203,7 @@ async fn it_goes_on_after_a_crash_wherever_that_was() {
         stage.until("Retiring", |l| l.rotation.as_ref().is_some_and(|r| r.phase == Phase::Retiring)).await;
         delete(&stage, 1).await;
         for _ in 0..2 {
-            stage.clock.advance(Duration::from_mins(6));
+            stage.leap(Duration::from_mins(6)).await;
             steps(&mut stage, 10).await;
         }
         stage.until_calm().await;
@@ -222,7 +222,7 @@ async fn an_emergency_fences_at_once_and_is_cut_when_somebody_has_deleted_it() {
         replace: true,
     };
     stage.commit(event).await.unwrap();
-    stage.clock.advance(Duration::from_mins(1));
+    stage.leap(Duration::from_mins(1)).await;
     steps(&mut stage, 20).await;
     let ledger = stage.ledger().await;
     assert!(ledger.fenced.contains(&v(1)) && ledger.emergencies[0].cut.is_none() && ledger.owed);
@@ -231,7 +231,7 @@ async fn an_emergency_fences_at_once_and_is_cut_when_somebody_has_deleted_it() {
     stage.until("v2", |ledger| ledger.current == Some(v(2)) && !ledger.owed).await;
     delete(&stage, 1).await;
     for _ in 0..2 {
-        stage.clock.advance(Duration::from_secs(11));
+        stage.leap(Duration::from_secs(11)).await;
         steps(&mut stage, 20).await;
     }
     stage.until("cut", |ledger| ledger.emergencies.iter().all(|it| it.cut.is_some())).await;

@@ -219,6 +219,15 @@ impl Stage {
         tx.commit().await.unwrap();
     }
 
+    /// What is stored as a declaration, whatever it is.
+    pub(super) async fn put_spec(&self, name: &CredentialName, spec: serde_json::Value) {
+        let mut tx = self.store.begin().await.unwrap();
+        let mut row = tx.load(name).await.unwrap().unwrap();
+        row.spec = spec;
+        tx.save(&mut row).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
     pub(super) async fn ledger_of(&self, name: &CredentialName) -> Ledger {
         self.store.credential(name).await.unwrap().unwrap().ledger
     }
@@ -355,7 +364,7 @@ impl Stage {
         self.clock.advance(TICK);
         self.target.tick(self.clock.elapsed());
         self.speak().await;
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.rest().await;
         let wrong = self.target.lock().wrong.clone();
         assert!(wrong.is_empty(), "{wrong:?}");
         let mode = self.store.meta().await.unwrap().mode;
@@ -382,6 +391,25 @@ impl Stage {
             meddled || unread || dies.is_none() || ledger.fenced.contains(&ledger.current.unwrap()),
             "expiry of {dies:?}"
         );
+    }
+
+    /// A while passes at once, when whatever was due before is done.
+    pub(super) async fn leap(&self, by: Duration) {
+        self.rest().await;
+        self.clock.advance(by);
+    }
+
+    /// Waits until the executor has nothing to do before the clock moves: what a test sees does not depend on how fast
+    /// the machine is. Where the test itself keeps the store busy, that is not waited for.
+    async fn rest(&self) {
+        let Some(life) = &self.life else { return };
+        for _ in 0..PATIENCE {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let stuck = self.target.lock().stuck;
+            if life.executor.at_rest().is_some_and(|busy| busy <= stuck) {
+                return;
+            }
+        }
     }
 
     /// Live holders acknowledge and report whatever is current.

@@ -59,7 +59,7 @@ async fn what_rotated_well_too_long_ago_or_failed_since_says_nothing() {
     let (mut stage, second) = staged().await;
     stage.rotate().await;
     stage.until_settled(2).await;
-    stage.clock.advance(Duration::from_hours(2));
+    stage.leap(Duration::from_hours(2)).await;
     assert_eq!(refused(&stage, &second).await.unwrap(), "orders/db did 2h ago");
     stage.rotate().await;
     stage.until("Grace", |l| l.open_rotation().is_some_and(|open| open.phase == Phase::Grace)).await;
@@ -93,7 +93,7 @@ async fn what_is_due_begins_by_itself_once_staging_has_rotated_and_an_emergency_
     stage.rotate().await;
     stage.until_settled(2).await;
     // It is looked at once a minute, at the least.
-    stage.clock.advance(Duration::from_mins(1));
+    stage.leap(Duration::from_mins(1)).await;
     while stage.ledger_of(&second).await.current.unwrap().get() < 3 {
         stage.step().await;
     }

@@ -1,5 +1,7 @@
 //! Credentials that are tied to each other.
 
+use std::time::Duration;
+
 use rekey_model::CredentialName;
 use rekey_rotation::{EmergencyId, Event, Ledger, OutOfOrder, Phase, Why};
 use rekey_runtime::random;
@@ -189,6 +191,7 @@ fn logins(stage: &Stage) -> usize {
 #[tokio::test]
 async fn a_group_changes_as_one() {
     let (mut stage, second) = a_group().await;
+    stage.step().await;
     begin(&stage, &second).await.unwrap();
     let [one, other] = both(&stage).await;
     assert!(one.is_grouped() && other.is_grouped(), "begun at one, begun at all");
@@ -209,6 +212,37 @@ async fn one_that_does_not_work_undoes_all_of_its_group() {
     assert_eq!(logins(&stage), 2, "nothing is left at the target");
     let why = both(&stage).await.map(|ledger| ledger.rotation.unwrap().last_error.unwrap());
     assert!(why.iter().any(|why| why.starts_with("another one of its group failed: ")), "{why:?}");
+}
+
+#[tokio::test]
+async fn one_whose_declaration_does_not_read_keeps_its_group_from_nothing_but_going_on() {
+    let (mut stage, second) = a_group().await;
+    for index in 0..3 {
+        stage.mute(index, false);
+    }
+    begin(&stage, &second).await.unwrap();
+    stage.until("Rolling", |l| l.open_rotation().is_some_and(|open| open.phase == Phase::Rolling)).await;
+    let declared = stage.store.credential(&second).await.unwrap().unwrap().spec;
+    stage.put_spec(&second, json!({ "of": "another release" })).await;
+    for index in 0..3 {
+        stage.mute(index, true);
+    }
+    stage.until("Grace", |l| l.open_rotation().is_some_and(|open| open.phase == Phase::Grace)).await;
+    stage.leap(Duration::from_mins(1)).await;
+    for _ in 0..20 {
+        stage.step().await;
+    }
+    assert_eq!(stage.phase().await, Some(Phase::Grace), "nothing is ended without the other");
+    stage.commit(Event::Hold { reason: "freeze".to_owned(), by: "test".to_owned() }).await.unwrap();
+    stage.commit(Event::Release).await.unwrap();
+    stage.commit(Event::Rollback { reason: "not today".to_owned() }).await.unwrap();
+    assert_eq!(current(&both(&stage).await), [1, 1], "taken back in one commit");
+    stage.until("Abandoned", |l| l.open_rotation().is_none()).await;
+    let why = gated(begin(&stage, &stage.name).await);
+    assert_eq!(why, "orders/second, of the same group, rotates (Returning)");
+    stage.put_spec(&second, declared).await;
+    until_both(&mut stage, Phase::Abandoned, 1).await;
+    assert_eq!(logins(&stage), 2);
 }
 
 #[tokio::test]
