@@ -2,7 +2,7 @@
 
 use rekey_drivers::Intent;
 use rekey_model::{CredentialName, Fields, RotationId, Version};
-use rekey_rotation::{Event, Facts, Ledger, OutOfOrder, group};
+use rekey_rotation::{Event, Ledger, OutOfOrder, group};
 use rekey_runtime::random;
 
 use super::seen::Seen;
@@ -154,24 +154,26 @@ impl Executor {
             };
             right.then_some(()).ok_or(OutOfOrder::NoEdge { event: "adopt", phase: None })?;
         }
-        let mut together = vec![(row, seen)];
+        let mut together = vec![(row, Some(seen))];
         self.join_group(&mut tx, &mut together, event).await?;
         let after = decide(&together, event)?;
         let asked = after.first().cloned().ok_or_else(|| CommitError::NoSuchCredential(name.clone()))?;
-        let changed = together.iter().zip(&after).any(|((_, seen), after)| seen.ledger != *after);
+        let changed = together.iter().zip(&after).any(|((row, _), after)| row.ledger != *after);
         if !changed {
             tx.rollback().await?;
             return Ok(Outcome { ledger: asked, changed });
         }
         let mut freed = Vec::new();
-        for (of, after) in together.iter().zip(after).filter(|((_, seen), after)| seen.ledger != *after) {
-            if keeps_waiting(&of.1.ledger) && !keeps_waiting(&after) {
-                freed.extend_from_slice(&of.1.keeps);
+        for ((row, seen), after) in
+            together.iter().zip(after).filter(|((row, _), after)| row.ledger != *after)
+        {
+            if keeps_waiting(&row.ledger) && !keeps_waiting(&after) {
+                freed.extend(seen.iter().flat_map(|seen| &seen.keeps).cloned());
             }
             // What the others do besides beginning follows, and is told by the phase that they come to.
-            let about = of.0.name == *name || matches!(event, Event::Begin { .. });
+            let about = row.name == *name || matches!(event, Event::Begin { .. });
             let (event, secret) = if about { (event, secret) } else { (&Event::Look, None) };
-            save(&mut tx, &of.0, after, (event, actor), secret).await?;
+            save(&mut tx, row, after, (event, actor), secret).await?;
         }
         tx.commit().await?;
         for other in &freed {
@@ -180,22 +182,19 @@ impl Executor {
         Ok(Outcome { ledger: asked, changed })
     }
 
-    /// Reads the others of its group, where they are decided together with it.
+    /// Reads the others of its group, where they are decided together with it. Of one whose declaration does not read only
+    /// the row is there.
     async fn join_group(
         &self,
         tx: &mut Tx,
-        together: &mut Vec<(CredentialRow, Seen)>,
+        together: &mut Vec<(CredentialRow, Option<Seen>)>,
         event: &Event,
     ) -> Result<(), CommitError> {
-        let group = together.first().and_then(|(_, seen)| group_of(seen, event));
+        let group = together.first().and_then(|(_, seen)| group_of(seen.as_ref()?, event));
         let Some((name, tie)) = group else { return Ok(()) };
         for row in tx.tied(&tie).await?.into_iter().filter(|row| row.name != name) {
-            match self.see_in(tx, row.clone()).await {
-                Ok(seen) => together.push((row, seen)),
-                // An emergency waits for nobody.
-                Err(CommitError::Spec(_)) if matches!(event, Event::Revoke { .. }) => {}
-                Err(error) => return Err(error),
-            }
+            let seen = readable(self.see_in(tx, row.clone()).await)?;
+            together.push((row, seen));
         }
         Ok(())
     }
@@ -205,12 +204,14 @@ impl Executor {
         let mut others = Vec::new();
         if let Some((name, tie)) = group_of(seen, &Event::Look) {
             for row in self.0.store.tied(&tie).await?.into_iter().filter(|row| row.name != name) {
-                others.extend(self.see(&row.name).await?);
+                let seen = readable(self.see(&row.name).await)?.flatten();
+                others.push((row, seen));
             }
         }
-        let together: Vec<&Seen> = std::iter::once(seen).chain(&others).collect();
-        let after = group::after(&members(together.iter().copied()), 0, &Event::Look, &[]);
-        Ok(after.is_ok_and(|after| after.iter().zip(together).any(|(after, seen)| *after != seen.ledger)))
+        let others = others.iter().map(|(row, seen)| member(row, seen.as_ref()));
+        let together: Vec<_> = std::iter::once((&seen.ledger, Some(seen.facts()))).chain(others).collect();
+        let after = group::after(&together, 0, &Event::Look, &[]);
+        Ok(after.is_ok_and(|after| after.iter().zip(&together).any(|(after, (ledger, _))| after != *ledger)))
     }
 
     /// What follows in memory from a commit.
@@ -272,14 +273,22 @@ fn group_of(seen: &Seen, event: &Event) -> Option<(CredentialName, Tie)> {
     Some((seen.spec.name.clone(), tie))
 }
 
-/// Those that are decided together, as the machine takes them.
-fn members<'s>(together: impl Iterator<Item = &'s Seen>) -> Vec<(&'s Ledger, Facts<'s>)> {
-    together.map(|seen| (&seen.ledger, seen.facts())).collect()
+/// What was seen, or nothing where the declaration does not read.
+fn readable<T>(seen: Result<T, CommitError>) -> Result<Option<T>, CommitError> {
+    match seen {
+        Err(CommitError::Spec(_)) => Ok(None),
+        seen => seen.map(Some),
+    }
+}
+
+/// One of those that are decided together, as the machine takes it.
+fn member<'s>(row: &'s CredentialRow, seen: Option<&'s Seen>) -> group::Member<'s> {
+    (seen.map_or(&row.ledger, |seen| &seen.ledger), seen.map(Seen::facts))
 }
 
 /// What follows from an event at the first of those that are decided together.
-fn decide(together: &[(CredentialRow, Seen)], event: &Event) -> Result<Vec<Ledger>, CommitError> {
-    let members = members(together.iter().map(|(_, seen)| seen));
+fn decide(together: &[(CredentialRow, Option<Seen>)], event: &Event) -> Result<Vec<Ledger>, CommitError> {
+    let members: Vec<_> = together.iter().map(|(row, seen)| member(row, seen.as_ref())).collect();
     let ids: Vec<RotationId> = together.iter().map(|_| random::id()).collect();
     group::after(&members, 0, event, &ids).map_err(|refused| {
         let other = together.get(refused.member).filter(|_| refused.member > 0);

@@ -3,8 +3,11 @@
 //! There is nothing beside the ledgers. A rotation that began together with others is *grouped*. By itself it takes every
 //! edge but two: nobody is promoted, and nothing is ended in peace, before all of them can be. Whoever fails or is
 //! rolled back before that takes the others along. An emergency bends only whom it is about; the others go on alone.
+//!
+//! Of a member whose declaration does not read nothing is known but its ledger. It goes back with the others; forward
+//! they wait for it.
 
-use rekey_model::RotationId;
+use rekey_model::{Moment, RotationId};
 
 use crate::ending::Cause;
 use crate::event::{Event, Why};
@@ -25,12 +28,15 @@ pub struct Refused {
     pub why: OutOfOrder,
 }
 
+/// A member: its ledger, and what is true around it; none where its declaration does not read.
+pub type Member<'a> = (&'a Ledger, Option<Facts<'a>>);
+
 /// The ledgers of a group after `event` at the member `index`, each with every edge taken that is free then. `ids` has an
 /// id for each, for rotations that begin. Refused as a whole by the first that refuses; then nothing changes.
 ///
 /// Of one alone it is [`Ledger::after`].
 pub fn after(
-    members: &[(&Ledger, Facts<'_>)],
+    members: &[Member<'_>],
     index: usize,
     event: &Event,
     ids: &[RotationId],
@@ -50,7 +56,7 @@ pub fn after(
     Ok(group.ledgers())
 }
 
-struct Group<'a>(Vec<(Ledger, Facts<'a>)>);
+struct Group<'a>(Vec<(Ledger, Option<Facts<'a>>)>);
 
 impl Group<'_> {
     fn ledgers(&self) -> Vec<Ledger> {
@@ -77,7 +83,9 @@ impl Group<'_> {
 
     fn apply(&mut self, member: usize, event: &Event) -> Result<(), Refused> {
         let Some((ledger, facts)) = self.0.get_mut(member) else { return Ok(()) };
-        ledger.apply(event, facts).map_err(|why| Refused { member, why })
+        let unread = || OutOfOrder::Gated { why: "its declaration does not read: apply it again".to_owned() };
+        let applied = facts.as_ref().ok_or_else(unread).and_then(|facts| ledger.apply(event, facts));
+        applied.map_err(|why| Refused { member, why })
     }
 
     /// All begin, or none. One that has nothing in use, or is being forgotten, is left out; and so is everybody else of a
@@ -95,15 +103,13 @@ impl Group<'_> {
             return Ok(());
         }
         let is_first = asked.is_none_or(|ledger| ledger.current.is_none());
-        let joins = |(ledger, _): &(Ledger, Facts<'_>)| {
-            !is_first && ledger.current.is_some() && ledger.deleted.is_none()
-        };
+        let joins = |ledger: &Ledger| !is_first && ledger.current.is_some() && ledger.deleted.is_none();
         let others: Vec<(usize, RotationId)> = self
             .0
             .iter()
             .zip(ids)
             .enumerate()
-            .filter(|(member, (of, _))| *member != index && joins(of))
+            .filter(|(member, ((ledger, _), _))| *member != index && joins(ledger))
             .map(|(member, (_, id))| (member, *id))
             .collect();
         for (member, rotation) in &others {
@@ -134,12 +140,14 @@ impl Group<'_> {
 
     fn settle(&mut self) {
         for (ledger, facts) in &mut self.0 {
-            ledger.settle(facts);
+            if let Some(facts) = facts {
+                ledger.settle(facts);
+            }
         }
     }
 
     /// Takes back all that are still on their way, if one that was on its way before has failed.
-    fn follow_who_failed(&mut self, before: &[(&Ledger, Facts<'_>)]) {
+    fn follow_who_failed(&mut self, before: &[Member<'_>]) {
         let failed = before.iter().zip(&self.0).find_map(|((was, _), (now, _))| {
             let last = now.rotation.as_ref().filter(|last| was.is_on_its_way() && last.is_grouped())?;
             let gone = matches!(
@@ -148,9 +156,10 @@ impl Group<'_> {
             );
             gone.then(|| last.last_error.clone().unwrap_or_default())
         });
-        let Some(why) = failed else { return };
-        for (ledger, facts) in self.0.iter_mut().filter(|(ledger, _)| ledger.is_on_its_way()) {
-            ledger.go_back_too(&format!("another one of its group failed: {why}"), facts);
+        let now = self.0.iter().find_map(|(_, facts)| facts.map(|facts| facts.now));
+        let (Some(why), Some(now)) = (failed, now) else { return };
+        for (ledger, _) in self.0.iter_mut().filter(|(ledger, _)| ledger.is_on_its_way()) {
+            ledger.go_back_too(&format!("another one of its group failed: {why}"), now);
         }
     }
 
@@ -159,8 +168,8 @@ impl Group<'_> {
         let mut on_their_way = self.0.iter().filter(|(ledger, _)| ledger.is_on_its_way()).peekable();
         on_their_way.peek().is_some()
             && on_their_way.all(|(ledger, facts)| {
-                let open = ledger.open_rotation().filter(|_| facts.mode == Mode::Normal);
-                open.is_some_and(|open| ready(ledger, open, facts))
+                let facts = facts.as_ref().filter(|facts| facts.mode == Mode::Normal);
+                facts.zip(ledger.open_rotation()).is_some_and(|(facts, open)| ready(ledger, open, facts))
             })
     }
 
@@ -168,7 +177,7 @@ impl Group<'_> {
     fn promote(&mut self) {
         if self.all(|ledger, open, _| open.phase == Phase::Proven && ledger.may_promote(open)) {
             for (ledger, facts) in self.0.iter_mut().filter(|(ledger, _)| ledger.is_on_its_way()) {
-                if let Some(open) = ledger.open_rotation().cloned() {
+                if let Some((open, facts)) = ledger.open_rotation().cloned().zip(facts.as_ref()) {
                     ledger.promote(&open, facts);
                 }
             }
@@ -183,7 +192,7 @@ impl Group<'_> {
         if self.all(may_end) {
             for (ledger, facts) in self.0.iter_mut().filter(|(ledger, _)| ledger.is_on_its_way()) {
                 let old = ledger.open_rotation().and_then(|open| open.old);
-                if ledger.intend(old, Cause::Retire, facts.now) {
+                if facts.is_some_and(|facts| ledger.intend(old, Cause::Retire, facts.now)) {
                     ledger.enter(Phase::Retiring);
                 }
             }
@@ -207,23 +216,23 @@ impl Ledger {
     }
 
     /// Goes back because another one did. What has no way back says so.
-    fn go_back_too(&mut self, why: &str, facts: &Facts<'_>) {
+    fn go_back_too(&mut self, why: &str, now: Moment) {
         match self.open_rotation().map(|open| open.phase) {
             Some(Phase::Planned) => {
                 self.update(|rotation| {
                     rotation.last_error = Some(why.to_owned());
                     rotation.failed = true;
                 });
-                self.close(Phase::Abandoned, facts.now);
+                self.close(Phase::Abandoned, now);
             }
             Some(Phase::Canary | Phase::Rolling | Phase::Grace) => match self.way_back(&Event::Look) {
-                Ok(old) => drop(self.turn_back(old, why, facts.now)),
+                Ok(old) => drop(self.turn_back(old, why, now)),
                 Err(_no_way) => drop(self.update(|rotation| {
                     rotation.forward_only = Some(why.to_owned());
                     rotation.last_error = Some(why.to_owned());
                 })),
             },
-            Some(_) => drop(self.undo(why, facts.now)),
+            Some(_) => drop(self.undo(why, now)),
             None => {}
         }
     }

@@ -105,7 +105,7 @@ async fn what_is_due_begins_soon_after_its_pair_is_done_and_never_beside_it() {
             (waited, since) = (waited + 1, Some(stage.clock.elapsed()));
         } else if let Some(since) = since.take_if(|_| is_open(&other)) {
             let late = stage.clock.elapsed().saturating_sub(since);
-            assert!(late < std::time::Duration::from_secs(5), "nobody woke it for {late:?}");
+            assert!(late < Duration::from_secs(5), "nobody woke it for {late:?}");
         }
         let rounds = [one, other].map(|ledger| ledger.current.unwrap().get());
         if waited > 0 && rounds.iter().all(|current| *current > 2) {

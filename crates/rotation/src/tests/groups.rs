@@ -9,19 +9,25 @@ use crate::*;
 
 /// Two credentials of one group.
 #[derive(Debug, Clone)]
-struct Two([World; 2]);
+struct Two {
+    of: [World; 2],
+    /// Whose declaration does not read.
+    unread: Option<usize>,
+}
 
 impl Two {
     /// Both settled on v1.
     fn settled() -> Self {
-        Self([World::settled(), World::settled()])
+        Self { of: [World::settled(), World::settled()], unread: None }
     }
 
     fn try_event(&mut self, index: usize, event: &Event) -> Result<(), group::Refused> {
-        let ids = [self.0[0].draw(), RotationId::from_bits(u128::MAX / 2 + self.0[1].draw().bits())];
-        let members: Vec<(&Ledger, Facts<'_>)> = self.0.iter().map(|of| (&of.ledger, of.facts())).collect();
+        let ids = [self.of[0].draw(), RotationId::from_bits(u128::MAX / 2 + self.of[1].draw().bits())];
+        let of = self.of.iter().enumerate();
+        let members: Vec<group::Member<'_>> =
+            of.map(|(member, of)| (&of.ledger, (self.unread != Some(member)).then(|| of.facts()))).collect();
         let after = group::after(&members, index, event, &ids)?;
-        for (world, ledger) in self.0.iter_mut().zip(after) {
+        for (world, ledger) in self.of.iter_mut().zip(after) {
             world.ledger = ledger;
         }
         Ok(())
@@ -32,17 +38,17 @@ impl Two {
     }
 
     fn begin(&mut self) {
-        let event = self.0[0].beginning();
+        let event = self.of[0].beginning();
         self.ok(0, &event);
     }
 
     /// Brings one as far as it comes by itself: it works, and its expiry is lifted.
     fn prove(&mut self, index: usize) {
-        let event = self.0[index].choosing();
+        let event = self.of[index].choosing();
         self.ok(index, &event);
-        let next = self.0[index].next();
+        let next = self.of[index].next();
         for event in [
-            self.0[index].making(next),
+            self.of[index].making(next),
             Event::Probed { version: next, attempt: 0 },
             Event::Lifted { version: next, attempt: 0 },
         ] {
@@ -60,7 +66,7 @@ impl Two {
 
     fn in_grace() -> Self {
         let mut two = Self::rolling();
-        two.0.iter_mut().for_each(World::all_ack);
+        two.of.iter_mut().for_each(World::all_ack);
         two.ok(0, &Event::Look);
         assert_eq!(two.phases(), [Phase::Grace; 2]);
         two
@@ -68,11 +74,11 @@ impl Two {
 
     /// Where the last rotation of each stands.
     fn phases(&self) -> [Phase; 2] {
-        self.0.each_ref().map(|of| of.ledger.rotation.as_ref().unwrap().phase)
+        self.of.each_ref().map(|of| of.ledger.rotation.as_ref().unwrap().phase)
     }
 
     fn current(&self) -> [Option<Version>; 2] {
-        self.0.each_ref().map(|of| of.ledger.current)
+        self.of.each_ref().map(|of| of.ledger.current)
     }
 }
 
@@ -80,47 +86,47 @@ impl Two {
 fn one_begins_for_all_or_none_does() {
     let mut two = Two::settled();
     two.ok(1, &Event::Hold { reason: "freeze".to_owned(), by: "test".to_owned() });
-    let begin = two.0[0].beginning();
+    let begin = two.of[0].beginning();
     let refused = two.try_event(0, &begin).unwrap_err();
     assert_eq!(refused, group::Refused { member: 1, why: OutOfOrder::Held { reason: "freeze".to_owned() } });
-    assert!(two.0[0].ledger.open_rotation().is_none());
+    assert!(two.of[0].ledger.open_rotation().is_none());
     two.ok(1, &Event::Release);
     two.ok(0, &begin);
     assert_eq!(two.phases(), [Phase::Planned; 2]);
-    let ids = two.0.each_ref().map(|of| of.ledger.rotation.as_ref().unwrap().id);
+    let ids = two.of.each_ref().map(|of| of.ledger.rotation.as_ref().unwrap().id);
     assert_ne!(ids[0], ids[1]);
-    assert!(two.0.iter().all(|of| of.ledger.is_grouped()));
+    assert!(two.of.iter().all(|of| of.ledger.is_grouped()));
 }
 
 #[test]
 fn the_same_request_again_begins_nothing() {
     let mut two = Two::settled();
     let why = Why::Asked { reason: String::new(), by: "test".to_owned(), request: "r1".to_owned() };
-    let begin = Event::Begin { rotation: two.0[0].draw(), why };
+    let begin = Event::Begin { rotation: two.of[0].draw(), why };
     two.ok(0, &begin);
     let before = two.clone();
     two.ok(0, &begin);
-    assert_eq!(two.0.each_ref().map(|of| &of.ledger), before.0.each_ref().map(|of| &of.ledger));
+    assert_eq!(two.of.each_ref().map(|of| &of.ledger), before.of.each_ref().map(|of| &of.ledger));
 }
 
 #[test]
 fn one_that_was_cut_for_good_is_left_out() {
     let mut two = Two::settled();
-    let Event::Revoke { id, version, reason, by, .. } = two.0[1].revoke(None) else { panic!() };
+    let Event::Revoke { id, version, reason, by, .. } = two.of[1].revoke(None) else { panic!() };
     two.ok(1, &Event::Revoke { id, version, reason, by, replace: false });
     two.begin();
-    assert!(two.0[0].ledger.open_rotation().is_some() && two.0[1].ledger.open_rotation().is_none());
-    assert!(!two.0[0].ledger.is_grouped(), "it goes alone");
+    assert!(two.of[0].ledger.open_rotation().is_some() && two.of[1].ledger.open_rotation().is_none());
+    assert!(!two.of[0].ledger.is_grouped(), "it goes alone");
 }
 
 #[test]
 fn a_first_version_goes_alone_and_who_has_none_is_left_out() {
-    let mut two = Two([World::settled(), World::empty()]);
-    let begin = two.0[1].beginning();
+    let mut two = Two { of: [World::settled(), World::empty()], unread: None };
+    let begin = two.of[1].beginning();
     two.ok(1, &begin);
-    assert!(two.0[0].ledger.open_rotation().is_none() && !two.0[1].ledger.is_grouped());
+    assert!(two.of[0].ledger.open_rotation().is_none() && !two.of[1].ledger.is_grouped());
     two.begin();
-    assert!(two.0[0].ledger.open_rotation().is_some() && !two.0[0].ledger.is_grouped());
+    assert!(two.of[0].ledger.open_rotation().is_some() && !two.of[0].ledger.is_grouped());
 }
 
 #[test]
@@ -141,18 +147,18 @@ fn nobody_is_promoted_before_all_can_be_and_then_all_are_at_once() {
 #[test]
 fn nothing_is_ended_before_all_can_be() {
     let mut two = Two::in_grace();
-    two.0[0].retire();
-    assert_eq!(two.0[0].phase(), Some(Phase::Grace), "not by itself either");
+    two.of[0].retire();
+    assert_eq!(two.of[0].phase(), Some(Phase::Grace), "not by itself either");
     two.ok(0, &Event::Look);
     assert_eq!(two.phases(), [Phase::Grace; 2], "the other may still need to go back");
-    for world in &mut two.0 {
+    for world in &mut two.of {
         world.all_ack();
         world.wait(5_000);
         world.show_quiet();
     }
     two.ok(1, &Event::Look);
     assert_eq!(two.phases(), [Phase::Retiring; 2]);
-    let ended = two.0[0].ended(1);
+    let ended = two.of[0].ended(1);
     two.ok(0, &ended);
     assert_eq!(two.phases(), [Phase::Done, Phase::Retiring], "from here on each ends by itself");
 }
@@ -163,30 +169,30 @@ fn one_that_fails_before_the_promotion_undoes_all() {
     planned.begin();
     planned.prove(0);
     let mut chosen = planned.clone();
-    let choose = chosen.0[1].choosing();
+    let choose = chosen.of[1].choosing();
     chosen.ok(1, &choose);
-    let making = chosen.0[1].making(v(2));
+    let making = chosen.of[1].making(v(2));
     chosen.ok(1, &making);
     chosen.ok(1, &refused(2));
     assert_eq!((chosen.phases(), chosen.current()), ([Phase::Undoing; 2], [Some(v(1)); 2]));
-    let why = chosen.0[0].ledger.rotation.as_ref().unwrap().last_error.clone().unwrap();
+    let why = chosen.of[0].ledger.rotation.as_ref().unwrap().last_error.clone().unwrap();
     assert_eq!(why, "another one of its group failed: no");
     // The other way round, while one has not begun to make anything.
     let mut two = Two::settled();
     two.begin();
-    let choose = two.0[0].choosing();
+    let choose = two.of[0].choosing();
     two.ok(0, &choose);
-    let making = two.0[0].making(v(2));
+    let making = two.of[0].making(v(2));
     two.ok(0, &making);
     two.ok(0, &refused(2));
     assert_eq!(two.phases(), [Phase::Undoing, Phase::Abandoned]);
-    assert!(two.0[1].ledger.rotation.as_ref().unwrap().failed, "it rests as any that failed");
+    assert!(two.of[1].ledger.rotation.as_ref().unwrap().failed, "it rests as any that failed");
 }
 
 #[test]
 fn one_that_fails_after_the_promotion_takes_all_back() {
     for mut two in [Two::rolling(), Two::in_grace()] {
-        let order = two.0[1].ledger.order;
+        let order = two.of[1].ledger.order;
         two.ok(1, &Event::Failed { order, why: "logins are refused".to_owned() });
         assert_eq!((two.phases(), two.current()), ([Phase::Returning; 2], [Some(v(1)); 2]));
     }
@@ -199,7 +205,7 @@ fn a_rollback_is_of_all_or_of_none() {
     assert_eq!((two.phases(), two.current()), ([Phase::Returning; 2], [Some(v(1)); 2]));
     let mut first = Two::rolling();
     // A restore left the second one's behind.
-    first.0[1].ledger.versions.get_mut(&v(1)).unwrap().stray = true;
+    first.of[1].ledger.versions.get_mut(&v(1)).unwrap().stray = true;
     let before = first.current();
     let refused = first.try_event(0, &Event::Rollback { reason: "slow".to_owned() }).unwrap_err();
     assert!(
@@ -208,10 +214,46 @@ fn a_rollback_is_of_all_or_of_none() {
     );
     assert_eq!(first.current(), before);
     // A failure asks nobody: who can goes back, and who cannot says so.
-    let order = first.0[0].ledger.order;
+    let order = first.of[0].ledger.order;
     first.ok(0, &Event::Failed { order, why: "no".to_owned() });
     assert_eq!(first.phases(), [Phase::Returning, Phase::Rolling]);
-    assert!(first.0[1].ledger.rotation.as_ref().unwrap().forward_only.is_some());
+    assert!(first.of[1].ledger.rotation.as_ref().unwrap().forward_only.is_some());
+}
+
+#[test]
+fn one_whose_declaration_does_not_read_keeps_the_others_from_nothing_but_going_on() {
+    let mut two = Two::settled();
+    two.unread = Some(1);
+    let begin = two.of[0].beginning();
+    let refused = two.try_event(0, &begin).unwrap_err();
+    assert!(
+        matches!(&refused.why, OutOfOrder::Gated { why } if why.contains("does not read")),
+        "{refused:?}"
+    );
+    two.unread = None;
+    two.begin();
+    two.prove(1);
+    two.unread = Some(1);
+    two.prove(0);
+    assert_eq!(two.phases(), [Phase::Proven; 2], "nobody is promoted without it");
+    two.ok(0, &Event::Hold { reason: "freeze".to_owned(), by: "test".to_owned() });
+    two.ok(0, &Event::Release);
+    let mut back = Two::rolling();
+    back.unread = Some(1);
+    back.ok(0, &Event::Rollback { reason: "slow".to_owned() });
+    assert_eq!((back.phases(), back.current()), ([Phase::Returning; 2], [Some(v(1)); 2]), "it goes along");
+    let mut grace = Two::in_grace();
+    grace.unread = Some(1);
+    for world in &mut grace.of {
+        world.all_ack();
+        world.wait(5_000);
+        world.show_quiet();
+    }
+    grace.ok(0, &Event::Look);
+    assert_eq!(grace.phases(), [Phase::Grace; 2], "nothing is ended without it");
+    let revoke = grace.of[0].revoke(Some(1));
+    grace.ok(0, &revoke);
+    assert!(grace.of.iter().all(|of| !of.ledger.is_grouped()));
 }
 
 #[test]
@@ -219,22 +261,22 @@ fn an_emergency_bends_one_and_the_others_finish_alone() {
     let mut two = Two::settled();
     two.begin();
     two.prove(0);
-    let revoke = two.0[1].revoke(None);
+    let revoke = two.of[1].revoke(None);
     two.ok(1, &revoke);
     assert_eq!(two.phases(), [Phase::Rolling, Phase::Planned], "the other waits for nobody any more");
-    assert!(two.0.iter().all(|of| !of.ledger.is_grouped()));
+    assert!(two.of.iter().all(|of| !of.ledger.is_grouped()));
     let mut grace = Two::in_grace();
-    let revoke = grace.0[1].revoke(Some(1));
+    let revoke = grace.of[1].revoke(Some(1));
     grace.ok(1, &revoke);
-    grace.0[0].retire();
-    assert_eq!(grace.0[0].phase(), Some(Phase::Retiring));
+    grace.of[0].retire();
+    assert_eq!(grace.of[0].phase(), Some(Phase::Retiring));
 }
 
 #[test]
 fn one_alone_is_decided_as_if_there_were_no_groups() {
     let mut world = World::settled();
     let begin = world.beginning();
-    let members = [(&world.ledger, world.facts())];
+    let members = [(&world.ledger, Some(world.facts()))];
     let together = group::after(&members, 0, &begin, &[RotationId::from_bits(9)]).unwrap();
     assert_eq!(together, [world.ledger.after(&begin, &world.facts()).unwrap()]);
     assert!(!together[0].is_grouped());
@@ -265,10 +307,10 @@ proptest! {
     ) {
         let mut two = Two::settled();
         for (index, deed) in deeds {
-            let Some(event) = two.0[index].event_of(&deed) else { continue };
+            let Some(event) = two.of[index].event_of(&deed) else { continue };
             drop(two.try_event(index, &event));
-            two.0.iter().for_each(|of| holds_of(&of.ledger));
-            let [one, other] = two.0.each_ref().map(|of| side(&of.ledger));
+            two.of.iter().for_each(|of| holds_of(&of.ledger));
+            let [one, other] = two.of.each_ref().map(|of| side(&of.ledger));
             prop_assert!(one.is_none() || other.is_none() || one == other, "{:?} after {event:?}", two.phases());
         }
     }
