@@ -25,7 +25,7 @@ vault-approle:
   ttl: 24h
   policies: [orders]
   probes: [secret/data/orders]
-grace: { max_reconnect: 300ms, floor: 400ms, quiet: 300ms, deadline: 2m }
+grace: { max_reconnect: 300ms, floor: 5s, quiet: 300ms, deadline: 2m }
 deliver:
   to: [\"spiffe://rekey.local/sidecar/orders/*\"]
   offline: serve-until-expiry

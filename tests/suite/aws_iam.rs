@@ -19,7 +19,7 @@ aws-iam:
   target: cloud
   user: orders
   exclusive: true
-grace: { max_reconnect: 300ms, floor: 400ms, quiet: 300ms, deadline: 2m }
+grace: { max_reconnect: 300ms, floor: 5s, quiet: 300ms, deadline: 2m }
 deliver:
   to: [\"spiffe://rekey.local/sidecar/orders/*\"]
   offline: serve-until-expiry

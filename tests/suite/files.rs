@@ -61,7 +61,7 @@ fn program(story: &Story, path: PathBuf) -> Application {
 #[test]
 fn a_program_that_reads_a_file_rotates_too_and_the_file_goes_with_what_is_cut() {
     // Longer than the program takes to log in with what it has read, on a busy machine too: nobody tells who read a file.
-    let mut story = Story::begin("files", 1, Pace { floor: "2s".into(), ..Pace::default() });
+    let mut story = Story::begin("files", 1, Pace { floor: "5s".into(), ..Pace::default() });
     let path = kept(&mut story);
     assert!(poll(PATIENCE, || variable(&path, "DB_USER").is_some()), "there is no file");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o400);

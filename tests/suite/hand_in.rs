@@ -82,7 +82,7 @@ impl Scene {
     }
 
     fn takes(&self, value: &str) {
-        let output = self.hand_in(value, &["--wait=moved", "--wait-timeout", "60s"]);
+        let output = self.hand_in(value, &["--wait=moved", "--wait-timeout", "3m"]);
         assert!(output.status.success(), "{}", words(&output));
     }
 

@@ -31,7 +31,7 @@ mysql:
   target: shop
   database: orders
 {account}  probes: [\"SELECT count(*) FROM orders\"]
-grace: {{ max_reconnect: 300ms, floor: 2s, quiet: 300ms, deadline: 2m }}
+grace: {{ max_reconnect: 300ms, floor: 5s, quiet: 300ms, deadline: 2m }}
 deliver:
   to: [\"spiffe://rekey.local/sidecar/orders/*\"]
   offline: serve-until-expiry

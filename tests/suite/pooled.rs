@@ -30,7 +30,7 @@ postgres:
   owner_role: orders_owner
   prefix: {prefix}
   probes: [\"SELECT count(*) FROM orders\"]
-{also}grace: {{ max_reconnect: 300ms, floor: 400ms, quiet: 300ms, deadline: 2m }}
+{also}grace: {{ max_reconnect: 300ms, floor: 5s, quiet: 300ms, deadline: 2m }}
 deliver:
   to: [\"spiffe://rekey.local/sidecar/orders/*\"]
   offline: serve-until-expiry

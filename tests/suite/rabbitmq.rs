@@ -22,7 +22,7 @@ rabbitmq:
   prefix: orders
   adopt: { login: orders_legacy }
   permissions: [{ vhost: orders, write: \".*\", read: \".*\" }]
-grace: { max_reconnect: 300ms, floor: 2s, quiet: 300ms, deadline: 2m }
+grace: { max_reconnect: 300ms, floor: 5s, quiet: 300ms, deadline: 2m }
 deliver:
   to: [\"spiffe://rekey.local/sidecar/orders/*\"]
   offline: serve-until-expiry

@@ -20,7 +20,7 @@ redis:
   target: cache
   user: orders
   probes: [\"GET orders:1\"]
-grace: { max_reconnect: 300ms, floor: 400ms, quiet: 300ms, deadline: 2m }
+grace: { max_reconnect: 300ms, floor: 5s, quiet: 300ms, deadline: 2m }
 deliver:
   to: [\"spiffe://rekey.local/sidecar/orders/*\"]
   offline: serve-until-expiry

@@ -46,7 +46,7 @@ fn holders_keep_what_a_restored_store_does_not_know_until_it_is_replaced_and_end
 
 #[test]
 fn a_revocation_while_reconciling_cuts_and_fences_what_the_backup_does_not_know() {
-    let mut story = Story::begin("restored-revoke", 2, pace());
+    let mut story = Story::begin("restored-revoke", 2, Pace { lease: "20s".into(), ..pace() });
     story.rotate();
     story.system.backup("copy.db").unwrap();
     story.rotate();

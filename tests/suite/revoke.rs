@@ -44,7 +44,7 @@ fn a_revoked_credential_is_refused_has_no_session_and_is_replaced_everywhere() {
 
 #[test]
 fn a_revocation_works_while_a_rotation_of_the_same_credential_is_under_way() {
-    let story = Story::begin("midway", 2, Pace { floor: "5s".into(), ..Pace::default() });
+    let story = Story::begin("midway", 2, Pace { floor: "1m".into(), ..Pace::default() });
     story.rotate();
     story.begin_rotation();
     story.until("Grace", |status| phase(status) == "Grace");

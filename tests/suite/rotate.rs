@@ -4,9 +4,14 @@ use rekey_testkit::system::{CREDENTIAL, Pace};
 
 use crate::story::{Story, last, phase};
 
+/// A grace that no machine is slow enough to miss.
+fn slow() -> Pace {
+    Pace { floor: "10m".into(), deadline: "1h".into(), ..Pace::default() }
+}
+
 #[test]
 fn of_two_rotates_one_wins_and_the_other_is_told_which() {
-    let story = Story::begin("two", 1, Pace::default());
+    let mut story = Story::begin("two", 1, slow());
     let operator = story.system.operator();
     let beside = operator.run_beside(&["rotate", CREDENTIAL, "--reason", "the one"]);
     let here = operator.run(&["rotate", CREDENTIAL, "--reason", "the other"]);
@@ -16,15 +21,17 @@ fn of_two_rotates_one_wins_and_the_other_is_told_which() {
     let id = won[0]["rotation"]["id"].as_str().unwrap();
     let lost = both.iter().find_map(|r| r.as_ref().err()).unwrap().to_string();
     assert!(lost.contains(id), "the loser was not told the open rotation {id}: {lost}");
+    story.system.declare(Pace::default()).unwrap();
     story.until_settled_on(2);
 }
 
 #[test]
 fn a_held_rotation_ends_nothing_until_it_is_released() {
-    let mut story = Story::begin("hold", 1, Pace::default());
+    let mut story = Story::begin("hold", 1, slow());
     story.begin_rotation();
     story.until("Grace", |status| phase(status) == "Grace" || phase(status) == "Rolling");
     story.system.ctl(&["hold", CREDENTIAL, "--reason", "wait"]).unwrap();
+    story.system.declare(Pace::default()).unwrap();
     let sessions = story.system.database.made_roles();
     story.let_work(20);
     assert!(["Grace", "Rolling"].contains(&story.phase().as_str()), "{}", story.phase());
@@ -36,11 +43,13 @@ fn a_held_rotation_ends_nothing_until_it_is_released() {
 
 #[test]
 fn a_rollback_brings_everybody_back_and_ends_the_new_version() {
-    let mut story = Story::begin("back", 2, Pace { floor: "2s".into(), ..Pace::default() });
+    let mut story = Story::begin("back", 2, Pace::default());
     story.rotate();
+    story.system.declare(slow()).unwrap();
     story.begin_rotation();
     story.until("Grace", |status| phase(status) == "Grace");
     story.system.ctl(&["rollback", CREDENTIAL, "--reason", "changed our mind"]).unwrap();
+    story.system.declare(Pace::default()).unwrap();
     let status = story.until_settled_on(2);
     assert_eq!(last(&status)["phase"], "Abandoned", "{status:#}");
     story.let_work(3);

@@ -165,8 +165,8 @@ fn the_target_is_not_changed_while_a_sidecar_does_not_answer() {
     while begun.elapsed() < Duration::from_secs(3) {
         assert_eq!(read_password(&story.system.socket("sidecar-1"), FIXED), "of-today");
     }
-    let waits = status(&story)["rotation"]["waiting_for"].to_string();
-    assert!(waits.contains("sidecar-2"), "{waits}");
+    let waits = || status(&story)["rotation"]["waiting_for"].to_string();
+    assert!(poll(PATIENCE, || waits().contains("sidecar-2")), "{}", waits());
     let today = story.system.database.postgres.connection("orders_fixed", "of-today", "orders");
     story.system.database.postgres.try_sql(today, "SELECT 1").unwrap();
     story.system.part("sidecar-2").unwrap().resume();

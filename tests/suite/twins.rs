@@ -36,8 +36,13 @@ fn a_copied_identity_is_locked_with_both_who_use_it_until_a_new_token_is_given()
     story.system.kill_part("twin");
     story.system.give_token("sidecar-1").unwrap();
     let live = |story: &Story| sidecars(story).into_iter().find(|sidecar| sidecar["live"] == true);
-    assert!(poll(PATIENCE, || live(&story).is_some()), "it is not let in again: {:#?}", sidecars(&story));
-    assert_ne!(live(&story).unwrap()["instance"], before[0]["instance"]);
+    let mut again = None;
+    let let_in = poll(PATIENCE, || {
+        again = live(&story);
+        again.is_some()
+    });
+    assert!(let_in, "it is not let in again: {:#?}", sidecars(&story));
+    assert_ne!(again.unwrap()["instance"], before[0]["instance"]);
     story.let_work(3);
     assert_eq!(story.counts(1).failed, 0, "{:?}", story.counts(1));
 }

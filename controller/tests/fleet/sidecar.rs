@@ -20,7 +20,7 @@ use tonic::{Code, Status, Streaming};
 use crate::world::World;
 
 /// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A key with a request for a leaf.
 pub struct Request {

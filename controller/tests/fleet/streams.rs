@@ -332,7 +332,7 @@ async fn a_peer_that_does_not_read_is_cut() {
     let mut stream = sidecar.hello(Vec::new()).await.unwrap();
     stream.welcome().await;
     let joined = world.connections.peers().len();
-    for _ in 0..1000 {
+    for _ in 0..3000 {
         world.clock.advance(Duration::from_secs(1));
         tokio::time::sleep(Duration::from_millis(5)).await;
         if world.fleet.hub().connected().is_empty() && world.connections.peers().len() < joined {

@@ -274,7 +274,7 @@ impl World {
 
     /// The holders of a credential once `until` is true of them.
     pub async fn holders(&self, credential: &str, until: impl Fn(&[HolderRow]) -> bool) -> Vec<HolderRow> {
-        for _ in 0..1000 {
+        for _ in 0..12_000 {
             let holders = self.store.holders_of(&name(credential)).await.unwrap();
             if until(&holders) {
                 return holders;

@@ -220,7 +220,7 @@ fn launch(server: &Path, folder: &Path, port: u16) -> Result<Process> {
         .args(["--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=0"])
         .start()?;
     let ready = |process: &Process| process.log().contains("ready for connections");
-    let up = poll(Duration::from_secs(30), || ready(&process) || process.ended().is_some());
+    let up = poll(Duration::from_mins(2), || ready(&process) || process.ended().is_some());
     ensure!(up && process.ended().is_none(), "MariaDB did not start; its log ends:\n{}", process.log_end());
     Ok(process)
 }
@@ -260,7 +260,7 @@ mod tests {
         let mut server = Mariadb::start();
         // What the kernel does for a process that is killed: it closes its end of the pipe.
         drop(server.watchdog.stdin.take());
-        server.process.wait(Duration::from_secs(10)).unwrap();
-        assert!(poll(Duration::from_secs(10), || !server.folder.path().exists()));
+        server.process.wait(Duration::from_mins(1)).unwrap();
+        assert!(poll(Duration::from_mins(1), || !server.folder.path().exists()));
     }
 }

@@ -70,6 +70,12 @@ impl OpenBao {
         self.key = text(&made.body, "/keys_base64/0").context("not initialised")?;
         self.unseal()?;
         self.ask("POST", "sys/mounts/secret", json!({ "type": "kv", "options": { "version": "2" } }));
+        // It is made ready behind the answer, and refuses to be written to until then.
+        let writable = || {
+            let asked = self.ask_as(&self.root, "POST", "secret/data/ready", &json!({ "data": {} }));
+            asked.is_ok_and(|answer| answer.status < 300)
+        };
+        ensure!(poll(Duration::from_mins(1), writable), "OpenBao's secrets cannot be written to");
         self.ask("POST", "sys/auth/approle", json!({ "type": "approle" }));
         Ok(())
     }
@@ -144,7 +150,7 @@ impl OpenBao {
         self.ask_as("", "PUT", "sys/unseal", &json!({ "key": self.key }))?;
         let active =
             || matches!(self.ask_as("", "GET", "sys/health", &Value::Null), Ok(it) if it.status == 200);
-        ensure!(poll(Duration::from_secs(15), active), "OpenBao is not active after it was unsealed");
+        ensure!(poll(Duration::from_mins(1), active), "OpenBao is not active after it was unsealed");
         Ok(())
     }
 }
@@ -189,7 +195,7 @@ fn launch(program: &Path, folder: &Path, plain: u16, tls: u16) -> Result<Process
     let mut process = process?;
     let answers =
         || ask_at(plain, "", "GET", "sys/health", &Value::Null).is_ok_and(|answer| answer.status == 501);
-    let up = poll(Duration::from_secs(15), || answers() || process.ended().is_some());
+    let up = poll(Duration::from_mins(1), || answers() || process.ended().is_some());
     ensure!(up && process.ended().is_none(), "OpenBao did not start; its log ends:\n{}", process.log_end());
     Ok(process)
 }

@@ -114,7 +114,7 @@ impl PgBouncer {
     pub fn console(&self, command: &str) -> Vec<Row> {
         let mut config = tokio_postgres::Config::new();
         config.host_path(self.socket_folder()).port(self.port).dbname("pgbouncer");
-        config.user(Self::ADMIN).password(Self::ADMIN_PASSWORD).connect_timeout(Duration::from_secs(5));
+        config.user(Self::ADMIN).password(Self::ADMIN_PASSWORD).connect_timeout(Duration::from_mins(1));
         sql_over(config, command).unwrap_or_else(|error| panic!("{command:?} failed: {error:#}"))
     }
 
@@ -155,7 +155,7 @@ impl PgBouncer {
         let server = self.server.insert(Guarded::new(vec![process], self.folder.path())?);
         let port = self.port;
         let up = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
-        if !poll(Duration::from_secs(10), || up() || server.has_ended()) || server.has_ended() {
+        if !poll(Duration::from_mins(1), || up() || server.has_ended()) || server.has_ended() {
             bail!("PgBouncer did not start; its log ends:\n{}", server.log_end());
         }
         Ok(())
@@ -242,6 +242,6 @@ mod tests {
         let mut pooler = PgBouncer::start(Options { server: 1, ..Options::default() });
         let folder = pooler.folder.path().to_owned();
         pooler.server.as_mut().unwrap().as_if_killed();
-        assert!(poll(Duration::from_secs(10), || !folder.exists()));
+        assert!(poll(Duration::from_mins(1), || !folder.exists()));
     }
 }

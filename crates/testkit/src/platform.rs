@@ -26,10 +26,10 @@ use crate::unprivileged;
 use programs::{run, said};
 
 /// How long anything local may take before it counts as broken.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How long a rotation may take at the least; asking each time makes it several times as long on a busy machine.
-const SETTLES: Duration = Duration::from_secs(45);
+const SETTLES: Duration = Duration::from_mins(3);
 
 /// A running controller with its sidecars. Everything in it ends with it.
 #[derive(Debug)]
@@ -154,7 +154,11 @@ impl Platform {
         self.write(&format!("{twin}-state/identity.pem"), &identity)?;
         let config = settings::sidecar(twin, may_read, self.fleet_port, &self.folder);
         self.write(&format!("{twin}.yaml"), &config)?;
-        self.restart_sidecar(twin)
+        // Whether it is let in at all depends on who renews first.
+        let launch = self.launch(&self.programs.sidecar, twin);
+        let process = launch.arg("--config").arg(format!("{twin}.yaml")).start()?;
+        self.keep(twin, process);
+        Ok(())
     }
 
     /// Starts the sidecar `name` again with the identity that it has.

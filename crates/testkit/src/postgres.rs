@@ -65,7 +65,7 @@ impl Drop for Server {
         drop(self.watchdog.wait());
         cluster::signal_all(Some(self.process.id()), Signal::CONT);
         self.process.signal(Signal::QUIT);
-        drop(self.process.wait(Duration::from_secs(3)));
+        drop(self.process.wait(Duration::from_secs(30)));
     }
 }
 
@@ -132,7 +132,7 @@ impl Postgres {
     pub fn connection(&self, user: &str, password: &str, database: &str) -> tokio_postgres::Config {
         let mut config = tokio_postgres::Config::new();
         config.host_path(self.socket_folder()).port(self.port).user(user).password(password).dbname(database);
-        config.connect_timeout(Duration::from_secs(5));
+        config.connect_timeout(Duration::from_mins(1));
         config
     }
 
@@ -157,7 +157,7 @@ impl Postgres {
         if let Some(mut server) = self.server.take() {
             cluster::signal_all(Some(server.process.id()), Signal::CONT);
             server.process.signal(Signal::INT);
-            server.process.wait(Duration::from_secs(10))?;
+            server.process.wait(Duration::from_mins(1))?;
         }
         Ok(())
     }
@@ -222,7 +222,7 @@ impl Postgres {
         let ready = self.folder.path().join(format!("socket/.s.PGSQL.{}", self.port));
         let status = self.folder.path().join("data/postmaster.pid");
         let up = || ready.exists() && fs::read_to_string(&status).is_ok_and(|text| text.contains("ready"));
-        if !poll(Duration::from_secs(30), || up() || server.process.ended().is_some()) || !up() {
+        if !poll(Duration::from_mins(2), || up() || server.process.ended().is_some()) || !up() {
             bail!("PostgreSQL did not start; its log ends:\n{}", server.process.log_end());
         }
         Ok(())
@@ -257,7 +257,7 @@ pub fn sql_over(connection: tokio_postgres::Config, statements: &str) -> Result<
 }
 
 async fn run(config: tokio_postgres::Config, statements: &str) -> Result<Vec<Row>> {
-    let limit = config.get_connect_timeout().copied().unwrap_or(Duration::from_secs(10));
+    let limit = config.get_connect_timeout().copied().unwrap_or(Duration::from_mins(1));
     let connected = tokio::time::timeout(limit, config.connect(NoTls)).await.context("it does not answer")?;
     let (client, connection) = connected.map_err(told)?;
     let work = async move {
@@ -325,8 +325,8 @@ mod tests {
         // What the kernel does for a process that is killed: it closes its end of the pipe.
         drop(postgres.server.as_mut().unwrap().watchdog.stdin.take());
         let server = &mut postgres.server.as_mut().unwrap().process;
-        server.wait(Duration::from_secs(10)).unwrap();
+        server.wait(Duration::from_mins(1)).unwrap();
         assert_eq!(server.id(), id);
-        assert!(poll(Duration::from_secs(10), || !folder.exists()));
+        assert!(poll(Duration::from_mins(1), || !folder.exists()));
     }
 }

@@ -216,7 +216,7 @@ mod tests {
     fn a_process_ends_with_its_handle() {
         let folder = tempfile::tempdir().unwrap();
         let mut process = shell("echo up; exec sleep 600", folder.path());
-        process.wait_for_log("up", Duration::from_secs(5)).unwrap();
+        process.wait_for_log("up", Duration::from_mins(1)).unwrap();
         let id = process.id();
         drop(process);
         assert!(!Path::new(&format!("/proc/{id}")).exists());
@@ -226,9 +226,9 @@ mod tests {
     fn an_early_end_is_told_with_the_log() {
         let folder = tempfile::tempdir().unwrap();
         let mut process = shell("echo a reason; exit 3", folder.path());
-        let error = process.wait_for_log("ready", Duration::from_secs(5)).unwrap_err().to_string();
+        let error = process.wait_for_log("ready", Duration::from_mins(1)).unwrap_err().to_string();
         assert!(error.contains("a reason"), "{error}");
-        assert_eq!(process.wait(Duration::from_secs(5)).unwrap().code(), Some(3));
+        assert_eq!(process.wait(Duration::from_mins(1)).unwrap().code(), Some(3));
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut process =
             Launch::new("/usr/bin/env", folder.path().join("log")).env("A", "1").start().unwrap();
-        process.wait(Duration::from_secs(5)).unwrap();
+        process.wait(Duration::from_mins(1)).unwrap();
         assert!(process.log().contains("A=1"));
         assert!(!process.log().contains("CARGO_PKG_NAME"), "{}", process.log());
     }

@@ -144,9 +144,8 @@ impl RabbitMq {
     /// A connection as this user, which the server lists already.
     pub fn client(&self, user: &str, password: &str, vhost: &str) -> Result<Client> {
         let client = Client::log_in(self.ports.amqp, user, password, vhost)?;
-        let listed = poll(Duration::from_secs(20), || {
-            self.connections(user).iter().any(|name| *name == client.name())
-        });
+        let listed =
+            poll(Duration::from_mins(1), || self.connections(user).iter().any(|name| *name == client.name()));
         ensure!(listed, "the connection of {user} is not listed");
         Ok(client)
     }
@@ -339,6 +338,6 @@ mod tests {
         let mut rabbit = RabbitMq::start();
         let folder = rabbit.folder.path().to_owned();
         rabbit.server.as_mut().unwrap().as_if_killed();
-        assert!(poll(Duration::from_secs(20), || !folder.exists()));
+        assert!(poll(Duration::from_mins(1), || !folder.exists()));
     }
 }

@@ -130,7 +130,7 @@ impl Redis {
         if let Some(mut server) = self.server.take() {
             server.process.signal(Signal::CONT);
             server.process.terminate();
-            server.process.wait(Duration::from_secs(10))?;
+            server.process.wait(Duration::from_mins(1))?;
         }
         Ok(())
     }
@@ -152,7 +152,7 @@ impl Redis {
             .start()?;
         let watchdog = watchdog(process.id(), self.folder.path())?;
         let process = &mut self.server.insert(Server { process, watchdog }).process;
-        poll(Duration::from_secs(10), || said(&log) > before || process.ended().is_some());
+        poll(Duration::from_mins(1), || said(&log) > before || process.ended().is_some());
         if process.ended().is_some() || said(&log) == before {
             bail!("Redis did not start; its log ends:\n{}", process.log_end());
         }
@@ -269,7 +269,7 @@ mod tests {
         let folder = redis.folder().to_owned();
         // What the kernel does for a process that is killed: it closes its end of the pipe.
         drop(redis.server.as_mut().unwrap().watchdog.stdin.take());
-        redis.server.as_mut().unwrap().process.wait(Duration::from_secs(10)).unwrap();
-        assert!(poll(Duration::from_secs(10), || !folder.exists()));
+        redis.server.as_mut().unwrap().process.wait(Duration::from_mins(1)).unwrap();
+        assert!(poll(Duration::from_mins(1), || !folder.exists()));
     }
 }

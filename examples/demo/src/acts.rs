@@ -5,14 +5,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use rekey_testkit::system::CREDENTIAL;
+use rekey_testkit::process::poll;
+use rekey_testkit::system::{CREDENTIAL, Pace};
 use serde_json::Value;
 
 use crate::stage::{Stage, place};
 use crate::summary::{Revocation, Spread, Summary};
 
 /// The longest that one command may take.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Plays all of it and writes the summary; gives what failed.
 pub(crate) fn play(rotations: u32, out: &Path, keep: bool) -> Result<Vec<String>> {
@@ -76,7 +77,7 @@ impl Play {
                 CREDENTIAL,
                 "--wait",
                 "--wait-timeout",
-                "60s",
+                "3m",
                 "--reason",
                 "demo",
             ])?;
@@ -99,17 +100,24 @@ impl Play {
         Ok(())
     }
 
+    /// Whatever is done in a grace comes in time, however slow the machine is.
+    fn wait_long_in_grace(&mut self) -> Result<()> {
+        self.stage.system.declare(Pace { floor: "10m".into(), deadline: "1h".into(), ..Pace::default() })
+    }
+
     fn hold_and_release(&mut self) -> Result<()> {
         self.stage.act("an operator holds the rotation in its grace");
+        self.wait_long_in_grace()?;
         let rotating = self.stage.system.operator().run_beside(&[
             "rotate",
             CREDENTIAL,
             "--wait",
             "--wait-timeout",
-            "60s",
+            "3m",
         ]);
         self.wait_for_phase(&["Rolling", "Grace"])?;
         self.stage.ctl(&["hold", CREDENTIAL, "--reason", "somebody wants to look"])?;
+        self.stage.system.declare(Pace::default())?;
         self.stage.pause(Duration::from_secs(2));
         let status = self.stage.system.status()?;
         let phase = phase(&status);
@@ -122,9 +130,11 @@ impl Play {
 
     fn roll_back(&mut self) -> Result<()> {
         self.stage.act("a rotation is rolled back");
+        self.wait_long_in_grace()?;
         self.stage.ctl(&["rotate", CREDENTIAL, "--reason", "a bad idea"])?;
         self.wait_for_phase(&["Rolling", "Grace"])?;
         self.stage.ctl(&["rollback", CREDENTIAL, "--reason", "we changed our mind"])?;
+        self.stage.system.declare(Pace::default())?;
         let ended = |status: &Value| phase(status) == "Abandoned" || phase(status).is_empty();
         self.stage.wait_until("the rollback ends", PATIENCE, ended)?;
         self.summary.rollbacks += 1;
@@ -134,12 +144,14 @@ impl Play {
 
     fn kill_the_controller_in_mid_rotation(&mut self) -> Result<()> {
         self.stage.act("the controller is killed in mid-rotation");
+        self.wait_long_in_grace()?;
         self.stage.ctl(&["rotate", CREDENTIAL, "--reason", "to be interrupted"])?;
         self.wait_for_phase(&["Chosen", "Installed", "Proven", "Rolling", "Grace"])?;
         self.stage.system.kill_controller();
         self.stage.note("killed; the services go on with what their sidecars hold");
         self.stage.pause(Duration::from_secs(1));
         self.stage.system.start_controller()?;
+        self.stage.system.declare(Pace::default())?;
         self.stage.note("the controller is back and goes on where it was");
         let ended = |status: &Value| phase(status).is_empty() || phase(status) == "Done";
         let status = self.stage.wait_until("the interrupted rotation ends", PATIENCE, ended)?;
@@ -187,9 +199,18 @@ impl Play {
         self.stage.end_services()?;
         let status = self.stage.system.status()?;
         let current = status.get("current").and_then(Value::as_u64).unwrap_or_default();
-        let roles = self.stage.system.database.made_roles();
-        let needed = |role: &&String| role.starts_with(&format!("orders_app_v{current}_"));
-        self.summary.orphan_roles = u64::try_from(roles.len() - roles.iter().filter(needed).count())?;
+        let needed = format!("orders_app_v{current}_");
+        let orphans = || {
+            let roles = self.stage.system.database.made_roles();
+            roles.iter().filter(|role| !role.starts_with(&needed)).count()
+        };
+        // What was revoked is cleaned up behind the receipt.
+        let mut left = 0;
+        poll(PATIENCE, || {
+            left = orphans();
+            left == 0
+        });
+        self.summary.orphan_roles = u64::try_from(left)?;
         self.summary.propagation_ms = Spread::of(std::mem::take(&mut self.propagation));
         self.summary.seconds = self.stage.elapsed().as_secs_f64();
         let total = self.stage.tally.total();

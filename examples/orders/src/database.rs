@@ -72,7 +72,7 @@ impl Database {
             })
             .dbname(self.name.as_deref().map_or_else(|| credential.text("database"), Ok)?)
             .application_name("orders")
-            .connect_timeout(Duration::from_secs(5));
+            .connect_timeout(Duration::from_secs(30));
         Ok(config)
     }
 
@@ -81,7 +81,7 @@ impl Database {
         let version = credential.version();
         let entered = async { Ok(self.config(credential)?.connect(NoTls).await?) };
         let entered =
-            tokio::time::timeout(Duration::from_secs(10), entered).await.unwrap_or(Err(LoginError::Late));
+            tokio::time::timeout(Duration::from_mins(1), entered).await.unwrap_or(Err(LoginError::Late));
         match entered {
             Ok((client, connection)) => {
                 add(&self.stats.logins);

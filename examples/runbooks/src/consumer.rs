@@ -213,7 +213,8 @@ async fn ready(client: &Client, name: &str) -> Option<Watched> {
 }
 
 fn builder(socket: &Path) -> Builder {
-    let builder = Builder::new(socket);
+    let patient = std::time::Duration::from_secs(30);
+    let builder = Builder::new(socket).connect_timeout(patient).call_timeout(patient);
     match rekey_testkit::unprivileged() {
         Some(uid) => builder.server_uid(uid),
         None => builder,

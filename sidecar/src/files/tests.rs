@@ -165,15 +165,18 @@ async fn a_reader_finds_a_whole_file_however_often_it_looks() {
     files.bring_up().await;
     let (path, stop) = (bench.path(), Arc::new(AtomicBool::new(false)));
     let stopped = Arc::clone(&stop);
+    let (begun, begins) = std::sync::mpsc::channel();
     let reader = std::thread::spawn(move || {
         let mut reads = 0;
         while !stopped.load(Ordering::SeqCst) {
             let text = fs::read(&path).unwrap();
             assert!(text.len() == 40_000 && text.iter().all(|byte| *byte == text[0]), "a half file");
             reads += 1;
+            begun.send(()).ok();
         }
         reads
     });
+    begins.recv().unwrap();
     for (number, letter) in (2..60).zip("bc".chars().cycle()) {
         bench.publish(number, &letter.to_string().repeat(40_000), None);
         files.bring_up().await;

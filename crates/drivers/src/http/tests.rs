@@ -36,7 +36,7 @@ fn read_request(stream: &mut TcpStream) -> String {
 }
 
 fn here(port: u16) -> Http {
-    let (connect, request) = (Duration::from_secs(5), Duration::from_millis(400));
+    let (connect, request) = (Duration::from_secs(20), Duration::from_secs(20));
     Http { host: "127.0.0.1".to_owned(), port, tls: None, connect, request }
 }
 
@@ -44,6 +44,7 @@ fn here(port: u16) -> Http {
 fn server(script: Script) -> (Http, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
+    let silent = matches!(script, Script::Silent);
     let asked = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         if matches!(script, Script::HangsUp) {
@@ -61,7 +62,11 @@ fn server(script: Script) -> (Http, JoinHandle<String>) {
         }
         request
     });
-    (here(port), asked)
+    let mut place = here(port);
+    if silent {
+        place.request = Duration::from_millis(400);
+    }
+    (place, asked)
 }
 
 async fn ask(server: &Http, changes: bool) -> Result<Answer, DriverError> {

@@ -101,18 +101,18 @@ async fn the_server_is_never_told_a_password() {
 #[tokio::test]
 async fn what_was_given_up_cannot_land_after_the_time_to_settle() {
     let world = World::new();
-    let proxy = Proxy::holding_back(world.server.port(), b"CREATE USER", Duration::from_millis(2500));
+    let proxy = Proxy::holding_back(world.server.port(), b"CREATE USER", Duration::from_secs(12));
     let driver = world.driver_with(|target, _| {
         target.port = proxy.port();
         target.transit = Span::new(Duration::from_secs(1));
-        target.connect_timeout = Span::new(Duration::from_millis(500));
-        target.statement_timeout = Span::new(Duration::from_millis(500));
-        target.call_timeout = Span::new(Duration::from_secs(1));
+        target.connect_timeout = Span::new(Duration::from_secs(3));
+        target.statement_timeout = Span::new(Duration::from_secs(3));
+        target.call_timeout = Span::new(Duration::from_secs(6));
     });
     let intent = world.intent(1);
     let result = driver.install(&intent).await;
     assert!(matches!(result, Err(DriverError::Unknown(_))), "{result:?}");
-    assert!(proxy.passed_all_on(Duration::from_secs(10)));
+    assert!(proxy.passed_all_on(Duration::from_mins(1)));
     for _ in 0..5 {
         assert_eq!(world.driver.find(&intent).await.unwrap(), Found::Absent);
     }

@@ -41,7 +41,7 @@ impl Client {
     /// Connects to a port on loopback and logs in.
     pub fn log_in(port: u16, user: &str, password: &str) -> Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.set_read_timeout(Some(Duration::from_mins(1)))?;
         let mut client = Self { stream: BufReader::new(stream) };
         client.run(&["AUTH", user, password])?;
         Ok(client)

@@ -344,18 +344,18 @@ async fn the_server_is_never_told_a_password_and_no_name_holds_a_hash() {
 async fn a_call_that_was_given_up_has_landed_or_never_will_after_the_time_to_settle() {
     let world = World::new();
     let proxy =
-        Proxy::holding_back(world.server.port(), b"IDENTIFIED VIA", std::time::Duration::from_millis(2500));
+        Proxy::holding_back(world.server.port(), b"IDENTIFIED VIA", std::time::Duration::from_secs(12));
     let short = |ms| rekey_model::Span::new(std::time::Duration::from_millis(ms));
     let driver = world.driver_with(|target, _| {
         target.port = proxy.port();
         target.transit = short(1000);
-        (target.connect_timeout, target.statement_timeout) = (short(500), short(500));
-        target.call_timeout = short(1000);
+        (target.connect_timeout, target.statement_timeout) = (short(3000), short(3000));
+        target.call_timeout = short(6000);
     });
     let intent = world.intent(1);
     let result = driver.install(&intent).await;
     assert!(matches!(result, Err(DriverError::Unknown(_))), "{result:?}");
-    assert!(proxy.passed_all_on(std::time::Duration::from_secs(10)));
+    assert!(proxy.passed_all_on(std::time::Duration::from_mins(1)));
     for _ in 0..5 {
         assert_eq!(world.driver.find(&intent).await.unwrap(), Found::Absent);
     }

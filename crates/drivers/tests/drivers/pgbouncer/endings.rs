@@ -81,7 +81,7 @@ async fn in_peace_clients_of_the_pooler_go_on_and_the_server_refuses_nobody_befo
 #[tokio::test]
 async fn an_emergency_cuts_every_client_of_the_version_and_none_of_another() {
     let world =
-        World::with(vec!["pool_mode = transaction".into(), "query_wait_timeout = 1".into()], None, |_| {});
+        World::with(vec!["pool_mode = transaction".into(), "query_wait_timeout = 10".into()], None, |_| {});
     let (old, old_fields) = installed(&world, 1).await;
     let (_, new_fields) = installed(&world, 2).await;
     let idle: Vec<_> = (0..3).map(|_| world.consumer(&old_fields)).collect();
