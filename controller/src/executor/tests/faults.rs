@@ -184,15 +184,11 @@ async fn an_emergency_does_not_wait_for_a_slow_look_at_another_credential() {
         let calls = stage.target.lock().calls.clone();
         calls.iter().filter(|call| call.starts_with("revoke second_app")).count()
     };
-    for index in 0..3 {
-        stage.mute(index, false);
-    }
+    stage.mute_all(false);
     stage.rotate().await;
     stage.until("Rolling", |l| l.rotation.as_ref().is_some_and(|r| r.phase == Phase::Rolling)).await;
     let before = tried(&stage);
-    for index in 0..3 {
-        stage.mute(index, true);
-    }
+    stage.mute_all(true);
     // From here on the look at the first credential, which has an edge to take, waits for its turn to write.
     stage.speak().await;
     let busy = stage.busy_store().await;

@@ -335,6 +335,11 @@ impl Stage {
         self.holders[index].2 = speaks;
     }
 
+    /// The same of every holder.
+    pub(super) fn mute_all(&mut self, speaks: bool) {
+        self.holders.iter_mut().for_each(|holder| holder.2 = speaks);
+    }
+
     /// Somebody else shuts what is served: that it is refused is not ours.
     pub(super) fn served_is_refused(&self) {
         self.target.lock().meddled = true;

@@ -217,17 +217,13 @@ async fn one_that_does_not_work_undoes_all_of_its_group() {
 #[tokio::test]
 async fn one_whose_declaration_does_not_read_keeps_its_group_from_nothing_but_going_on() {
     let (mut stage, second) = a_group().await;
-    for index in 0..3 {
-        stage.mute(index, false);
-    }
+    stage.mute_all(false);
     begin(&stage, &second).await.unwrap();
     stage.until("Rolling", |l| l.open_rotation().is_some_and(|open| open.phase == Phase::Rolling)).await;
     let declared = stage.store.credential(&second).await.unwrap().unwrap().spec;
     stage.put_spec(&second, json!({ "of": "another release" })).await;
-    for index in 0..3 {
-        stage.mute(index, true);
-    }
-    stage.until("Grace", |l| l.open_rotation().is_some_and(|open| open.phase == Phase::Grace)).await;
+    stage.mute_all(true);
+    in_grace(&mut stage).await;
     stage.leap(Duration::from_mins(1)).await;
     for _ in 0..20 {
         stage.step().await;
@@ -248,18 +244,14 @@ async fn one_whose_declaration_does_not_read_keeps_its_group_from_nothing_but_go
 #[tokio::test]
 async fn one_that_a_sidecar_cannot_apply_takes_all_of_its_group_back() {
     let (mut stage, second) = a_group().await;
-    for index in 0..3 {
-        stage.mute(index, false);
-    }
+    stage.mute_all(false);
     begin(&stage, &second).await.unwrap();
     stage.until("Rolling", |l| l.open_rotation().is_some_and(|open| open.phase == Phase::Rolling)).await;
     assert_eq!(current(&both(&stage).await), [2, 2]);
     stage.nack(1, "no such field").await;
     stage.until("Returning", |l| l.open_rotation().is_some_and(|open| open.phase == Phase::Returning)).await;
     assert_eq!(current(&both(&stage).await), [1, 1], "taken back in one commit");
-    for index in 0..3 {
-        stage.mute(index, true);
-    }
+    stage.mute_all(true);
     until_both(&mut stage, Phase::Abandoned, 1).await;
     assert_eq!(logins(&stage), 2);
 }
