@@ -67,7 +67,7 @@ fn a_version_that_does_well_behind_one_sidecar_is_given_to_all() {
 #[test]
 fn a_version_that_is_refused_behind_one_sidecar_is_left_again_and_the_other_never_had_it() {
     // So long that the target is not tried twice before the processes have told.
-    let pace = Pace { floor: "10m".into(), deadline: "1h".into(), ..Pace::default() };
+    let pace = Pace::default().with_long_grace();
     let mut story = begin("canary-refused", pace);
     story.begin_rotation();
     story.until("the first sidecar has v2", |status| is_tried(&story, status));

@@ -93,9 +93,7 @@ impl Reader {
 fn every_command_answers_in_json_as_the_manual_says() {
     let (webhook, told) = receiver();
     let pace = Pace { webhook: Some(webhook), ..Pace::default() };
-    // No machine is so slow that a grace of ten minutes ends before it is rolled back.
-    let slow = Pace { floor: "10m".into(), deadline: "1h".into(), ..pace.clone() };
-    let mut story = Story::begin("json", 1, slow);
+    let mut story = Story::begin("json", 1, pace.clone().with_long_grace());
     story.system.add_target("  clerk:\n    hand-in: {}\n", &[]).unwrap();
     let (ctl, name) = (story.system.operator(), CREDENTIAL);
     let mut reader = Reader { ctl, promised: promised(), seen: BTreeSet::new() };

@@ -15,7 +15,7 @@ fn stats(story: &Story, key: &str) -> u64 {
 #[test]
 fn a_version_that_breaks_after_its_promotion_is_left_again_by_itself() {
     // So long that neither the grace ends nor the target is tried twice before the processes have told.
-    let pace = Pace { floor: "10m".into(), deadline: "1h".into(), ..Pace::default() };
+    let pace = Pace::default().with_long_grace();
     let mut story = Story::begin("judged", 1, pace);
     let folder = story.system.folder().to_owned();
     let declared = std::fs::read_to_string(folder.join("credential.yaml")).unwrap();

@@ -4,14 +4,9 @@ use rekey_testkit::system::{CREDENTIAL, Pace};
 
 use crate::story::{Story, last, phase};
 
-/// A grace that no machine is slow enough to miss.
-fn slow() -> Pace {
-    Pace { floor: "10m".into(), deadline: "1h".into(), ..Pace::default() }
-}
-
 #[test]
 fn of_two_rotates_one_wins_and_the_other_is_told_which() {
-    let mut story = Story::begin("two", 1, slow());
+    let mut story = Story::begin("two", 1, Pace::default().with_long_grace());
     let operator = story.system.operator();
     let beside = operator.run_beside(&["rotate", CREDENTIAL, "--reason", "the one"]);
     let here = operator.run(&["rotate", CREDENTIAL, "--reason", "the other"]);
@@ -27,7 +22,7 @@ fn of_two_rotates_one_wins_and_the_other_is_told_which() {
 
 #[test]
 fn a_held_rotation_ends_nothing_until_it_is_released() {
-    let mut story = Story::begin("hold", 1, slow());
+    let mut story = Story::begin("hold", 1, Pace::default().with_long_grace());
     story.begin_rotation();
     story.until("Grace", |status| phase(status) == "Grace" || phase(status) == "Rolling");
     story.system.ctl(&["hold", CREDENTIAL, "--reason", "wait"]).unwrap();
@@ -45,7 +40,7 @@ fn a_held_rotation_ends_nothing_until_it_is_released() {
 fn a_rollback_brings_everybody_back_and_ends_the_new_version() {
     let mut story = Story::begin("back", 2, Pace::default());
     story.rotate();
-    story.system.declare(slow()).unwrap();
+    story.system.declare(Pace::default().with_long_grace()).unwrap();
     story.begin_rotation();
     story.until("Grace", |status| phase(status) == "Grace");
     story.system.ctl(&["rollback", CREDENTIAL, "--reason", "changed our mind"]).unwrap();

@@ -102,7 +102,7 @@ impl Play {
 
     /// Whatever is done in a grace comes in time, however slow the machine is.
     fn wait_long_in_grace(&mut self) -> Result<()> {
-        self.stage.system.declare(Pace { floor: "10m".into(), deadline: "1h".into(), ..Pace::default() })
+        self.stage.system.declare(Pace::default().with_long_grace())
     }
 
     fn hold_and_release(&mut self) -> Result<()> {

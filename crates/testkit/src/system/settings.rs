@@ -45,6 +45,14 @@ impl Default for Pace {
     }
 }
 
+impl Pace {
+    /// A grace that no machine is slow enough to miss; declare another one to have it end.
+    #[must_use]
+    pub fn with_long_grace(self) -> Self {
+        Self { floor: "10m".into(), deadline: "1h".into(), ..self }
+    }
+}
+
 /// What the controller of this system is told: the database, and who hears what happens.
 pub(super) fn controller(database: &Database, pace: &Pace, level: &str) -> Setup {
     let webhook = |url: &String| format!("webhooks:\n  - {{ name: ops, url: \"{url}\", format: slack }}\n");
